@@ -1,0 +1,8 @@
+"""The one exception for mistakes a user can mend."""
+
+
+class AnatomyError(Exception):
+    """A mistake in the user's input: one or two lines saying what was expected, what came, where, and what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """

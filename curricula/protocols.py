@@ -1,0 +1,82 @@
+"""What is asked next, and how it is varied: the two Protocols and the records that pass between them and the env."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from anatomy_r1.banks import Question
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a curriculum chose to ask."""
+
+    question: Question
+    similarity: float
+    """Realised S(q) of the options, in [0, 1]; NaN where the curriculum measures none."""
+    target: float
+    """The S(q) that the schedule asked for; NaN where there is none."""
+    stage: int
+    """Number of the schedule's stage, from 0."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another form of the same question; the right structure is the same."""
+
+    question: Question
+    edits: tuple[str, ...] = ()
+    """What was done to the original, in order (``"grammar:Z1>Z2"``, ``"permute:2031"``); empty: the original."""
+
+
+@dataclass(frozen=True)
+class GroupOutcome:
+    """How the responses of one group fared; curriculum and augmentation both hear it."""
+
+    question: Question
+    """The question as the curriculum chose it."""
+    rewards: tuple[float, ...]
+    """Reward of each response of the group."""
+    correct: tuple[bool, ...]
+    chosen: tuple[str | None, ...]
+    """Text of the option each response chose; None where none could be read."""
+
+    @property
+    def invalid(self) -> bool:
+        """Whether all rewards are exactly equal, so that the group gives no gradient."""
+        return len(set(self.rewards)) <= 1
+
+
+class Stateful(Protocol):
+    """What influences the next batch and so must survive a checkpoint (JSON values only)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+
+
+class Curriculum(Stateful, Protocol):
+    """Chooses questions."""
+
+    def choose(self, index: int, progress: float) -> Choice:
+        """Choose the ``index``-th question of the run.
+
+        Args:
+            index: running number of the draw; all randomness is ``default_rng([seed, stream, index])``.
+            progress: share of training done, in [0, 1].
+        """
+
+    def hear(self, outcome: GroupOutcome) -> None:
+        """Learn from how a group fared."""
+
+
+class Augmentation(Stateful, Protocol):
+    """Varies questions."""
+
+    def vary(self, question: Question, places: int, index: int) -> Sequence[Variant]:
+        """Variants of ``question`` for the ``places`` responses of a group, one each (equal ones adjacent)."""
+
+    def hear(self, outcome: GroupOutcome) -> None:
+        """Learn from how a group fared."""
