@@ -1,0 +1,142 @@
+"""What a response is worth: the one place where text becomes a choice and a choice becomes a reward.
+
+A response counts only in one form: exactly one ``<think>…</think>``, then exactly one ``<answer>…</answer>``, nothing
+but white space around them, some thought in the first and one option in the second. Whatever departs from it (a second
+answer, a tag inside a block, text after the end, two letters, an empty thought, a negated option) is no answer and
+earns nothing: format and answer are judged together, so no half of the form can be sold alone.
+Every pass over the text is linear.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anatomy_r1.banks import LETTERS, AnatomyError, Question, normalise
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_LETTERED = re.compile(r"\(([A-Za-z])\)(.*)|([A-Za-z])(?:[.)](.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one response fared."""
+
+    format: float
+    """1.0 if the response has the one form that counts and its answer names one option, else 0.0."""
+    correct: float
+    """1.0 if that option is the right one, else 0.0."""
+    total: float
+    """The reward: sum of ``parts``."""
+    choice: int | None
+    """Index of the chosen option; None where none could be read (exactly when ``format`` is 0)."""
+    parts: Mapping[str, float]
+    """What each named part adds to the total, weight included: ``format``, ``correct``, and the extra ones."""
+
+
+RewardPart = Callable[[Question, str, Score], float]
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Weights of the reward's parts.
+
+    Raises:
+        AnatomyError: a weight that is not finite, a cap below 1, or an extra part under a name that is taken.
+    """
+
+    format_weight: float = 0.5
+    correct_weight: float = 1.0
+    cap: int = 32_768
+    """Longest response that is read at all, in characters; a longer one earns 0 in every part."""
+    extra: Mapping[str, tuple[float, RewardPart]] = field(default_factory=dict)
+    """Further parts by name: weight and a function of question, response and the score so far."""
+
+    def __post_init__(self) -> None:
+        weights = {"format": self.format_weight, "correct": self.correct_weight}
+        if taken := weights.keys() & self.extra.keys():
+            raise AnatomyError(f"reward: an extra part can't be called {min(taken)!r}, choose another name.")
+        weights |= {name: weight for name, (weight, _) in self.extra.items()}
+        for name, weight in weights.items():
+            if not math.isfinite(weight):
+                raise AnatomyError(f"reward: the weight of {name!r} must be a finite number, got {weight}.")
+        if self.cap < 1:
+            raise AnatomyError(f"reward: cap must be at least 1 character, got {self.cap}.")
+
+
+DEFAULT_REWARD = RewardConfig()
+
+
+def score(question: Question, text: str, config: RewardConfig = DEFAULT_REWARD) -> Score:
+    """Judge a response.
+
+    Raises:
+        AnatomyError: the response is not text, or an extra part gave something other than a finite number.
+    """
+    if not isinstance(text, str):
+        raise AnatomyError(f"question {question.id!r}: a response must be text (str), got {type(text).__name__}.")
+    if len(text) > config.cap:
+        return Score(0.0, 0.0, 0.0, None, dict.fromkeys(("format", "correct", *config.extra), 0.0))
+    blocks = read_blocks(text)
+    choice = None if blocks is None else read_option(blocks[1], question.options)
+    formed, correct = float(choice is not None), float(choice == question.answer)
+    parts = {"format": config.format_weight * formed, "correct": config.correct_weight * correct}
+    base = Score(formed, correct, sum(parts.values()), choice, parts)
+    if not config.extra:
+        return base
+    extra = {name: _extra_part(name, question, text, base, config) for name in config.extra}
+    return Score(formed, correct, base.total + sum(extra.values()), choice, parts | extra)
+
+
+def read_blocks(text: str) -> tuple[str, str] | None:
+    """Thought and answer of a response of the right form; None for any other text."""
+    if any(text.count(tag) != 1 for tag in TAGS):
+        return None
+    pieces = []
+    for tag in TAGS:
+        piece, found, text = text.partition(tag)
+        if not found:
+            return None
+        pieces.append(piece)
+    before, thought, between, answer = pieces
+    if before.strip() or between.strip() or text.strip() or not thought.strip():
+        return None
+    return thought, answer
+
+
+def read_option(answer: str, options: Sequence[str]) -> int | None:
+    """Index of the one option that ``answer`` names, as ``B``, ``B.``, ``B)``, ``(B)``, ``B. Liver`` or ``Liver``.
+
+    None where it names none, where letter and text disagree, and where it reads as one option's letter but as another
+    one's text (options that are letters themselves): there, ``B. A`` says which.
+    """
+    texts = [normalise(option) for option in options]
+    whole = normalise(answer)
+    by_text = texts.index(whole) if whole in texts else None
+    by_letter = _read_letter(answer.strip(), texts)
+    if by_text is None or by_letter is None:
+        return by_letter if by_text is None else by_text
+    return by_text if by_text == by_letter else None
+
+
+def _read_letter(answer: str, texts: list[str]) -> int | None:
+    match = _LETTERED.fullmatch(answer)
+    if match is None:
+        return None
+    index = LETTERS.index((match[1] or match[3]).upper())
+    rest = (match[2] or match[4] or "").strip()
+    if index >= len(texts) or (rest and normalise(rest) != texts[index]):
+        return None
+    return index
+
+
+def _extra_part(name: str, question: Question, text: str, base: Score, config: RewardConfig) -> float:
+    weight, part = config.extra[name]
+    value = part(question, text, base)
+    try:
+        finite = math.isfinite(value)
+    except TypeError:
+        finite = False
+    if not finite:
+        raise AnatomyError(f"question {question.id!r}: reward part {name!r} must give a finite number, got {value!r}.")
+    return weight * float(value)

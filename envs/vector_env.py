@@ -1,0 +1,151 @@
+"""AnatomyVQA-v0, groups of responses at a time: ``num_envs`` places, ``group_size`` of them for each question.
+
+Place ``i`` belongs to group ``i // group_size``. All places of a group answer one question, each in the form its
+variant gives it, and their responses are judged against each other.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from anatomy_r1.banks import AnatomyError, Image, Question
+from anatomy_r1.envs.prompt import render_prompt
+from anatomy_r1.envs.reward import Score
+from anatomy_r1.envs.sampler import Draw, Sampler, Task, read_options
+from anatomy_r1.envs.spaces import FreeText, observation_space
+
+Observations = dict[str, tuple[Any, ...]]
+
+
+class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str], NDArray[Any]]):
+    """Grouped single-step visual question answering.
+
+    Observations: ``{"image": num_envs × uint8 (H, W, 3), "prompt": num_envs × str}``, both tuples; places that share an
+    image hold the same array object, so copy before writing to it. Actions: ``num_envs`` strings.
+
+    There is no autoreset: ``reset()`` draws questions, ``step()`` pays the responses and ends all episodes, then
+    ``reset()`` again. No step is a dead one. ``reset(seed=s)`` starts the sequence of questions that belongs to ``s``.
+    Option of a reset: ``progress`` (share of training done, in [0, 1], kept until told otherwise).
+
+    ``info``, arrays of length ``num_envs``: ``question_id``, ``group``, ``edits`` (a tuple each), ``similarity`` and
+    ``target_similarity`` (NaN where not measured), ``stage``, ``structure``; from a step also ``format``, ``correct``,
+    ``choice`` (-1 for none), and ``reward_parts``, a dict of such arrays by name.
+
+    Args:
+        num_envs: places, a multiple of ``group_size``.
+        group_size: responses for each question, at least 2: a group of one has nothing to be judged against.
+        task: the fields of :class:`Task`, as keywords.
+
+    Raises:
+        AnatomyError: a group size that does not fit, or a task that can't be built.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 (Gymnasium's convention)
+
+    def __init__(self, num_envs: int = 64, *, group_size: int = 8, **task: Any) -> None:
+        if group_size < 2 or num_envs < 1 or num_envs % group_size:
+            raise AnatomyError(
+                "num_envs must be a multiple of group_size, and group_size at least 2; "
+                f"got num_envs={num_envs}, group_size={group_size}."
+            )
+        self.num_envs, self.group_size = num_envs, group_size
+        self.single_observation_space, self.single_action_space = observation_space(), FreeText()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.sampler = Sampler(Task(**task))
+        self._draws: list[Draw] = []
+        self._observations: Observations = {}
+        self._open = False
+
+    @property
+    def questions(self) -> list[Question]:
+        """The question of each place, in its variant's form."""
+        return _questions(self._draws)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Ask ``num_envs // group_size`` questions.
+
+        Raises:
+            AnatomyError: an unknown option, a value it can't take, or an unreadable image.
+        """
+        given = read_options(options, ("progress",))
+        super().reset(seed=seed)
+        self.sampler.prepare(seed, given.get("progress"))
+        draws = [self.sampler.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
+        questions = _questions(draws)
+        self._observations = {"image": _decode(questions), "prompt": tuple(map(render_prompt, questions))}
+        self._draws, self._open = draws, True
+        return dict(self._observations), self._info()
+
+    def step(
+        self, actions: Sequence[str]
+    ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Pay one response for each place; every episode ends.
+
+        Raises:
+            AnatomyError: no questions are open, the number of responses is not ``num_envs``, or one is not text.
+        """
+        if not self._open:
+            raise AnatomyError("step: no questions are open; call reset() first, and again after every step.")
+        if isinstance(actions, str) or len(actions) != self.num_envs:
+            got = "one string" if isinstance(actions, str) else f"{len(actions)}"
+            raise AnatomyError(f"step: expected {self.num_envs} responses, one for each place, got {got}.")
+        scores = self.sampler.pay(self._draws, actions)
+        self._open = False
+        rewards = np.array([score.total for score in scores])
+        ended, truncated = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
+        return dict(self._observations), rewards, ended, truncated, self._info() | _score_info(scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next questions depend on (JSON values); take it between a step and the next reset."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`; the next call must be ``reset()`` without a seed."""
+        self.sampler.load_state_dict(state)
+        self._draws, self._open = [], False
+
+    def _info(self) -> dict[str, Any]:
+        choices = [draw.choice for draw in self._draws]
+        columns = {
+            "question_id": np.array([choice.question.id for choice in choices], dtype=object),
+            "group": np.arange(len(choices)),
+            "similarity": np.array([choice.similarity for choice in choices], dtype=np.float64),
+            "target_similarity": np.array([choice.target for choice in choices], dtype=np.float64),
+            "stage": np.array([choice.stage for choice in choices], dtype=np.int64),
+            "structure": np.array([choice.question.structure for choice in choices], dtype=object),
+        }
+        info = {name: column.repeat(self.group_size) for name, column in columns.items()}
+        info["edits"] = np.fromiter((v.edits for draw in self._draws for v in draw.variants), object, self.num_envs)
+        return info
+
+
+def _score_info(scores: Sequence[Score]) -> dict[str, Any]:
+    return {
+        "format": np.array([score.format for score in scores]),
+        "correct": np.array([score.correct for score in scores]),
+        "choice": np.array([-1 if score.choice is None else score.choice for score in scores]),
+        "reward_parts": {name: np.array([score.parts[name] for score in scores]) for name in scores[0].parts},
+    }
+
+
+def _questions(draws: Sequence[Draw]) -> list[Question]:
+    return [variant.question for draw in draws for variant in draw.variants]
+
+
+def _decode(questions: Sequence[Question]) -> tuple[Image, ...]:
+    """Images of the questions; those with the same source are decoded once and are the same object."""
+    images: dict[Path | int, Image] = {}
+    keys = [question.image if isinstance(question.image, Path) else id(question.image) for question in questions]
+    for key, question in zip(keys, questions, strict=True):
+        if key not in images:
+            images[key] = question.pixels()
+    return tuple(images[key] for key in keys)
