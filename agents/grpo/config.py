@@ -1,0 +1,69 @@
+"""Settings of a GRPO run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from anatomy_r1.banks import AnatomyError
+
+
+@dataclass(frozen=True)
+class GRPOConfig:
+    """Settings of GRPO; names as in TRL where the meaning is the same."""
+
+    steps: int = 100
+    """Batches to sample; progress through the curriculum is step / steps."""
+    questions_per_step: int = 16
+    """Groups in a batch."""
+    num_generations: int = 8
+    """G, responses in a group."""
+    num_iterations: int = 1
+    """Optimiser steps per batch."""
+    learning_rate: float = 3e-4
+    """Peak learning rate of AdamW."""
+    warmup_steps: int = 5
+    """Steps of linear warm-up."""
+    final_lr_share: float = 0.1
+    """Share of the peak learning rate that the cosine ends at."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    temperature: float = 1.0
+    """Sampling temperature, of the training softmax too."""
+    max_completion_length: int = 48
+    """Tokens after which a response is cut."""
+    epsilon: float = 0.2
+    """Lower clip of the ratio."""
+    epsilon_high: float = 0.2
+    """Upper clip of the ratio."""
+    beta: float = 0.0
+    """Weight of the KL term to the policy as it was at the start."""
+    scale_rewards: Literal["group", "none"] = "group"
+    """Whether advantages are divided by the group's standard deviation."""
+    micro_batch: int = 64
+    """Responses per forward pass; changes memory, not results."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Autocast of the update on CUDA; weights stay in float32."""
+    save_every: int = 50
+    """Steps between checkpoints; the last step always has one."""
+    max_skipped: int = 5
+    """Steps in a row with a non-finite gradient after which the run stops."""
+
+    def __post_init__(self) -> None:
+        if self.num_generations < 2:
+            raise AnatomyError(
+                f"grpo: num_generations must be ≥ 2 (a group of one has no advantage), got {self.num_generations}."
+            )
+        for name in (
+            "steps",
+            "questions_per_step",
+            "num_iterations",
+            "max_completion_length",
+            "micro_batch",
+            "save_every",
+        ):
+            if getattr(self, name) < 1:
+                raise AnatomyError(f"grpo: {name} must be ≥ 1, got {getattr(self, name)}.")
+        for name in ("learning_rate", "temperature", "epsilon", "epsilon_high", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise AnatomyError(f"grpo: {name} must be > 0, got {getattr(self, name)}.")

@@ -1,0 +1,48 @@
+"""What a GRPO step logs, under TRL's names where the meaning is the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomy_r1.agents.grpo.objective import invalid_groups
+from anatomy_r1.agents.policy import Response
+
+
+def batch_metrics(
+    responses: Sequence[Response], rewards: NDArray[np.float64], info: Mapping[str, Any], group_size: int
+) -> dict[str, Any]:
+    """Metrics of one sampled batch; ``info`` is what the env said at reset and step."""
+    invalid = invalid_groups(rewards, group_size)
+    structures = np.asarray(info["structure"])[::group_size]
+    lengths = [len(response.token_ids or ()) for response in responses]
+    return {
+        "reward": float(rewards.mean()),
+        "reward_std": float(rewards.reshape(-1, group_size).std(axis=1, ddof=1).mean()),
+        **{f"rewards/{name}/mean": mean_of(info[name]) for name in ("format", "correct")},
+        "accuracy": mean_of(info["correct"]),
+        "similarity": mean_of(info["similarity"]),
+        "target_similarity": mean_of(info["target_similarity"]),
+        "stage": int(np.asarray(info["stage"])[0]),
+        "frac_reward_zero_std": float(invalid.mean()),
+        **{
+            f"frac_reward_zero_std/{name}": float(invalid[structures == name].mean())
+            for name in sorted(set(structures.tolist()))
+        },
+        "frac_augmented": float(np.mean([bool(edits) for edits in info["edits"]])),
+        "completions/mean_length": float(np.mean(lengths)),
+        "completions/clipped_ratio": float(np.mean([response.truncated for response in responses])),
+    }
+
+
+def mean_of(values: Any) -> float | None:
+    """Mean of the finite values, or None where there is none."""
+    numbers = np.asarray(values, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    return float(numbers.mean()) if len(numbers) else None
+
+
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float | None:
+    """Mean of ``values`` by ``weights``, or None where there is none."""
+    return float(np.average(values, weights=weights)) if values else None

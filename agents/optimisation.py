@@ -1,0 +1,38 @@
+"""AdamW with a warmed-up cosine, gradient clipping, and steps that a non-finite gradient skips."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def build_optimiser(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101) over the trainable parameters; no decay on biases, norm gains and embeddings."""
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    plain = [p for name, p in trainable if p.ndim < 2 or "embed" in name]
+    decayed = [p for name, p in trainable if not (p.ndim < 2 or "embed" in name)]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+    )
+
+
+def warmup_cosine(step: int, steps: int, warmup: int, final_share: float) -> float:
+    """Share of the peak learning rate at ``step`` (from 0) of ``steps``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return final_share + (1 - final_share) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def clip_and_step(optimiser: torch.optim.Optimizer, learning_rate: float, max_norm: float) -> float:
+    """Clip, step and clear the gradients; returns their norm. A non-finite norm skips the step."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    norm = float(nn.utils.clip_grad_norm_(parameters, max_norm))
+    if math.isfinite(norm):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
+        optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return norm

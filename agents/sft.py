@@ -1,0 +1,109 @@
+"""Supervised fine-tuning: next-token cross-entropy on the right response. The paper's baseline, and the warm start."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from anatomy_r1.agents.backbone import Backbone, ResponseScorer
+from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step, warmup_cosine
+from anatomy_r1.banks import AnatomyError, Image, Question
+from anatomy_r1.envs import render_prompt
+
+
+@dataclass(frozen=True)
+class Example:
+    """One thing to imitate."""
+
+    image: Image
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Settings of supervised fine-tuning."""
+
+    steps: int = 300
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Examples per step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup_steps: int = 20
+    """Steps of linear warm-up."""
+    final_lr_share: float = 0.1
+    """Share of the peak learning rate that the cosine ends at."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay; none on biases, norms and embeddings."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    seed: int = 0
+    """Seed of the questions' order."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise AnatomyError(
+                "sft: steps and batch_size must be ≥ 1 and learning_rate > 0, "
+                f"got {self.steps}, {self.batch_size}, {self.learning_rate}."
+            )
+
+
+def target_text(question: Question, answer: str | None = None) -> str:
+    """The response to imitate: where the structure is (if the bank knows), what it is, and the option's text.
+
+    >>> from anatomy_r1.banks import open_bank  # doctest: +SKIP
+    >>> target_text(open_bank("scenes").question(0))  # doctest: +SKIP
+    '<think>top-mid liver</think><answer>liver</answer>'
+    """
+    answer = answer or question.options[question.answer]
+    location = question.details.get("location", "")
+    return f"<think>{f'{location} {answer}'.strip()}</think><answer>{answer}</answer>"
+
+
+def question_example(question: Question) -> Example:
+    """The example that teaches a question's right answer."""
+    return Example(question.pixels(), render_prompt(question), target_text(question))
+
+
+class SFT:
+    """Trains a backbone to imitate examples.
+
+    Args:
+        backbone: the model, changed in place.
+        examples: step → the examples of that step's batch.
+        config: settings.
+    """
+
+    def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
+        self.backbone, self.examples, self.config = backbone, examples, config
+        self.scorer = ResponseScorer(backbone)
+        self.optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+
+    def step(self, index: int) -> dict[str, Any]:
+        """One optimiser step; returns its metrics (``loss`` in nats per token)."""
+        started = perf_counter()
+        batch = self.examples(index)
+        drawn = perf_counter()
+        tokens = [self._tokens(example.target) for example in batch]
+        self.backbone.model.train()
+        logprobs, _ = self.scorer([e.image for e in batch], [e.prompt for e in batch], tokens, 1.0)
+        loss = -logprobs.sum() / sum(map(len, tokens))
+        loss.backward()  # type: ignore[no-untyped-call]
+        rate = self.config.learning_rate * warmup_cosine(
+            index, self.config.steps, self.config.warmup_steps, self.config.final_lr_share
+        )
+        norm = clip_and_step(self.optimiser, rate, self.config.max_grad_norm)
+        self.backbone.model.eval()
+        return {
+            "step": index + 1,
+            "loss": float(loss.detach()),
+            "grad_norm": norm,
+            "learning_rate": rate,
+            "seconds/data": drawn - started,
+            "seconds/update": perf_counter() - drawn,
+        }
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*ids, self.backbone.eos[0]]

@@ -1,0 +1,134 @@
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents.run_folder import RunFolder
+from anatomy_r1.banks import AnatomyError
+
+SMALL = {
+    "questions_per_step": 3,
+    "num_generations": 4,
+    "max_completion_length": 16,
+    "learning_rate": 1e-3,
+    "save_every": 2,
+}
+
+
+def weights(backbone):
+    return [parameter.detach().clone() for parameter in backbone.model.parameters()]
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def learnt(make_talker, make_env, steps=1, **options):
+    """Weights and last metrics after some steps."""
+    backbone = make_talker()
+    trainer = GRPO(backbone, make_env(seed=4), GRPOConfig(steps=4, **{**SMALL, **options}))
+    rows = [trainer.step() for _ in range(steps)]
+    return weights(backbone), rows[-1]
+
+
+def test_resumed_run_equals_an_uninterrupted_one_bitwise(make_talker, make_env, tmp_path):
+    config = GRPOConfig(steps=4, num_iterations=2, beta=0.05, **SMALL)
+    whole = make_talker()
+    GRPO(whole, make_env(), config).train(RunFolder(tmp_path / "whole"))
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_three(row):
+        if row["step"] == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        GRPO(make_talker(), make_env(), config).train(RunFolder(tmp_path / "halves"), stop_after_three)
+    resumed = make_talker()
+    GRPO(resumed, make_env(), config).train(RunFolder(tmp_path / "halves", resume=True))
+    assert equal(weights(whole), weights(resumed))
+
+    def rows(name):
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds")} for line in lines]
+
+    assert rows("whole") == rows("halves")
+    assert len(rows("whole")) == 4
+
+
+def test_updates_move_the_weights_only_where_groups_differ(make_talker, make_env):
+    before = weights(make_talker())
+    after, row = learnt(make_talker, make_env)
+    assert row["frac_reward_zero_std"] < 1 and row["grad_norm"] > 0
+    assert not equal(before, after)
+
+
+def test_micro_batches_of_any_size_give_the_same_update(make_talker, make_env):
+    (whole, row), (split, _) = (learnt(make_talker, make_env, micro_batch=size) for size in (64, 3))
+    for a, b in zip(whole, split, strict=True):
+        # Adam divides by the gradient's size, so compare updates where they are not rounding noise.
+        assert torch.allclose(a, b, atol=2e-5)
+    assert row["entropy"] > 0
+
+
+def test_groups_without_variance_are_skipped_without_a_trace(make_talker, make_env, monkeypatch):
+    skipped, _ = learnt(make_talker, make_env, micro_batch=1)
+    monkeypatch.setattr(
+        GRPO, "_micro_batches", lambda self, batch: (np.array([i]) for i in range(len(batch.responses)))
+    )
+    run_all, _ = learnt(make_talker, make_env, micro_batch=1)
+    assert equal(skipped, run_all)
+
+
+def test_first_update_is_on_policy_and_further_ones_are_not(make_talker, make_env):
+    _, once = learnt(make_talker, make_env, num_iterations=1)
+    assert once["sampling/logprob_difference"] < 1e-4 and once["clip_ratio/region_mean"] == 0
+    _, often = learnt(make_talker, make_env, num_iterations=4, learning_rate=5e-3, warmup_steps=1)
+    assert often["sampling/logprob_difference"] > 1e-2
+
+
+def test_kl_is_zero_at_the_start_and_grows(make_talker, make_env):
+    _, first = learnt(make_talker, make_env, beta=0.1)
+    _, later = learnt(make_talker, make_env, beta=0.1, steps=3, learning_rate=5e-3)
+    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert later["kl"] > 1e-5
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_stops_the_run(make_talker, make_env, tmp_path):
+    backbone = make_talker()
+    trainer = GRPO(backbone, make_env(), GRPOConfig(steps=9, max_skipped=2, **SMALL))
+    before = weights(backbone)
+    for parameter in backbone.model.parameters():
+        parameter.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(AnatomyError, match="not finite in 2 steps in a row"):
+        trainer.train(RunFolder(tmp_path / "run"))
+    assert equal(before, weights(backbone))
+    assert [json.loads(line)["skipped_steps"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 1]
+
+
+def test_ctrl_c_finishes_the_step_and_saves(make_talker, make_env, tmp_path):
+    trainer = GRPO(make_talker(), make_env(), GRPOConfig(steps=50, **{**SMALL, "save_every": 50}))
+    assert threading.current_thread() is threading.main_thread()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(RunFolder(tmp_path / "run"), on_step=lambda row: os.kill(os.getpid(), signal.SIGINT))
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-000001"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_environment_of_another_shape_is_refused(make_talker, make_env):
+    with pytest.raises(AnatomyError, match="expected an environment of 12 places in groups of 4, got 8 in groups of 2"):
+        GRPO(make_talker(), make_env(4, 2), GRPOConfig(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_generations", 1), ("steps", 0), ("learning_rate", 0.0), ("epsilon", -0.1)]
+)
+def test_settings_out_of_range_are_refused(field, value):
+    with pytest.raises(AnatomyError, match=f"grpo: {field} must be"):
+        GRPOConfig(**{field: value})

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import torch
+
+from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser
+from anatomy_r1.banks import AnatomyError
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(AnatomyError, match="new or empty folder; nothing was overwritten"):
+        RunFolder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_resume_needs_a_checkpoint(tmp_path):
+    with pytest.raises(AnatomyError, match="nothing to resume from"):
+        RunFolder(tmp_path / "new", resume=True)
+
+
+def test_checkpoints_appear_whole_and_the_newest_two_stay(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for step in (1, 2, 3):
+        run.save(step, lambda folder: (folder / "file").write_text("whole"))
+
+    def fail(folder):
+        (folder / "file").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run.save(4, fail)
+    assert RunFolder(tmp_path / "run", resume=True).checkpoint == tmp_path / "run/checkpoints/step-000003"
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names == ["step-000002", "step-000003", "step-000004.partial"]
+    run.save(4, lambda folder: (folder / "file").write_text("whole"))
+    assert (tmp_path / "run/checkpoints/step-000004/file").read_text() == "whole"
+
+
+def test_metrics_beyond_the_checkpoint_and_torn_lines_are_forgotten(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for step in (1, 2, 3):
+        run.log({"step": step, "reward": 0.5})
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "rew')
+    run.forget_after(2)
+    assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 2]
+
+
+def test_metrics_refuse_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        RunFolder(tmp_path / "run").log({"step": 1, "reward": float("nan")})
+
+
+def test_optimiser_state_round_trips_exactly(tmp_path):
+    def make():
+        parameters = [torch.nn.Parameter(torch.arange(4.0)), torch.nn.Parameter(torch.ones(2, 2))]
+        return parameters, torch.optim.AdamW(parameters, lr=0.1)
+
+    def step(parameters, optimiser):
+        optimiser.zero_grad()
+        sum((p**2).sum() for p in parameters).backward()
+        optimiser.step()
+
+    parameters, optimiser = make()
+    step(parameters, optimiser)
+    save_optimiser(optimiser, tmp_path)
+    others, other = make()
+    with torch.no_grad():
+        for p, q in zip(others, parameters, strict=True):
+            p.copy_(q)
+    load_optimiser(other, tmp_path)
+    step(parameters, optimiser)
+    step(others, other)
+    assert all(torch.equal(p, q) for p, q in zip(parameters, others, strict=True))
