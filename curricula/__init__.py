@@ -1,0 +1,47 @@
+"""What is asked next, and how it is varied: curricula choose questions, augmentations vary them."""
+
+from typing import Any
+
+from anatomy_r1.banks import Bank, Registry
+from anatomy_r1.curricula.asc import ASC
+from anatomy_r1.curricula.gdqa import GDQA
+from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Variant
+from anatomy_r1.curricula.uniform import NoAugmentation, Uniform
+
+CURRICULA: Registry[Curriculum] = Registry("curriculum", "anatomy_r1.curricula")
+AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", "anatomy_r1.augmentations")
+CURRICULA.register("uniform")(Uniform)
+CURRICULA.register("asc")(ASC)
+AUGMENTATIONS.register("none")(NoAugmentation)
+AUGMENTATIONS.register("gdqa")(GDQA)
+
+
+def make_curriculum(spec: str | Curriculum, bank: Bank, *, seed: int = 0, **options: Any) -> Curriculum:
+    """Build a curriculum over ``bank`` from its spec (``uniform``, ``asc``, ``module:attribute``); an object stays.
+
+    Raises:
+        AnatomyError: unknown curriculum, or an option it does not take.
+    """
+    return CURRICULA.make(spec, bank=bank, seed=seed, **options) if isinstance(spec, str) else spec
+
+
+def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **options: Any) -> Augmentation:
+    """Build an augmentation for questions of ``bank`` from its spec (``none``, ``gdqa``, …); an object stays.
+
+    Raises:
+        AnatomyError: unknown augmentation, or an option it does not take.
+    """
+    return AUGMENTATIONS.make(spec, bank=bank, seed=seed, **options) if isinstance(spec, str) else spec
+
+
+__all__ = [
+    "AUGMENTATIONS",
+    "CURRICULA",
+    "Augmentation",
+    "Choice",
+    "Curriculum",
+    "GroupOutcome",
+    "Variant",
+    "make_augmentation",
+    "make_curriculum",
+]

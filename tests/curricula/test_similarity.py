@@ -1,0 +1,143 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anatomy_r1.banks import AnatomyError
+from anatomy_r1.curricula.similarity import (
+    AGGREGATES,
+    OptionSimilarity,
+    Similarity,
+    feature_similarity,
+    make_similarity,
+    read_similarity,
+    text_similarity,
+)
+
+NAMES = ("liver", "gut", "omentum", "gallbladder")
+VALUES = np.array([[1, 0.1, 0.2, 0.3], [0.1, 1, 0.4, 0.5], [0.2, 0.4, 1, 0.6], [0.3, 0.5, 0.6, 1]])
+MATRIX = Similarity(NAMES, VALUES)
+
+
+def test_features_rank_pairs_by_closeness_evenly_over_the_unit_interval():
+    points = np.array([[0.0], [1.0], [3.0], [7.0]])  # distances 1, 2, 3, 4, 6, 7
+    values = feature_similarity(NAMES, points).values
+    pairs = {(i, j): values[i, j] for i, j in combinations(range(4), 2)}
+    assert sorted(pairs, key=pairs.get, reverse=True) == [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
+    np.testing.assert_allclose(sorted(pairs.values()), (np.arange(6) + 0.5) / 6)
+    np.testing.assert_array_equal(values, values.T)
+
+
+def test_equal_distances_share_their_rank_whatever_their_last_bits():
+    angles = np.arange(4) * np.pi / 2 + 0.3
+    corners = 1e6 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    values = feature_similarity(NAMES, corners).values
+    assert values[0, 1] == values[1, 2] == values[2, 3] == values[0, 3]
+    assert values[0, 2] == values[1, 3] < values[0, 1]
+
+
+def test_cosine_looks_at_direction_and_euclidean_at_distance():
+    points = np.array([[1.0, 0], [100, 0], [0, 1], [-1, -1]])
+    by_angle, by_distance = (
+        feature_similarity(NAMES, points, metric=metric).values for metric in ("cosine", "euclidean")
+    )
+    assert by_angle[0, 1] > by_angle[0, 2]
+    assert by_distance[0, 1] < by_distance[0, 2]
+
+
+def test_names_that_share_words_are_alike():
+    values = text_similarity(["left hippocampus", "right hippocampus", "liver", "river"]).values
+    assert values[0, 1] > values[2, 3] > values[0, 2]
+    assert ((values >= 0) & (values <= 1)).all()
+
+
+def test_a_saved_matrix_is_read_back_exactly(tmp_path):
+    matrix = feature_similarity(NAMES, np.random.default_rng(0).normal(size=(4, 3)))
+    matrix.save(tmp_path / "s.csv")
+    again = read_similarity(tmp_path / "s.csv")
+    assert again.names == NAMES
+    np.testing.assert_array_equal(again.values, matrix.values)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a CSV file"),
+        (",a,b\na,1,0\n", "must be 2×2"),
+        (",a,b\na,1,0\nc,0,1\n", "row 3 must be 'b'"),
+        (",a,b\na,1,0\nb,0\n", "row 3 must be 'b' and 2 numbers"),
+        (",a,b\na,1,x\nb,0,1\n", r"row 2 \(a\): expected a number, got 'x'"),
+        (",a,b\na,1,nan\nb,0,1\n", r"\[0, 1\], got nan for 'a' and 'b'"),
+        (",a,b\na,1,1.5\nb,1.5,1\n", r"\[0, 1\], got 1.5 for 'a' and 'b'"),
+        (",a,b\na,1,0.5\nb,0.4,1\n", "symmetric, got 0.5 and 0.4 for 'a' and 'b'"),
+        (",a,b\na,1,0\nb,0,0.9\n", "'b' to itself must be 1"),
+        (",a_b,A b\na_b,1,0\nA b,0,1\n", r"twice: \['A b', 'a_b'\]"),
+    ],
+)
+def test_a_broken_matrix_is_refused_with_file_and_place(tmp_path, text, message):
+    path = tmp_path / "broken.csv"
+    path.write_text(text)
+    with pytest.raises(AnatomyError, match=message) as caught:
+        read_similarity(path)
+    assert "broken.csv" in str(caught.value)
+
+
+def test_missing_structures_are_all_listed(tmp_path, make_bank):
+    MATRIX.save(tmp_path / "s.csv")
+    with pytest.raises(AnatomyError, match=r"lacks 2 .*\['organ 0', 'organ 1'\]"):
+        make_similarity(f"csv:{tmp_path / 's.csv'}", make_bank(structures=2, questions=0))
+
+
+def test_a_matrix_is_cut_to_the_banks_structures_in_their_order():
+    part = MATRIX.restricted(["Gallbladder", "liver"])
+    assert part.names == ("Gallbladder", "liver")
+    assert part.values[0, 1] == 0.3
+
+
+def test_features_where_the_bank_has_them_else_names(make_bank):
+    with_features, without = make_bank(), make_bank(features=False)
+    expected = feature_similarity(with_features.structures, with_features.structure_features())
+    np.testing.assert_array_equal(make_similarity("auto", with_features).values, expected.values)
+    text = text_similarity(without.structures)
+    np.testing.assert_array_equal(make_similarity("auto", without).values, text.values)
+    np.testing.assert_array_equal(make_similarity("text", with_features).values, text.values)
+    with pytest.raises(AnatomyError, match="no features"):
+        make_similarity("features", without)
+    with pytest.raises(AnatomyError, match="known: auto"):
+        make_similarity("visuel", with_features)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"), [("mean", 0.2), ("max", 0.3), ("mean-pairs", (0.1 + 0.2 + 0.3 + 0.4 + 0.5 + 0.6) / 6)]
+)
+def test_similarity_of_options(make_question, aggregate, expected):
+    question = make_question(["Gut", "LIVER", "omentum.", "gallbladder"], answer=1)
+    assert OptionSimilarity(MATRIX, aggregate)(question) == pytest.approx(expected)
+
+
+@given(st.permutations(range(4)), st.integers(0, 3))
+def test_mean_pairs_does_not_tell_the_answer_from_the_others(order, answer):
+    others = np.array([row for row in order if row != answer])
+    similarity = OptionSimilarity(MATRIX, "mean-pairs")
+    assert similarity.of_sets(answer, others) == pytest.approx(2.1 / 6)
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_many_sets_at_once_equal_one_by_one(aggregate):
+    similarity = OptionSimilarity(
+        feature_similarity([*"abcdefgh"], np.random.default_rng(0).normal(size=(8, 2))), aggregate
+    )
+    sets = np.array(list(combinations(range(1, 8), 3)))
+    np.testing.assert_array_equal(similarity.of_sets(0, sets), [similarity.of_sets(0, one) for one in sets])
+
+
+def test_an_option_outside_the_matrix_makes_s_unknown(make_question):
+    assert np.isnan(OptionSimilarity(MATRIX)(make_question(["liver", "spleen"])))
+
+
+def test_unknown_aggregate():
+    with pytest.raises(AnatomyError, match="known: mean, max, mean-pairs"):
+        OptionSimilarity(MATRIX, "median")
