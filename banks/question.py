@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +16,11 @@ Image = NDArray[np.uint8]
 ImageSource = Path | Callable[[], Image]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-# Text that a chat template, a vision processor or the reward's parser would take for markup.
-_MARKUP = re.compile(r"<\|[^<>]{0,64}\|>|</?(?:think|answer|image|video|audio|s|img|start_of_image|image_soft_token)>")
-_NO_DETAILS: Mapping[str, Any] = MappingProxyType({})
+# Text that a chat template, a vision processor or the reward's parser would take for markup, and what can't be encoded.
+_MARKUP = re.compile(
+    r"<[|｜][^<>]{0,64}[|｜]>|</?(?:think|answer|image|video|audio|s|img|global-img|bos|eos|pad|unk|mask)>"
+    r"|</?[a-z]+(?:_[a-z0-9]+)+>|\[/?(?:INST|IMG(?:_[A-Z]+)?)\]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]"
+)
 
 
 def normalise(text: str) -> str:
@@ -29,6 +30,12 @@ def normalise(text: str) -> str:
     'cystic plate'
     """
     return " ".join(text.replace("_", " ").casefold().split()).removesuffix(".").rstrip()
+
+
+def find_markup(text: str) -> str | None:
+    """First piece of ``text`` that a model or parser would not take for words: special token, tag, control code."""
+    found = _MARKUP.search(text)
+    return found[0] if found else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +66,24 @@ class Question:
     """Bank and file or split it came from."""
     distractors: tuple[str, ...] = ()
     """Structures known to be wrong answers, from which options may be recomposed; empty: the options are fixed."""
-    details: Mapping[str, Any] = field(default_factory=lambda: _NO_DETAILS)
+    details: Mapping[str, Any] = field(default_factory=dict)
     """What the bank knows besides: template, location, plane, … (JSON values)."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.options) <= len(LETTERS):
             raise AnatomyError(f"question {self.id!r}: expected 2 to 26 options, got {len(self.options)}.")
-        if len({normalise(option) for option in self.options}) < len(self.options):
+        plain = [normalise(text) for text in (self.stem, *self.options)]
+        if len(set(plain[1:])) < len(self.options):
             raise AnatomyError(f"question {self.id!r}: options must differ, got {list(self.options)}.")
         if not 0 <= self.answer < len(self.options):
             raise AnatomyError(
                 f"question {self.id!r}: answer must be an index of its {len(self.options)} options, got {self.answer}."
             )
+        if not all(plain):
+            raise AnatomyError(f"question {self.id!r}: the stem or an option is empty.")
         for text in (self.stem, *self.options):
-            if not normalise(text):
-                raise AnatomyError(f"question {self.id!r}: the stem or an option is empty.")
-            if found := _MARKUP.search(text):
-                raise AnatomyError(f"question {self.id!r}: text must not hold the markup {found[0]!r}; remove it.")
+            if found := find_markup(text):
+                raise AnatomyError(f"question {self.id!r}: text must not hold the markup {found!r}; remove it.")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Question):

@@ -1,0 +1,120 @@
+"""Reading what others wrote: JSON that may be broken, and images that must not lead out of their folder."""
+
+import json
+import os
+from pathlib import Path
+from reprlib import repr as shown
+from typing import Any, NoReturn
+
+from anatomy_r1.banks.errors import AnatomyError
+
+MAX_BYTES = 1 << 30
+"""Largest file that is read whole."""
+_DEEP = "is nested too deeply"
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """Text of a UTF-8 file, with or without a byte-order mark.
+
+    Raises:
+        AnatomyError: missing, unreadable, larger than ``max_bytes``, or not UTF-8.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise AnatomyError(f"{path}: {size:,} bytes, expected at most {max_bytes:,}.")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnatomyError(f"{path}: not UTF-8 (byte {error.start + 1}); convert it.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise AnatomyError(f"{path}: can't be read ({getattr(error, 'strerror', None) or error}).") from None
+
+
+def read_json(path: Path) -> Any:
+    """Value of a JSON file.
+
+    Raises:
+        AnatomyError: what :func:`read_text` refuses, broken JSON, a name twice in one object, or NaN.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Value of a JSON text; ``where`` begins the message of the AnatomyError for a broken one."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except RecursionError:
+        raise AnatomyError(f"{where}: JSON {_DEEP}.") from None
+    except ValueError as error:
+        raise AnatomyError(f"{where}: broken JSON: {error}.") from None
+
+
+def read_rows(path: Path) -> list[Any]:
+    """Value of a JSON file that must be a list."""
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise AnatomyError(f"{path}: expected a JSON list of questions, got {shown(rows)}.")
+    return rows
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path, links followed, lies inside ``root``."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
+        return False
+
+
+class ImageFolder:
+    """Image files below a root, by relative path; every folder is listed once, as asking for each file is slow.
+
+    Args:
+        root: nothing outside it is ever found, neither by ``..`` nor through a link.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[str, frozenset[str] | str] = {}
+
+    def check(self, relative: str) -> None:
+        """Raise AnatomyError where there is no such file inside the root."""
+        head, _, tail = relative.rpartition("/")
+        names = self._names.get(head)
+        if names is None:
+            names = self._names[head] = self._list(head)
+        if isinstance(names, str):
+            raise AnatomyError(f"image {shown(relative)}: {names}.")
+        if tail not in names:
+            raise AnatomyError(f"image {shown(relative)}: no such file inside {self.root}.")
+
+    def path(self, relative: str) -> Path:
+        """Path of a file that was checked."""
+        return self.root / relative
+
+    def _list(self, head: str) -> frozenset[str] | str:
+        """Names of the regular files in a folder, or why there are none."""
+        parts = head.split("/")
+        if head.startswith("/") or "\\" in head or ".." in parts or (head and "" in parts):
+            return "expected a plain path relative to the images' root"
+        folder = self.root / head
+        if not inside(self.root, folder):
+            return f"must lie inside {self.root}, but leads out of it"
+        try:
+            with os.scandir(folder) as entries:
+                return frozenset(entry.name for entry in entries if self._is_ours(entry))
+        except (OSError, ValueError) as error:
+            return f"folder {shown(str(folder))} can't be listed ({getattr(error, 'strerror', None) or error})"
+
+    def _is_ours(self, entry: os.DirEntry[str]) -> bool:
+        return entry.is_file() and (not entry.is_symlink() or inside(self.root, Path(entry.path)))
