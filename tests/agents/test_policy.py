@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from anatomy_r1.agents import CallablePolicy, Response, make_policy
 from anatomy_r1.banks import AnatomyError
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from anatomy_r1.agents import make_policy
 from anatomy_r1.agents.blind import TextClassifier
 from anatomy_r1.banks import AnatomyError, Question, open_bank

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from anatomy_r1.agents import Response
+from anatomy_r1.banks import AnatomyError, Question
+
+ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
+
+
+class ClusterBank:
+    """Questions in memory, five to a patient; counts how often images are decoded."""
+
+    name = "clusters"
+    splits = ("train", "test")
+    structures = ORGANS
+
+    def __init__(self, size=60, split="train"):
+        self.size, self.part, self.decoded = size, split, []
+
+    def __len__(self):
+        return self.size
+
+    def split(self, name):
+        if name not in self.splits:
+            raise AnatomyError(f"no split {name!r}")
+        part = ClusterBank(self.size, name)
+        part.decoded = self.decoded
+        return part
+
+    def index_of(self, question_id):
+        return int(question_id.rpartition("/")[2])
+
+    def question(self, index):
+        rng = np.random.default_rng([self.splits.index(self.part), index])
+        options = tuple(str(organ) for organ in rng.permutation(ORGANS)[: 4 if index % 2 else 3])
+        answer = int(rng.integers(len(options)))
+
+        def image():
+            self.decoded.append(index)
+            return np.full((40, 60, 3), index % 256, np.uint8)
+
+        return Question(
+            id=f"{self.part}/{index}", image=image, stem=f"What is at place {index}?", options=options, answer=answer,
+            structure=options[answer], question_type=("marker", "relation")[index % 2], modality="none",
+            group_key=f"patient-{index // 5}", source="clusters",
+        )  # fmt: skip
+
+
+class TextPolicy:
+    """Says what a function of the question says."""
+
+    name = "text"
+
+    def __init__(self, say):
+        self.say = say
+
+    def respond(self, observations, *, n=1):
+        return [Response(self.say(question)) for question in observations["question"] for _ in range(n)]
+
+
+@pytest.fixture
+def bank():
+    return ClusterBank()
+
+
+@pytest.fixture
+def text_policy():
+    return TextPolicy

@@ -1,0 +1,64 @@
+import pytest
+
+from anatomy_r1.agents import CallablePolicy, Response
+from anatomy_r1.banks import AnatomyError
+from anatomy_r1.evaluation.asking import ask, observe
+
+
+class Moody:
+    """Can't stand some questions."""
+
+    name = "moody"
+
+    def __init__(self, hated=(), error=ValueError, drop=False):
+        self.hated, self.error, self.drop = set(hated), error, drop
+
+    def respond(self, observations, *, n=1):
+        ids = [question.id for question in observations["question"]]
+        if self.hated & set(ids):
+            if self.drop:
+                return [Response("short")]
+            raise self.error("too hard")
+        return [Response(f"{name} {k}") for name in ids for k in range(n)]
+
+
+def questions_of(bank, count):
+    return [bank.split("test").question(index) for index in range(count)]
+
+
+def test_one_bad_question_fails_alone(bank):
+    answers = ask(Moody(["test/2"]), questions_of(bank, 4), n=2)
+    assert [answer if isinstance(answer, str) else answer.text for answer in answers] == [
+        "test/0 0", "test/0 1", "test/1 0", "test/1 1",
+        "the policy raised ValueError: too hard", "the policy raised ValueError: too hard",
+        "test/3 0", "test/3 1",
+    ]  # fmt: skip
+
+
+def test_a_wrong_number_of_responses_is_a_failure_with_both_numbers(bank):
+    answers = ask(Moody(["test/0"], drop=True), questions_of(bank, 1), n=3)
+    assert answers == ["the policy returned 1 responses, expected 3"] * 3
+
+
+@pytest.mark.parametrize("text", [None, b"bytes", 7])
+def test_a_response_that_is_not_text_is_a_failure(bank, text):
+    answers = ask(CallablePolicy(lambda observation: text), questions_of(bank, 2))
+    assert answers == [f"the policy returned {type(text).__name__} as text, expected str"] * 2
+
+
+@pytest.mark.parametrize("error", [AnatomyError, KeyboardInterrupt])
+def test_mistakes_of_the_user_and_interrupts_stop_the_run(bank, error):
+    with pytest.raises(error):
+        ask(Moody(["test/1"], error), questions_of(bank, 3))
+
+
+def test_images_are_decoded_on_the_first_look_only(bank):
+    questions = questions_of(bank, 3)
+    images = observe(questions)["image"]
+    assert len(images) == 3 and bank.decoded == []
+    assert images[1] is images[1] and images[-2] is images[1]
+    assert bank.decoded == [1]
+    assert [image.shape for image in images[1:]] == [(40, 60, 3)] * 2
+    assert bank.decoded == [1, 2]
+    with pytest.raises(IndexError):
+        images[3]
