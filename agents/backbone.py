@@ -1,6 +1,6 @@
-"""A vision-language model with its processor: prompts in, padded model inputs and token log-probs out.
+"""A vision-language model with its processor, and what must be known of both: ends, forbidden tokens, positions.
 
-Everything that knows how a model family is called lives here; policies, SFT and GRPO are written against it.
+What differs between model families lives here; policies, SFT and GRPO are written against it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.banks import AnatomyError, Image
+from anatomy_r1.agents.prompts import PromptEncoder
+from anatomy_r1.agents.tree import Tree
+from anatomy_r1.banks import AnatomyError
 
 ANSWER_END = "</answer>"
 _VISION_TOKENS = (
@@ -44,6 +45,8 @@ class Backbone:
             raise AnatomyError(f"{name}: its processor has no chat template; save one with the model, then try again.")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.pad_token: int = self.tokenizer.pad_token_id
+        self.encode = PromptEncoder(processor)
         self.eos = _end_tokens(model, self.tokenizer)
         self.banned = _banned_tokens(model, self.tokenizer, keep=self.eos)
         self._closes: Tensor | None = None
@@ -82,25 +85,26 @@ class Backbone:
             self.model.save_pretrained(folder)
             self.processor.save_pretrained(folder)
 
-    def render(self, prompt: str) -> str:
-        """The chat text of a prompt: image, prompt, then the model's turn."""
-        content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        return str(
-            self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    def positions(self, tree: Tree) -> Tensor:
+        """Position ids of a tree's nodes, ``(N,)``, or ``(3, N)`` for a model with positions in time, height, width."""
+        depths = torch.from_numpy(tree.depths)
+        index = getattr(self.model.base_model, "get_rope_index", None)
+        if index is None:
+            return depths
+        positions = torch.zeros(3, len(tree), dtype=torch.long)
+        for number, prompt in enumerate(tree.prompts):
+            own, delta = index(
+                input_ids=prompt.tokens[None],
+                **{name: value[None] for name, value in prompt.per_token.items()},
+                **{name: value for name, value in prompt.per_image.items() if name.endswith("grid_thw")},
+                attention_mask=torch.ones_like(prompt.tokens)[None],
             )
-        )
-
-    def encode(self, images: Sequence[Image], prompts: Sequence[str], *, padding_side: str) -> dict[str, Tensor]:
-        """Model inputs of B prompts, one image each, on the model's device; token tensors are ``(B, P)``."""
-        encoded = self.processor(
-            text=[self.render(prompt) for prompt in prompts],
-            images=[[np.ascontiguousarray(image)] for image in images],
-            padding=True,
-            padding_side=padding_side,
-            return_tensors="pt",
-        )
-        return {name: value.to(self.device) for name, value in encoded.items()}
+            nodes = torch.from_numpy(tree.prompt_of == number)
+            inside = depths < len(prompt.tokens)
+            positions[:, nodes & inside] = own[:, 0, depths[nodes & inside]].cpu()
+            # Text behind the prompt counts on from its last position, on all axes alike.
+            positions[:, nodes & ~inside] = depths[nodes & ~inside] + int(delta)
+        return positions
 
     def closes(self, tokens: Tensor) -> Tensor:
         """Which tokens hold a ``>`` and may so complete a closing tag; bool, of the tokens' shape."""
@@ -113,53 +117,6 @@ class Backbone:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def log_softmax(self, logits: Tensor, temperature: float) -> Tensor:
-        """Log-probs ``(…, V)``, float32, of the sampling distribution: tempered, vision and special tokens forbidden.
-
-        Forbidden in the training softmax too: forbidding them in the sampler alone shifts every log-prob.
-        """
-        logits = logits.float()
-        if temperature != 1:
-            logits = logits / temperature
-        banned = self.banned.to(logits.device)
-        return logits.index_fill(-1, banned, float("-inf")).log_softmax(-1)
-
-
-class ResponseScorer(nn.Module):
-    """Log-probs of given responses: the module that training steps run, one padded row per response."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.model: Any = backbone.model
-        self._backbone = (backbone,)  # in a tuple, so that it is no submodule
-
-    def forward(
-        self, images: Sequence[Image], prompts: Sequence[str], responses: Sequence[Sequence[int]], temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        """Score B responses of up to R tokens.
-
-        Returns:
-            log-probs ``(B, R)`` of the responses' tokens and entropies ``(B, R)`` in nats; 0 beyond a response's end.
-        """
-        backbone = self._backbone[0]
-        inputs = backbone.encode(images, prompts, padding_side="right")
-        starts = inputs["attention_mask"].sum(1)
-        inputs = _append(inputs, starts, responses, backbone.tokenizer.pad_token_id)
-        hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
-        longest = max(map(len, responses))
-        steps = torch.arange(longest, device=starts.device)
-        lengths = torch.tensor([len(tokens) for tokens in responses], device=starts.device)
-        real = steps < lengths[:, None]
-        # A token is predicted at the position before its own.
-        positions = (starts[:, None] + steps - 1).clamp(max=hidden.shape[1] - 1)
-        rows = torch.arange(len(responses), device=starts.device)[:, None]
-        targets = inputs["input_ids"][rows, (positions + 1).clamp(max=hidden.shape[1] - 1)][real]
-        logprobs = backbone.log_softmax(self.model.get_output_embeddings()(hidden[rows, positions][real]), temperature)
-        chosen = logprobs.gather(-1, targets[:, None]).squeeze(-1)
-        entropy = torch.special.entr(logprobs.detach().exp()).sum(-1)
-        empty = torch.zeros(real.shape, dtype=torch.float32, device=starts.device)
-        return empty.masked_scatter(real, chosen), empty.masked_scatter(real, entropy)
-
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
@@ -171,27 +128,6 @@ def _no_bars() -> Iterator[None]:
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def _append(
-    inputs: dict[str, Tensor], starts: Tensor, responses: Sequence[Sequence[int]], pad: int
-) -> dict[str, Tensor]:
-    """Put each response right behind its prompt, in all tensors that have one value per token."""
-    tokens, shape = inputs["input_ids"], inputs["input_ids"].shape
-    width = max(int(start) + len(response) for start, response in zip(starts, responses, strict=True))
-    grown = {}
-    for name, value in inputs.items():
-        if value.shape != shape:
-            grown[name] = value
-            continue
-        fill = pad if name == "input_ids" else 0
-        grown[name] = value.new_full((len(tokens), width), fill)
-        kept = min(width, shape[1])
-        grown[name][:, :kept] = value[:, :kept]
-    for row, (start, response) in enumerate(zip(starts.tolist(), responses, strict=True)):
-        grown["input_ids"][row, start : start + len(response)] = torch.tensor(response, device=tokens.device)
-        grown["attention_mask"][row, start : start + len(response)] = 1
-    return grown
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from anatomy_r1.agents.backbone import Backbone, ResponseScorer
+from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step, warmup_cosine
+from anatomy_r1.agents.scorer import ResponseScorer
+from anatomy_r1.agents.tree import build_tree
 from anatomy_r1.banks import AnatomyError, Image, Question
 from anatomy_r1.envs import render_prompt
 
@@ -77,7 +79,7 @@ class SFT:
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config
-        self.scorer = ResponseScorer(backbone)
+        self.scorer = ResponseScorer(backbone, "padded")  # one response per image: nothing to share
         self.optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
 
     def step(self, index: int) -> dict[str, Any]:
@@ -87,8 +89,10 @@ class SFT:
         drawn = perf_counter()
         tokens = [self._tokens(example.target) for example in batch]
         self.backbone.model.train()
-        logprobs, _ = self.scorer([e.image for e in batch], [e.prompt for e in batch], tokens, 1.0)
-        loss = -logprobs.sum() / sum(map(len, tokens))
+        rows = [
+            build_tree([], [self.backbone.encode(e.image, e.prompt)], [t]) for e, t in zip(batch, tokens, strict=True)
+        ]
+        loss = -self.scorer(rows).logprobs.sum() / sum(map(len, tokens))
         loss.backward()  # type: ignore[no-untyped-call]
         rate = self.config.learning_rate * warmup_cosine(
             index, self.config.steps, self.config.warmup_steps, self.config.final_lr_share

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from anatomy_r1.agents.backbone import ANSWER_END, Backbone
+from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.policy import Observations, Response
+from anatomy_r1.agents.prompts import collate
 from anatomy_r1.banks import AnatomyError
 
 _STREAM = 41
@@ -96,7 +98,9 @@ class TransformersPolicy:
         """Sample ``counts[i]`` responses to prompt i; ``draws`` ``(sum(counts), max_new_tokens)`` in [0, 1)."""
         model, was_training = self.backbone.model, self.backbone.model.training
         model.eval()
-        inputs = self.backbone.encode(images, prompts, padding_side="left")
+        encoded = [self.backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
+        inputs = collate(encoded, self.backbone.pad_token, side="left")
+        inputs = {name: value.to(self.backbone.device) for name, value in inputs.items()}
         out = model(**inputs, use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
         cache = out.past_key_values
@@ -137,7 +141,7 @@ class _Decoder:
         Returns:
             the tokens ``(rows,)`` and which of these rows go on, bool ``(rows,)``.
         """
-        logprobs = self.backbone.log_softmax(logits, self.temperature or 1.0)
+        logprobs = tempered_log_softmax(logits, self.backbone.banned, self.temperature or 1.0)
         token = self._choose(logprobs, self.draws[self.rows, step])
         chosen = logprobs.gather(-1, token[:, None]).squeeze(1).tolist()
         closing, going = self.backbone.closes(token), torch.ones(len(token), dtype=torch.bool)

@@ -40,8 +40,10 @@ class GRPOConfig:
     """Weight of the KL term to the policy as it was at the start."""
     scale_rewards: Literal["group", "none"] = "group"
     """Whether advantages are divided by the group's standard deviation."""
-    micro_batch: int = 64
-    """Responses per forward pass; changes memory, not results."""
+    max_tokens: int = 16384
+    """Tokens per forward pass of the update, padding included; changes memory, not results."""
+    packing: Literal["tree", "padded"] = "tree"
+    """Whether the update runs each distinct token once, or a padded row per response; changes cost, not results."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """Autocast of the update on CUDA; weights stay in float32."""
     save_every: int = 50
@@ -59,7 +61,7 @@ class GRPOConfig:
             "questions_per_step",
             "num_iterations",
             "max_completion_length",
-            "micro_batch",
+            "max_tokens",
             "save_every",
         ):
             if getattr(self, name) < 1:

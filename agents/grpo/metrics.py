@@ -43,6 +43,10 @@ def mean_of(values: Any) -> float | None:
     return float(numbers.mean()) if len(numbers) else None
 
 
-def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float | None:
-    """Mean of ``values`` by ``weights``, or None where there is none."""
-    return float(np.average(values, weights=weights)) if values else None
+def pooled(terms: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Means over all tokens of means over the ``tokens`` of parts; None where there are no parts."""
+    names = ("entropy", "kl", "clip_ratio/region_mean", "sampling/logprob_difference")
+    if not terms:
+        return dict.fromkeys(names)
+    weights = [part["tokens"] for part in terms]
+    return {name: float(np.average([part[name] for part in terms], weights=weights)) for name in names}

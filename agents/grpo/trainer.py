@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,18 +13,21 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anatomy_r1.agents.backbone import Backbone, ResponseScorer
+from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
-from anatomy_r1.agents.grpo.metrics import batch_metrics, weighted_mean
+from anatomy_r1.agents.grpo.metrics import batch_metrics, pooled
 from anatomy_r1.agents.grpo.objective import group_advantages, token_terms
 from anatomy_r1.agents.interrupt import graceful_interrupt
 from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step, warmup_cosine
 from anatomy_r1.agents.policy import Response
 from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser, write_text
+from anatomy_r1.agents.scorer import ResponseScorer, Scores
 from anatomy_r1.agents.transformers_policy import TransformersPolicy
+from anatomy_r1.agents.tree import LongRow, Tree, batches, plant
 from anatomy_r1.banks import AnatomyError, Image
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
@@ -62,9 +65,13 @@ class GRPO:
         self.backbone, self.env, self.config = backbone, env, config
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         backbone.model.to(self.accelerator.device)
-        self.reference: Any = copy.deepcopy(backbone.model).requires_grad_(False) if config.beta else None
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
-        self.scorer, self.optimiser = self.accelerator.prepare(ResponseScorer(backbone), optimiser)
+        self._scorer = ResponseScorer(backbone, config.packing)
+        self.scorer, self.optimiser = self.accelerator.prepare(self._scorer, optimiser)
+        self.reference: ResponseScorer | None = None
+        if config.beta:
+            self.reference = ResponseScorer(backbone, config.packing)
+            self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
         self.policy = TransformersPolicy(
             backbone,
             temperature=config.temperature,
@@ -132,102 +139,102 @@ class GRPO:
         rate = config.learning_rate * warmup_cosine(
             self.step_index, config.steps, config.warmup_steps, config.final_lr_share
         )
+        trees = self._plant(batch)
+        forwarded = self._scorer.tokens_forwarded
         self.backbone.model.train()
         norms, terms = [], []
-        for _ in range(config.num_iterations):
-            terms = [self._backward(batch, rows) for rows in self._micro_batches(batch)]
-            if terms:
-                norms.append(clip_and_step(self.optimiser, rate, config.max_grad_norm))
+        for _ in range(config.num_iterations if trees else 0):
+            terms = [self._backward(batch, part) for part in batches(trees, config.max_tokens)]
+            norms.append(clip_and_step(self.optimiser, rate, config.max_grad_norm))
         self.backbone.model.eval()
         finite = [norm for norm in norms if math.isfinite(norm)]
         self._skipped = 0 if len(finite) == len(norms) else self._skipped + 1
-        weights = [term["tokens"] for term in terms]
         return {
-            **{
-                name: weighted_mean([t[name] for t in terms], weights)
-                for name in ("entropy", "kl", "clip_ratio/region_mean")
-            },
-            "sampling/logprob_difference": weighted_mean([t["difference"] for t in terms], weights),
+            **pooled(terms),
             "grad_norm": float(np.mean(finite)) if finite else 0.0,
             "skipped_steps": len(norms) - len(finite),
             "learning_rate": rate,
+            "tokens/forwarded": self._scorer.tokens_forwarded - forwarded,
         }
 
-    def _micro_batches(self, batch: Batch) -> Iterator[NDArray[np.int64]]:
-        """Rows worth a forward pass: without a KL term, those with an advantage."""
-        useful = [bool(r.token_ids) for r in batch.responses]
-        rows = np.flatnonzero(useful if self.config.beta else useful & (batch.advantages != 0))
-        for start in range(0, len(rows), self.config.micro_batch):
-            yield rows[start : start + self.config.micro_batch]
+    def _plant(self, batch: Batch) -> list[Tree]:
+        """Trees of the rows worth a forward pass."""
+        rows = np.flatnonzero(self._is_useful(batch)).tolist()
+        prompts = [self.backbone.encode(batch.images[i], batch.prompts[i]) for i in rows]
+        try:
+            return plant(rows, prompts, [batch.responses[i].token_ids or () for i in rows], self.config.max_tokens)
+        except LongRow as long:
+            raise AnatomyError(
+                f"grpo: question {self.env.questions[long.row].id!r} with its response has {long.tokens} tokens, "
+                f"max_tokens is {self.config.max_tokens}.\n"
+                "Raise --grpo.max-tokens, or use smaller images or a lower --grpo.max-completion-length."
+            ) from None
 
-    def _backward(self, batch: Batch, rows: NDArray[np.int64]) -> dict[str, float]:
+    def _is_useful(self, batch: Batch) -> NDArray[np.bool_]:
+        """Rows ``(B,)`` that add to the gradient: not empty and, without a KL term, with an advantage."""
+        spoken = np.array([bool(response.token_ids) for response in batch.responses])
+        return spoken if self.config.beta else spoken & (batch.advantages != 0)
+
+    def _backward(self, batch: Batch, trees: Sequence[Tree]) -> dict[str, float]:
         """Add the gradient of some rows' share of the loss; returns means over their tokens."""
-        config, device = self.config, self.accelerator.device
-        images = [batch.images[i] for i in rows]
-        prompts = [batch.prompts[i] for i in rows]
-        tokens = [batch.responses[i].token_ids or () for i in rows]
+        config = self.config
         with self.accelerator.autocast():
-            logprobs, entropy = self.scorer(images, prompts, tokens, config.temperature)
-        old = torch.zeros_like(logprobs)
-        real = torch.zeros_like(logprobs, dtype=torch.bool)
-        for k, i in enumerate(rows):
-            old[k, : len(tokens[k])] = torch.tensor(batch.responses[i].logprobs, device=device)
-            real[k, : len(tokens[k])] = True
+            scores = self.scorer(trees, config.temperature)
+        rows = np.concatenate([tree.rows for tree in trees])
+        old = torch.zeros_like(scores.logprobs)
+        old[scores.real] = torch.tensor([p for i in rows for p in batch.responses[i].logprobs or ()], device=old.device)
         terms = token_terms(
-            logprobs,
+            scores.logprobs,
             old,
-            torch.tensor(batch.advantages[rows], dtype=logprobs.dtype, device=device),
+            torch.tensor(batch.advantages[rows], dtype=old.dtype, device=old.device),
             clip_low=config.epsilon,
             clip_high=config.epsilon_high,
             beta=config.beta,
-            ref_logprobs=self._reference_logprobs(images, prompts, tokens),
+            ref_logprobs=self._reference_logprobs(trees),
         )
-        lengths = real.sum(1)
-        self.accelerator.backward(((terms.loss * real).sum(1) / lengths).sum() / len(batch.responses))
-
-        def mean(values: Tensor) -> float:
-            return float(values.detach()[real].float().mean())
-
+        means = (terms.loss * scores.real).sum(1) / scores.real.sum(1)
+        self.accelerator.backward(means.sum() / len(batch.responses))
         return {
-            "tokens": float(lengths.sum()),
-            "entropy": mean(entropy),
-            "kl": mean(terms.kl),
-            "clip_ratio/region_mean": mean(terms.clipped),
-            "difference": mean((logprobs - old).abs()),
+            "tokens": float(scores.real.sum()),
+            "entropy": _mean(scores.entropy, scores.real),
+            "kl": _mean(terms.kl, scores.real),
+            "clip_ratio/region_mean": _mean(terms.clipped, scores.real),
+            "sampling/logprob_difference": _mean((scores.logprobs - old).abs(), scores.real),
         }
 
-    def _reference_logprobs(
-        self, images: Sequence[Image], prompts: Sequence[str], tokens: Sequence[Sequence[int]]
-    ) -> Tensor | None:
+    def _reference_logprobs(self, trees: Sequence[Tree]) -> Tensor | None:
         if self.reference is None:
             return None
-        scorer = ResponseScorer(self.backbone)
-        scorer.model = self.reference
         with torch.no_grad():
-            logprobs: Tensor = scorer(images, prompts, tokens, self.config.temperature)[0]
-        return logprobs
+            scores: Scores = self.reference(trees, self.config.temperature)
+        return scores.logprobs
 
     def save(self, folder: Path) -> None:
         """Write everything that influences the next step."""
         self.backbone.save(folder / "policy")
         save_optimiser(self.optimiser, folder)
         if self.reference is not None:
-            self.reference.save_pretrained(folder / "reference")
+            save_file(_tensors(self.reference.model), folder / "reference.safetensors")
         state = {"step": self.step_index, "env": self.env.state_dict(), "policy": self.policy.state_dict()}
         write_text(folder / "state.json", json.dumps(state, allow_nan=False))
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        _copy_weights(Backbone.load(folder / "policy").model, self.backbone.model)
+        # By checked names: a loader that skips those it doesn't know would resume from random weights.
+        self.backbone.model.load_state_dict(Backbone.load(folder / "policy").model.state_dict(), strict=True)
         if self.reference is not None:
-            _copy_weights(type(self.reference).from_pretrained(folder / "reference"), self.reference)
+            self.reference.model.load_state_dict(load_file(folder / "reference.safetensors"), strict=True)
         load_optimiser(self.optimiser, folder)
         self.step_index = int(state["step"])
         self.env.load_state_dict(state["env"])
         self.policy.load_state_dict(state["policy"])
 
 
-def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """Copy by checked names: a loader that skips names it doesn't know would resume from random weights."""
-    target.load_state_dict(source.state_dict(), strict=True)
+def _mean(values: Tensor, where: Tensor) -> float:
+    return float(values.detach()[where].float().mean())
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, Tensor]:
+    """A model's state; weights tied to each other as copies, which safetensors asks for."""
+    return {name: value.clone() for name, value in model.state_dict().items()}

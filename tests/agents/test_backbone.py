@@ -1,62 +1,25 @@
 import pytest
 import torch
 
-from anatomy_r1.agents.backbone import Backbone, ResponseScorer
+from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.banks import AnatomyError
-from anatomy_r1.envs import render_prompt
 
 
-@pytest.fixture
-def rows(scenes):
-    questions = [scenes.question(i) for i in range(5)]
-    images = [question.pixels() for question in questions]
-    prompts = [render_prompt(question) for question in questions]
-    responses = [[7, 8, 9], [10], [3, 3, 3, 3, 3, 3], [200, 5], [60, 61, 62, 63]]
-    return images, prompts, responses
-
-
-def test_padded_batch_scores_as_each_row_alone(make_backbone, rows):
+def test_vision_and_special_tokens_are_banned_but_the_end_is_not(make_backbone):
     backbone = make_backbone()
-    scorer = ResponseScorer(backbone).double()
-    images, prompts, responses = rows
-    together, entropy = scorer(images, prompts, responses, 1.0)
-    for i, (image, prompt, response) in enumerate(zip(images, prompts, responses, strict=True)):
-        alone, entropy_alone = scorer([image], [prompt], [response], 1.0)
-        assert together[i, : len(response)].tolist() == pytest.approx(alone[0].tolist(), abs=2e-6)
-        assert entropy[i, : len(response)].tolist() == pytest.approx(entropy_alone[0].tolist(), abs=2e-6)
-        assert not together[i, len(response) :].any()
+    banned = set(backbone.banned.tolist())
+    names = ("<image>", "<fake_token_around_image>", "<|pad|>", "<|user|>")
+    assert {backbone.tokenizer.convert_tokens_to_ids(name) for name in names} <= banned
+    assert backbone.eos == (backbone.tokenizer.eos_token_id,)
+    assert not banned & {*backbone.eos, *backbone.tokenizer("<think>liver</answer>")["input_ids"]}
 
 
-def test_scores_are_those_of_the_plain_model(make_backbone, rows):
-    """One row through the model's own forward pass, position by position."""
-    backbone = make_backbone()
-    (image, *_), (prompt, *_), (response, *_) = rows
-    inputs = backbone.encode([image], [prompt], padding_side="right")
-    tokens = torch.cat([inputs["input_ids"], torch.tensor([response])], dim=1)
-    logits = backbone.model(
-        input_ids=tokens, pixel_values=inputs["pixel_values"], pixel_attention_mask=inputs["pixel_attention_mask"]
-    ).logits[0, -len(response) - 1 : -1]
-    logits[:, backbone.banned] = float("-inf")
-    expected = (logits / 0.7).log_softmax(-1)[range(len(response)), response]
-    found, _ = ResponseScorer(backbone)([image], [prompt], [response], 0.7)
-    assert found[0].tolist() == pytest.approx(expected.tolist(), abs=2e-6)
-
-
-def test_vision_and_special_tokens_have_no_probability(make_backbone):
-    backbone = make_backbone()
-    logprobs = backbone.log_softmax(torch.randn(4, len(backbone.tokenizer)), 1.0)
-    for token in ("<image>", "<fake_token_around_image>", "<|pad|>", "<|user|>"):
-        assert torch.isneginf(logprobs[:, backbone.tokenizer.convert_tokens_to_ids(token)]).all()
-    assert torch.isfinite(logprobs[:, backbone.tokenizer.eos_token_id]).all()
-
-
-def test_saved_model_loads_as_a_transformers_folder(make_backbone, rows, tmp_path):
+def test_saved_model_loads_as_a_transformers_folder(make_backbone, tmp_path):
     backbone = make_backbone(seed=5)
     backbone.save(tmp_path)
-    images, prompts, responses = rows
-    first, _ = ResponseScorer(backbone)(images, prompts, responses, 1.0)
-    second, _ = ResponseScorer(Backbone.load(tmp_path))(images, prompts, responses, 1.0)
-    assert torch.equal(first, second)
+    again = Backbone.load(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(backbone.model.parameters(), again.model.parameters(), strict=True))
+    assert again.encode.render("What?") == backbone.encode.render("What?")
 
 
 def test_weights_that_are_missing_are_refused(make_backbone, tmp_path):

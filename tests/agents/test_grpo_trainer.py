@@ -28,6 +28,11 @@ def equal(first, second):
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def distance(first, second):
+    """Norm of the difference. Adam's first step turns rounding noise in tiny gradients into steps, so it is not 0."""
+    return sum(((a - b) ** 2).sum() for a, b in zip(first, second, strict=True)) ** 0.5
+
+
 def learnt(make_talker, make_env, steps=1, **options):
     """Weights and last metrics after some steps."""
     backbone = make_talker()
@@ -69,21 +74,29 @@ def test_updates_move_the_weights_only_where_groups_differ(make_talker, make_env
     assert not equal(before, after)
 
 
-def test_micro_batches_of_any_size_give_the_same_update(make_talker, make_env):
-    (whole, row), (split, _) = (learnt(make_talker, make_env, micro_batch=size) for size in (64, 3))
-    for a, b in zip(whole, split, strict=True):
-        # Adam divides by the gradient's size, so compare updates where they are not rounding noise.
-        assert torch.allclose(a, b, atol=2e-5)
-    assert row["entropy"] > 0
+@pytest.mark.parametrize("other", [{"max_tokens": 120}, {"packing": "padded"}])
+def test_token_budget_and_packing_do_not_change_the_update(make_talker, make_env, other):
+    (whole, row), (split, split_row) = (learnt(make_talker, make_env, **options) for options in ({}, other))
+    assert distance(whole, split) < 0.02 * distance(whole, weights(make_talker()))
+    assert row["entropy"] == pytest.approx(split_row["entropy"], abs=1e-5)
+    assert row["grad_norm"] == pytest.approx(split_row["grad_norm"], rel=1e-4)
+    if "packing" in other:
+        assert row["tokens/forwarded"] < split_row["tokens/forwarded"] / 2
 
 
 def test_groups_without_variance_are_skipped_without_a_trace(make_talker, make_env, monkeypatch):
-    skipped, _ = learnt(make_talker, make_env, micro_batch=1)
-    monkeypatch.setattr(
-        GRPO, "_micro_batches", lambda self, batch: (np.array([i]) for i in range(len(batch.responses)))
-    )
-    run_all, _ = learnt(make_talker, make_env, micro_batch=1)
-    assert equal(skipped, run_all)
+    (skipped, fewer) = learnt(make_talker, make_env)
+    monkeypatch.setattr(GRPO, "_is_useful", lambda self, batch: np.ones(len(batch.responses), dtype=bool))
+    (complete, all_rows) = learnt(make_talker, make_env)
+    assert fewer["tokens/forwarded"] < all_rows["tokens/forwarded"]
+    assert fewer["grad_norm"] == pytest.approx(all_rows["grad_norm"], rel=1e-4)
+    assert distance(skipped, complete) < 0.02 * distance(skipped, weights(make_talker()))
+
+
+def test_a_row_over_the_token_budget_names_the_question_and_the_settings(make_talker, make_env):
+    with pytest.raises(AnatomyError, match=r"question 'scenes/train/0/\d+' .* max_tokens is 20") as error:
+        learnt(make_talker, make_env, max_tokens=20)
+    assert "--grpo.max-tokens" in str(error.value) and "--grpo.max-completion-length" in str(error.value)
 
 
 def test_first_update_is_on_policy_and_further_ones_are_not(make_talker, make_env):

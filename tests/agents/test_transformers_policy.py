@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from anatomy_r1.agents.backbone import ResponseScorer
+from anatomy_r1.agents.logprobs import tempered_log_softmax
+from anatomy_r1.agents.scorer import ResponseScorer
 from anatomy_r1.agents.transformers_policy import TransformersPolicy
+from anatomy_r1.agents.tree import plant
 from anatomy_r1.banks import AnatomyError
 from anatomy_r1.envs import render_prompt
 
@@ -31,10 +33,10 @@ def test_sampled_logprobs_are_those_that_training_computes(make_talker, observat
     policy = TransformersPolicy(backbone, temperature=temperature, max_new_tokens=20, seed=3)
     responses = policy.respond(observations, n=3)
     assert len({response.text for response in responses}) > 6
-    images = [image for image in observations["image"] for _ in range(3)]
-    prompts = [prompt for prompt in observations["prompt"] for _ in range(3)]
-    scored, _ = ResponseScorer(backbone)(images, prompts, [r.token_ids for r in responses], temperature)
-    for row, response in zip(scored, responses, strict=True):
+    prompts = [backbone.encode(*pair) for pair in zip(*observations.values(), strict=True) for _ in range(3)]
+    trees = plant(range(18), prompts, [r.token_ids for r in responses], 10_000)
+    scored = ResponseScorer(backbone)(trees, temperature).logprobs
+    for row, response in zip(scored, (responses[i] for tree in trees for i in tree.rows), strict=True):
         assert row[: len(response.token_ids)].tolist() == pytest.approx(response.logprobs, abs=1e-4)
 
 
@@ -43,8 +45,9 @@ def test_sampling_follows_the_distribution(make_talker, observations):
     backbone = make_talker()
     policy = TransformersPolicy(backbone, temperature=2.5, max_new_tokens=1, seed=1)
     firsts = np.array([r.token_ids[0] for r in policy.respond(one(observations, 0), n=4000)])
-    inputs = backbone.encode(observations["image"][:1], observations["prompt"][:1], padding_side="left")
-    expected = backbone.log_softmax(backbone.model(**inputs).logits[0, -1], 2.5).exp().detach().numpy()
+    prompt = backbone.encode(observations["image"][0], observations["prompt"][0])
+    logits = backbone.model(input_ids=prompt.tokens[None], **prompt.per_image).logits[0, -1]
+    expected = tempered_log_softmax(logits, backbone.banned, 2.5).exp().detach().numpy()
     for token in expected.argsort()[-5:]:
         assert (firsts == token).mean() == pytest.approx(
             expected[token], abs=4 * (float(expected[token]) / 4000) ** 0.5

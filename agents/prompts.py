@@ -1,0 +1,146 @@
+"""Prompts as model inputs: each image preprocessed once, each (image, prompt) tokenised once.
+
+An image's placeholders are expanded by the model's own processor, so token ids are those every other user of the
+processor gets; the image processor inside it is asked once per distinct image.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from anatomy_r1.banks import Image
+
+CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPrompt:
+    """One image and one prompt, on the CPU."""
+
+    image: Image
+    """The array that was encoded; prompts of the same array share what comes before the text."""
+    tokens: Tensor
+    """``(P,)``, image placeholders expanded."""
+    per_token: Mapping[str, Tensor]
+    """Other inputs with a value per token, ``(P,)`` each, such as ``mm_token_type_ids``."""
+    per_image: Mapping[str, Tensor]
+    """Inputs that belong to the image, such as ``pixel_values``; the first dimension may be joined."""
+
+
+class PromptEncoder:
+    """Encodes prompts with a processor; keeps the newest, up to ``CACHE_BYTES`` of image tensors."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self._images: OrderedDict[int, tuple[Image, Any, int]] = OrderedDict()
+        self._prompts: OrderedDict[tuple[int, str], EncodedPrompt] = OrderedDict()
+        self._bytes = 0
+        self.images_processed = 0
+        """How often the image processor ran."""
+
+    def __call__(self, image: Image, prompt: str) -> EncodedPrompt:
+        """Encode one image and one prompt."""
+        key = (id(image), prompt)
+        found = self._prompts.get(key)
+        if found is None or found.image is not image:
+            found = self._prompts[key] = self._encode(image, prompt)
+            while len(self._prompts) > 4096:
+                self._prompts.popitem(last=False)
+        return found
+
+    def render(self, prompt: str) -> str:
+        """The chat text of a prompt: image, prompt, then the model's turn."""
+        content = [{"type": "image"}, {"type": "text", "text": prompt}]
+        messages = [{"role": "user", "content": content}]
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    def _encode(self, image: Image, prompt: str) -> EncodedPrompt:
+        with self._image_processed_once(image):
+            encoded = self.processor(text=[self.render(prompt)], images=[[image]], return_tensors="pt")
+        tokens = encoded.pop("input_ids")
+        encoded.pop("attention_mask", None)
+        per_token = {name: value[0] for name, value in encoded.items() if value.shape == tokens.shape}
+        per_image = {name: value for name, value in encoded.items() if value.shape != tokens.shape}
+        return EncodedPrompt(image, tokens[0], per_token, per_image)
+
+    @contextmanager
+    def _image_processed_once(self, image: Image) -> Iterator[None]:
+        original = self.processor.image_processor
+        self.processor.image_processor = _Remembering(self, original, image)
+        try:
+            yield
+        finally:
+            self.processor.image_processor = original
+
+    def _processed(self, original: Any, image: Image, images: Any, options: dict[str, Any]) -> Any:
+        known = self._images.get(id(image))
+        if known is None or known[0] is not image:
+            self.images_processed += 1
+            result = original(images, **options)
+            size = sum(value.nbytes for value in result.values() if isinstance(value, Tensor | np.ndarray))
+            known = self._images[id(image)] = (image, result, size)
+            self._bytes += size
+            while self._bytes > CACHE_BYTES and len(self._images) > 1:
+                self._forget(next(iter(self._images)))
+        # A shallow copy: processors take entries out of what they get.
+        return type(known[1])(data=dict(known[1].items()))
+
+    def _forget(self, key: int) -> None:
+        image, _, size = self._images.pop(key)
+        self._bytes -= size
+        for name in [name for name, prompt in self._prompts.items() if prompt.image is image]:
+            del self._prompts[name]
+
+
+class _Remembering:
+    """Stands in for an image processor and answers from memory; all else is the processor's."""
+
+    def __init__(self, encoder: PromptEncoder, original: Any, image: Image) -> None:
+        self._encoder, self._original, self._image = encoder, original, image
+
+    def __call__(self, images: Any, **options: Any) -> Any:
+        return self._encoder._processed(self._original, self._image, images, options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+def collate(prompts: Sequence[EncodedPrompt], pad_token: int, *, side: str) -> dict[str, Tensor]:
+    """Batch B prompts into model inputs on the CPU: token tensors ``(B, P)`` padded on ``side``, images joined."""
+    width = max(len(prompt.tokens) for prompt in prompts)
+
+    def line_up(rows: Sequence[Tensor], fill: int) -> Tensor:
+        gaps = [(width - len(row), 0) if side == "left" else (0, width - len(row)) for row in rows]
+        return torch.stack([pad(row, gap, value=fill) for row, gap in zip(rows, gaps, strict=True)])
+
+    inputs = {
+        "input_ids": line_up([prompt.tokens for prompt in prompts], pad_token),
+        "attention_mask": line_up([torch.ones_like(prompt.tokens) for prompt in prompts], 0),
+    }
+    for name in prompts[0].per_token:
+        inputs[name] = line_up([prompt.per_token[name] for prompt in prompts], 0)
+    return inputs | join_images(prompts)
+
+
+def join_images(prompts: Sequence[EncodedPrompt]) -> dict[str, Tensor]:
+    """Image inputs of several prompts, one after the other; sizes that differ are padded with zeros."""
+    joined = {}
+    for name in prompts[0].per_image:
+        values = [prompt.per_image[name] for prompt in prompts]
+        shape = torch.tensor([value.shape[1:] for value in values]).amax(0).tolist()
+        joined[name] = torch.cat([_grow(value, shape) for value in values])
+    return joined
+
+
+def _grow(value: Tensor, shape: Sequence[int]) -> Tensor:
+    gaps = [
+        gap for have, want in zip(reversed(value.shape[1:]), reversed(shape), strict=True) for gap in (0, want - have)
+    ]
+    return pad(value, gaps) if any(gaps) else value

@@ -1,0 +1,131 @@
+"""Log-probs of given responses: the module that every training step runs.
+
+``packing="tree"`` runs each distinct token once (see ``tree.py``); ``packing="padded"`` runs a row per response. Both
+give the same numbers; the padded way serves models that the tree can't serve, and as the yardstick in tests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.logprobs import chosen_logprobs
+from anatomy_r1.agents.prompts import EncodedPrompt, collate, join_images
+from anatomy_r1.agents.tree import Ints, Tree, ancestor_mask
+
+Packing = Literal["tree", "padded"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model thinks of B responses of up to R tokens; 0 beyond a response's end."""
+
+    logprobs: Tensor
+    """``(B, R)`` log-probs of the responses' tokens, differentiable."""
+    entropy: Tensor
+    """``(B, R)`` entropy in nats of the distribution each token was drawn from, without gradient."""
+    real: Tensor
+    """``(B, R)`` bool: where there is a token."""
+
+
+class ResponseScorer(nn.Module):
+    """Scores responses with a model."""
+
+    def __init__(self, backbone: Backbone, packing: Packing = "tree") -> None:
+        super().__init__()
+        self.model: Any = backbone.model
+        self.packing = packing
+        self._backbone = (backbone,)  # in a tuple, so that it is no submodule
+        self.tokens_forwarded = 0
+        """Tokens that went through the decoder so far, padding included."""
+
+    def forward(self, trees: Sequence[Tree], temperature: float = 1.0) -> Scores:
+        """Score the rows of some trees, tree by tree."""
+        states, tokens, index = (self._tree_states if self.packing == "tree" else self._row_states)(trees)
+        head, banned = self.model.get_output_embeddings(), self._backbone[0].banned
+        targets = torch.from_numpy(tokens).to(states.device)
+        logprobs, entropy = chosen_logprobs(head, states, targets, banned, temperature)
+        # Places beyond a response's end point behind the last pair.
+        layout = np.full((len(index), max(map(len, index))), len(tokens))
+        for row, places in enumerate(index):
+            layout[row, : len(places)] = places
+        where = torch.from_numpy(layout).to(states.device)
+        nothing = logprobs.new_zeros(1)
+        return Scores(torch.cat([logprobs, nothing])[where], torch.cat([entropy, nothing])[where], where < len(tokens))
+
+    def _row_states(self, trees: Sequence[Tree]) -> tuple[Tensor, Ints, list[Ints]]:
+        """Hidden states ``(T, H)`` that predict tokens, those tokens ``(T,)``, and which of them each row has."""
+        pairs = [
+            (tree.prompts[asked], tree.tokens[path])
+            for tree in trees
+            for asked, path in zip(tree.asked, tree.paths, strict=True)
+        ]
+        lengths = [len(response) for _, response in pairs]
+        hidden = self._hidden(collate([_lengthen(*pair) for pair in pairs], self._backbone[0].pad_token, side="right"))
+        row = np.repeat(np.arange(len(pairs)), lengths)
+        # A token is predicted at the position before its own.
+        starts = [len(prompt.tokens) - 1 for prompt, _ in pairs]
+        at = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
+        states = hidden[torch.from_numpy(row), torch.from_numpy(at)]
+        index = np.split(np.arange(len(row)), np.cumsum(lengths)[:-1])
+        return states, np.concatenate([response for _, response in pairs]), index
+
+    def _tree_states(self, trees: Sequence[Tree]) -> tuple[Tensor, Ints, list[Ints]]:
+        """The same, where rows that share a token share its state."""
+        hidden = self._hidden(self._tree_inputs(trees))
+        row, at, targets, index, offset = [], [], [], [], 0
+        for number, tree in enumerate(trees):
+            nodes, inverse = np.unique(np.concatenate(tree.paths), return_inverse=True)
+            row.append(np.full(len(nodes), number))
+            at.append(tree.parents[nodes])
+            targets.append(tree.tokens[nodes])
+            index += np.split(inverse + offset, np.cumsum([len(path) for path in tree.paths])[:-1])
+            offset += len(nodes)
+        states = hidden[torch.from_numpy(np.concatenate(row)), torch.from_numpy(np.concatenate(at))]
+        return states, np.concatenate(targets), index
+
+    def _hidden(self, inputs: dict[str, Any]) -> Tensor:
+        """Last hidden states ``(B, T, H)``."""
+        backbone = self._backbone[0]
+        self.tokens_forwarded += inputs["input_ids"].numel()
+        inputs = {name: value.to(backbone.device) for name, value in inputs.items()}
+        hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state
+        return hidden
+
+    def _tree_inputs(self, trees: Sequence[Tree]) -> dict[str, Any]:
+        backbone = self._backbone[0]
+        width = max(map(len, trees))
+        ids = torch.full((len(trees), width), backbone.pad_token)
+        for row, tree in enumerate(trees):
+            ids[row, : len(tree)] = torch.from_numpy(tree.tokens)
+        inputs: dict[str, Any] = {"input_ids": ids, **join_images([tree.prompts[0] for tree in trees])}
+        for name in trees[0].prompts[0].per_token:
+            inputs[name] = torch.zeros_like(ids)
+            for row, tree in enumerate(trees):
+                inputs[name][row, : len(tree)] = _per_node(tree, name)
+        positions = [backbone.positions(tree) for tree in trees]
+        inputs["position_ids"] = torch.stack(
+            [nn.functional.pad(each, (0, width - each.shape[-1])) for each in positions], dim=-2
+        )
+        inputs["attention_mask"] = ancestor_mask(trees, width)
+        return inputs
+
+
+def _lengthen(prompt: EncodedPrompt, response: Ints) -> EncodedPrompt:
+    """A prompt with a response behind it."""
+    tokens = torch.cat([prompt.tokens, torch.from_numpy(response)])
+    grown = {name: torch.cat([value, value.new_zeros(len(response))]) for name, value in prompt.per_token.items()}
+    return EncodedPrompt(prompt.image, tokens, grown, prompt.per_image)
+
+
+def _per_node(tree: Tree, name: str) -> Tensor:
+    """A per-token input of the tree's nodes; 0 at responses."""
+    values = torch.zeros(len(tree), dtype=torch.long)
+    for number, prompt in enumerate(tree.prompts):
+        own = np.flatnonzero((tree.prompt_of == number) & (tree.depths < len(prompt.tokens)))
+        values[own] = prompt.per_token[name][tree.depths[own]]
+    return values
