@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.utils import logging as transformers_logging
 
 from anatomy_r1.agents.prompts import PromptEncoder
-from anatomy_r1.agents.tree import Tree
+from anatomy_r1.agents.tree import Tree, ancestor_mask
 from anatomy_r1.banks import AnatomyError
 
 ANSWER_END = "</answer>"
@@ -116,6 +116,23 @@ class Backbone:
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def attention_mask(self, trees: Sequence[Tree], width: int) -> Tensor | dict[str, Tensor]:
+        """Mask ``(B, 1, width, width)`` of trees, or one per kind of layer for a model with sliding windows."""
+        mask = ancestor_mask(trees, width)
+        text = self.model.config.get_text_config()
+        window = getattr(text, "sliding_window", None)
+        if "sliding_attention" not in (getattr(text, "layer_types", None) or ()) or window is None:
+            return mask
+        sliding = mask.clone()
+        for row, tree in enumerate(trees):
+            size, depths = len(tree), torch.from_numpy(tree.depths)
+            sliding[row, 0, :size, :size] &= depths[:, None] - depths < window
+            if "token_type_ids" in tree.prompts[0].per_token:  # Gemma 3: the tokens of an image see each other
+                image = torch.from_numpy(tree.per_token("token_type_ids") == 1)
+                for kind in (mask, sliding):
+                    kind[row, 0, :size, :size] |= image[:, None] & image
+        return {"full_attention": mask, "sliding_attention": sliding}
 
 
 @contextmanager

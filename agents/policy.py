@@ -4,7 +4,7 @@ A policy turns observations into text. One that can be trained also returns the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from anatomy_r1.banks import Registry
@@ -25,6 +25,12 @@ class Response:
     """Log-prob of each sampled token under the distribution it was drawn from."""
     truncated: bool = False
     """Whether the token limit cut it off."""
+    probabilities: tuple[float, ...] | None = None
+    """Probability of each option, in the order asked, where the policy knows it."""
+    usage: Mapping[str, float] = field(default_factory=dict)
+    """What it took: ``prompt_tokens``, ``completion_tokens``, ``cost``; empty where nobody counts."""
+    failed: str | None = None
+    """Why there is no response (``text`` is empty then); None where there is one."""
 
 
 class Policy(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.logprobs import chosen_logprobs
 from anatomy_r1.agents.prompts import EncodedPrompt, collate, join_images
-from anatomy_r1.agents.tree import Ints, Tree, ancestor_mask
+from anatomy_r1.agents.tree import Ints, Tree
 
 Packing = Literal["tree", "padded"]
 
@@ -92,7 +92,7 @@ class ResponseScorer(nn.Module):
         """Last hidden states ``(B, T, H)``."""
         backbone = self._backbone[0]
         self.tokens_forwarded += inputs["input_ids"].numel()
-        inputs = {name: value.to(backbone.device) for name, value in inputs.items()}
+        inputs = {name: _to(value, backbone.device) for name, value in inputs.items()}
         hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state
         return hidden
 
@@ -106,13 +106,17 @@ class ResponseScorer(nn.Module):
         for name in trees[0].prompts[0].per_token:
             inputs[name] = torch.zeros_like(ids)
             for row, tree in enumerate(trees):
-                inputs[name][row, : len(tree)] = _per_node(tree, name)
+                inputs[name][row, : len(tree)] = torch.from_numpy(tree.per_token(name))
         positions = [backbone.positions(tree) for tree in trees]
         inputs["position_ids"] = torch.stack(
             [nn.functional.pad(each, (0, width - each.shape[-1])) for each in positions], dim=-2
         )
-        inputs["attention_mask"] = ancestor_mask(trees, width)
+        inputs["attention_mask"] = backbone.attention_mask(trees, width)
         return inputs
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return {name: part.to(device) for name, part in value.items()} if isinstance(value, dict) else value.to(device)
 
 
 def _lengthen(prompt: EncodedPrompt, response: Ints) -> EncodedPrompt:
@@ -120,12 +124,3 @@ def _lengthen(prompt: EncodedPrompt, response: Ints) -> EncodedPrompt:
     tokens = torch.cat([prompt.tokens, torch.from_numpy(response)])
     grown = {name: torch.cat([value, value.new_zeros(len(response))]) for name, value in prompt.per_token.items()}
     return EncodedPrompt(prompt.image, tokens, grown, prompt.per_image)
-
-
-def _per_node(tree: Tree, name: str) -> Tensor:
-    """A per-token input of the tree's nodes; 0 at responses."""
-    values = torch.zeros(len(tree), dtype=torch.long)
-    for number, prompt in enumerate(tree.prompts):
-        own = np.flatnonzero((tree.prompt_of == number) & (tree.depths < len(prompt.tokens)))
-        values[own] = prompt.per_token[name][tree.depths[own]]
-    return values

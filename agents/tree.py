@@ -45,6 +45,14 @@ class Tree:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def per_token(self, name: str) -> Ints:
+        """A per-token input of the prompts, ``(N,)``; 0 at responses."""
+        values = np.zeros(len(self), dtype=np.int64)
+        for number, prompt in enumerate(self.prompts):
+            own = (self.prompt_of == number) & (self.depths < len(prompt.tokens))
+            values[own] = prompt.per_token[name].numpy()[self.depths[own]]
+        return values
+
     def ancestors(self) -> NDArray[np.bool_]:
         """``(N, N)``: whether column is the row's ancestor or the row itself."""
         seen = np.eye(len(self), dtype=np.bool_)

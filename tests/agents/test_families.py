@@ -1,0 +1,185 @@
+"""The tree is exact for every model family it serves: tiny random models against one row at a time.
+
+Prompts are made by hand, since several processors need torchvision; what a processor would give is given.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.prompts import EncodedPrompt
+from anatomy_r1.agents.scorer import ResponseScorer
+from anatomy_r1.agents.tree import plant
+
+TEXT = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 120, "max_position_embeddings": 256, "pad_token_id": 0, "eos_token_id": 2,
+    "bos_token_id": None,
+}  # fmt: skip
+MROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10_000.0}
+IMAGE, START, END = 110, 111, 112
+SHARED_IDS = {
+    "image_token_id": IMAGE,
+    "video_token_id": 113,
+    "vision_start_token_id": START,
+    "vision_end_token_id": END,
+}
+SIGLIP = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 8,
+    "image_size": 32,
+}  # fmt: skip
+
+
+def qwen2_vl():
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4, "patch_size": 8, "mlp_ratio": 2}
+    config = {"text_config": TEXT | {"rope_parameters": MROPE}, "vision_config": vision, **SHARED_IDS}
+    return "qwen2_vl", config, qwen_image
+
+
+def qwen2_5_vl():
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "patch_size": 8, "out_hidden_size": 32,
+        "fullatt_block_indexes": [1], "window_size": 32,
+    }  # fmt: skip
+    config = {"text_config": TEXT | {"rope_parameters": MROPE}, "vision_config": vision, **SHARED_IDS}
+    return "qwen2_5_vl", config, qwen_image
+
+
+def qwen3_vl():
+    vision = {
+        "depth": 3, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "patch_size": 8, "out_hidden_size": 32,
+        "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16,
+    }  # fmt: skip
+    rope = MROPE | {"mrope_interleaved": True}
+    config = {"text_config": TEXT | {"rope_parameters": rope, "head_dim": 8}, "vision_config": vision, **SHARED_IDS}
+    return "qwen3_vl", config, qwen_image
+
+
+def qwen_image(seed):
+    """4 × 4 patches of 8 × 8 pixels in two frames, merged 2 × 2: 4 tokens."""
+    pixels = torch.randn(16, 3 * 2 * 8 * 8, generator=torch.Generator().manual_seed(seed))
+    return {"pixel_values": pixels, "image_grid_thw": torch.tensor([[1, 4, 4]])}, [START, *[IMAGE] * 4, END]
+
+
+def square(*shape):
+    def make(seed):
+        pixels = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+        return {"pixel_values": pixels}, [START, *[IMAGE] * 4, END]
+
+    return make
+
+
+def idefics3():
+    config = {"text_config": TEXT | {"model_type": "llama"}, "vision_config": SIGLIP, "image_token_id": IMAGE}
+    return "idefics3", config | {"scale_factor": 2}, square(1, 1, 3, 32, 32)
+
+
+def smolvlm():
+    config = {"text_config": TEXT | {"model_type": "llama"}, "vision_config": SIGLIP, "image_token_id": IMAGE}
+    return "smolvlm", config | {"scale_factor": 2}, square(1, 1, 3, 32, 32)
+
+
+def llava_onevision():
+    config = {
+        "text_config": TEXT | {"model_type": "qwen2"},
+        "vision_config": SIGLIP | {"model_type": "siglip_vision_model", "vision_use_head": False},
+        "image_token_id": IMAGE,
+        "image_token_index": IMAGE,
+        "image_grid_pinpoints": [[32, 32]],
+    }
+
+    def image(seed):
+        pixels = torch.randn(1, 2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        # 16 tokens of the whole, 16 of the one tile, a line break behind each of its 4 rows
+        return {"pixel_values": pixels, "image_sizes": torch.tensor([[32, 32]])}, [IMAGE] * 36
+
+    return "llava_onevision", config, image
+
+
+def internvl():
+    vision = SIGLIP | {"image_size": [32, 32], "patch_size": [8, 8], "use_qk_norm": True}
+    config = {"text_config": TEXT | {"model_type": "qwen2"}, "vision_config": vision, "image_token_id": IMAGE}
+    return "internvl", config | {"downsample_ratio": 0.5}, square(1, 3, 32, 32)
+
+
+def gemma3():
+    text = TEXT | {"head_dim": 8, "sliding_window": 6, "layer_types": ["sliding_attention"] * 2 + ["full_attention"]}
+    config = {"text_config": text, "vision_config": SIGLIP | {"vision_use_head": False}, "mm_tokens_per_image": 4}
+    return "gemma3", config | {"image_token_index": IMAGE, "image_token_id": IMAGE}, square(1, 3, 32, 32)
+
+
+FAMILIES = [qwen2_vl, qwen2_5_vl, qwen3_vl, idefics3, smolvlm, llava_onevision, internvl, gemma3]
+TOKEN_TYPES = {"gemma3": "token_type_ids", "qwen2_vl": "mm_token_type_ids", "qwen2_5_vl": "mm_token_type_ids"} | {
+    "qwen3_vl": "mm_token_type_ids"
+}
+
+
+def make(family):
+    name, config, image = family()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(name, **config)).double().eval()
+    tokenizer = SimpleNamespace(
+        pad_token_id=0, eos_token_id=2, all_special_ids=[], added_tokens_decoder={}, pad_token="<pad>"
+    )
+    backbone = Backbone(model, SimpleNamespace(tokenizer=tokenizer, chat_template="{}"), name)
+
+    def prompt(picture, text, seed):
+        inputs, placeholder = image(seed)
+        tokens = torch.tensor([3, *placeholder, *text])
+        kinds = {TOKEN_TYPES[name]: (tokens == IMAGE).long()} if name in TOKEN_TYPES else {}
+        inputs = {key: v.double() if v.is_floating_point() else v for key, v in inputs.items()}
+        return EncodedPrompt(picture, tokens, kinds, inputs)
+
+    return backbone, prompt
+
+
+def alone(backbone, prompt, response):
+    tokens = torch.cat([prompt.tokens, torch.tensor(response)])[None]
+    per_token = {key: torch.cat([v, v.new_zeros(len(response))])[None] for key, v in prompt.per_token.items()}
+    logits = backbone.model(input_ids=tokens, **per_token, **prompt.per_image, use_cache=False).logits
+    logits = logits[0, len(prompt.tokens) - 1 : -1]
+    logits[:, backbone.banned] = -torch.inf
+    return logits.log_softmax(-1)[range(len(response)), response]
+
+
+@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_scores_and_gradients_equal_one_row_at_a_time(family, packing):
+    if not hasattr(transformers.models, family.__name__):
+        pytest.skip(f"transformers {transformers.__version__} has no {family.__name__}")
+    backbone, prompt = make(family)
+    pictures = [np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)]
+    first = prompt(pictures[0], [20, 21, 22, 23, 24, 25, 26, 27], 1)
+    reworded = prompt(pictures[0], [20, 21, 30, 31, 32], 1)
+    second = prompt(pictures[1], [20, 21, 40, 41], 2)
+    prompts = [first, first, first, reworded, reworded, second, second]
+    responses = [[50, 51, 52, 53], [50, 51, 60], [70], [50, 51], [80, 81, 82, 83, 84], [50, 51], [90, 91, 92]]
+
+    singles = [alone(backbone, *pair) for pair in zip(prompts, responses, strict=True)]
+    weights = [torch.linspace(-1, 1, len(single), dtype=torch.float64) + 0.3 for single in singles]
+    expected = gradients(backbone, sum((s * w).sum() for s, w in zip(singles, weights, strict=True)))
+
+    trees = plant(range(7), prompts, responses, 1000)
+    scores = ResponseScorer(backbone, packing)(trees)
+    loss = 0
+    for row, logprobs in zip((int(i) for tree in trees for i in tree.rows), scores.logprobs, strict=True):
+        found = logprobs[: len(responses[row])].double()
+        assert torch.allclose(found, singles[row], atol=1e-5), (row, found, singles[row])
+        loss = loss + (found * weights[row]).sum()
+    found = gradients(backbone, loss)
+    norm = torch.cat([g.flatten() for g in expected.values()]).norm()
+    assert expected.keys() == found.keys()
+    error = torch.cat([(expected[name] - found[name]).flatten() for name in expected]).norm()
+    assert error / norm < 1e-5
+
+
+def gradients(backbone, loss):
+    backbone.model.zero_grad()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
