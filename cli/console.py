@@ -1,0 +1,70 @@
+"""What the command line prints: tables, and progress with an ETA; plain lines where there is no terminal."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+PLAIN_EVERY = 10.0
+"""Seconds between lines where there is no terminal."""
+
+console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Update(Protocol):
+    """Tells how far a task is."""
+
+    def __call__(self, done: int, note: str = "") -> None:
+        """Show that ``done`` units are through; ``note`` is short, current figures."""
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Update]:
+    """Show a task's progress while the block runs."""
+    if not console.is_terminal:
+        yield _plain(title, total)
+        return
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(title, total=total, note="")
+        yield lambda done, note="": bars.update(task, completed=done, note=escape(note))
+
+
+def _plain(title: str, total: int) -> Update:
+    started = last = time.monotonic()
+
+    def update(done: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < PLAIN_EVERY:
+            return
+        last = now
+        left = (now - started) / max(done, 1) * (total - done)
+        console.print(escape(f"{title} {done}/{total}  {now - started:.0f} s, ETA {left:.0f} s  {note}".rstrip()))
+
+    return update
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is left-aligned, the others are right-aligned."""
+    shown = Table(title=escape(title), title_justify="left", title_style="bold")
+    for place, column in enumerate(columns):
+        shown.add_column(escape(column), justify="right" if place else "left")
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    console.print(shown)

@@ -1,0 +1,97 @@
+"""The command ``anatomy-r1``: finds the subcommand, fills its config from a TOML file and flags, and runs it.
+
+Exit codes: 0 done, 2 a mistake the user can mend (one or two lines, no traceback), 130 interrupted.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.markup import escape
+
+from anatomy_r1.banks import AnatomyError
+from anatomy_r1.cli.config import read_config
+from anatomy_r1.cli.console import console, errors
+
+COMMANDS = {
+    "demo": ("demo", "DemoConfig", "train the embedded model on procedural scenes, with a report"),
+    "train": ("train", "TrainConfig", "GRPO against the environment, with evaluation before and after"),
+    "sft": ("sft", "SFTRunConfig", "supervised fine-tuning on a bank, with evaluation before and after"),
+    "warm-start": ("warm_start", "WarmStartRunConfig", "rebuild the embedded model from random weights"),
+    "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
+    "report": ("report", "ReportConfig", "write report.html of a run or an evaluation"),
+    "bank list": ("bank", "ListConfig", "what banks, curricula, augmentations and policies there are"),
+    "bank preview": ("bank", "PreviewConfig", "print questions and save their images"),
+    "bank export": ("bank", "ExportConfig", "write questions as JSONL with images"),
+}
+"""Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return _dispatch(list(arguments))
+    except AnatomyError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted.")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name = next((n for n in COMMANDS if arguments[: len(n.split())] == n.split()), None)
+    if name is None:
+        return _usage(arguments)
+    module, config_name, help_text = COMMANDS[name]
+    kind = getattr(importlib.import_module(f"anatomy_r1.cli.{module}"), config_name)
+    rest = arguments[len(name.split()) :]
+    path, rest = _take_config(rest)
+    defaults = {"default": read_config(kind, path)} if path else {}
+    config: Any = tyro.cli(
+        kind,
+        args=rest,
+        prog=f"anatomy-r1 {name}",
+        description=f"{help_text}. Settings may also come from a TOML file: --config FILE; flags win over it.",
+        **defaults,
+    )
+    config.run()
+    return 0
+
+
+def _take_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Take ``--config FILE`` out of the arguments."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name != "--config":
+            continue
+        if not equals and place + 1 == len(arguments):
+            raise AnatomyError("--config needs a TOML file.")
+        path = Path(value if equals else arguments[place + 1])
+        return path, arguments[:place] + arguments[place + (1 if equals else 2) :]
+    return None, arguments
+
+
+def _usage(arguments: list[str]) -> int:
+    asked = arguments in ([], ["-h"], ["--help"])
+    printer = console if asked else errors
+    if not asked:
+        printer.print(f"[bold red]error:[/] unknown command {escape(' '.join(arguments[:2]))!r}.")
+    printer.print("usage: anatomy-r1 COMMAND \\[--config FILE.toml] \\[flags]; anatomy-r1 COMMAND --help")
+    for name, (_, _, help_text) in COMMANDS.items():
+        printer.print(f"  [bold]{name:<13}[/] {escape(help_text)}")
+    return 0 if asked else 2

@@ -1,0 +1,154 @@
+"""The command line end to end: as a user types it, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from anatomy_r1.cli.main import COMMANDS, run
+
+TINY_RUN = [
+    "--grpo.questions-per-step", "2", "--grpo.num-generations", "4", "--grpo.max-completion-length", "16",
+    "--held-out.limit", "8",
+]  # fmt: skip
+
+
+def command(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "anatomy_r1.cli", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+
+
+def files(folder: Path):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def metrics(folder: Path):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_usage_lists_every_command(capsys):
+    assert run([]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+def test_unknown_command(capsys):
+    assert run(["trian"]) == 2
+    assert "unknown command 'trian'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run([*name.split(), "--help"])
+    assert ended.value.code == 0
+    assert f"anatomy-r1 {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["evaluate", "--bank", "scene"], "unknown bank 'scene'. Did you mean 'scenes'?"),
+        (["evaluate", "--policy", "randm"], "unknown policy 'randm'. Did you mean 'random'?"),
+        (["train", "--curriculum", "acs"], "unknown curriculum 'acs'. Did you mean 'asc'?"),
+        (["train", "--augmentation", "gdqs"], "unknown augmentation 'gdqs'. Did you mean 'gdqa'?"),
+        (["train", "--policy", "oracle"], "policy must be tiny or hf:PATH_OR_ID, got 'oracle'"),
+        (["train", "--policy", "hf:/no/such/model"], "can't be loaded as an image-text-to-text model"),
+        (["train", "--grpo.num-generations", "1"], "num_generations must be ≥ 2"),
+        (["train", "--config", "none.toml"], "config file not found"),
+        (["evaluate", "--bank", "scenes", "--bank-options", "sise", "3"], "bank 'scenes' can't be built"),
+        (["evaluate", "--split", "tset"], "tset"),
+        (["bank", "export", "--bank", "jsonl:none.jsonl"], "none.jsonl"),
+        (["report", "--run-folder", "none"], "none"),
+    ],
+)
+def test_mistakes_end_in_two_lines_and_status_2(arguments, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    shown = capsys.readouterr().err
+    assert expected in shown
+    assert shown.count("\n") <= 2 and "Traceback" not in shown
+
+
+def test_evaluate_writes_results_and_says_so(tmp_path):
+    done = command("evaluate", "--policy", "oracle", "--limit", "30", "--out", "eval", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "eval/results.json").read_text())
+    assert results["accuracy"]["value"] == 1.0 and results["n"] == 30
+    assert len((tmp_path / "eval/rollouts.jsonl").read_text().splitlines()) == 30
+    assert "report: eval/report.html" in done.stdout and (tmp_path / "eval/report.html").exists()
+    before = files(tmp_path)
+    again = command("evaluate", "--policy", "oracle", "--limit", "30", "--out", "eval", cwd=tmp_path)
+    assert again.returncode == 2 and "nothing was overwritten" in again.stderr
+    assert files(tmp_path) == before
+
+
+def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
+    (tmp_path / "run.toml").write_text('curriculum = "uniform"\n[grpo]\nsteps = 4\nsave_every = 1\n')
+    arguments = ("train", "--config", "run.toml", *TINY_RUN, "--out")
+    assert (done := command(*arguments, "whole", cwd=tmp_path)).returncode == 0, done.stderr
+    config = (tmp_path / "whole/config.toml").read_text()
+    assert 'curriculum = "uniform"' in config and "questions_per_step = 2" in config
+
+    going = subprocess.Popen([sys.executable, "-m", "anatomy_r1.cli", *arguments, "killed"], cwd=tmp_path)
+    wait_for(lambda: (tmp_path / "killed/checkpoints/step-000001").exists(), going)
+    going.kill()
+    going.wait()
+    refused = command(*arguments, "killed", cwd=tmp_path)
+    assert refused.returncode == 2 and "nothing was overwritten" in refused.stderr
+    assert (done := command(*arguments, "killed", "--resume", cwd=tmp_path)).returncode == 0, done.stderr
+    for name in ("policy/model.safetensors", "before/rollouts.jsonl", "after/rollouts.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    assert [row["reward"] for row in metrics(tmp_path / "whole")] == [row["reward"] for row in metrics(tmp_path / "killed")]
+
+
+def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
+    arguments = ("train", *TINY_RUN, "--grpo.steps", "500", "--held-out.limit", "0", "--out", "run")
+    going = subprocess.Popen(
+        [sys.executable, "-m", "anatomy_r1.cli", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: (tmp_path / "run/metrics.jsonl").exists(), going)
+    going.send_signal(signal.SIGINT)
+    _, errors = going.communicate(timeout=60)
+    assert going.returncode == 130
+    assert "Traceback" not in errors
+    (checkpoint,) = (tmp_path / "run/checkpoints").iterdir()
+    assert json.loads((checkpoint / "state.json").read_text())["step"] == len(metrics(tmp_path / "run"))
+
+
+def test_sft_trains_and_compares(tmp_path):
+    done = command("sft", "--sft.steps", "3", "--sft.batch-size", "4", "--held-out.limit", "8", "--out", "sft", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(metrics(tmp_path / "sft")) == 3
+    assert all((tmp_path / "sft" / name).exists() for name in ("policy/config.json", "report.html", "after/results.json"))
+
+
+def test_export_can_be_evaluated_and_trained_on(tmp_path):
+    assert command("bank", "export", "--limit", "12", "--split", "train", "--out", "mine", cwd=tmp_path).returncode == 0
+    spec = "jsonl:mine/questions.jsonl"
+    assert (done := command("bank", "preview", "--bank", spec, "--split", "None", cwd=tmp_path)).returncode == 0, done.stderr
+    done = command("train", "--bank", spec, *TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(metrics(tmp_path / "run")) == 1
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the process ended early"
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.05)
+
+
+def test_output_into_a_closed_pipe_is_no_error(tmp_path):
+    shown = subprocess.run(
+        f"{sys.executable} -m anatomy_r1.cli bank list | head -1", shell=True, cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert shown.returncode == 0 and "Traceback" not in shown.stderr
