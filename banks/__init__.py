@@ -4,15 +4,27 @@ from typing import Any
 
 from anatomy_r1.banks.brain_atlas import BrainAtlasBank
 from anatomy_r1.banks.errors import AnatomyError
+from anatomy_r1.banks.hub import HuggingFaceBank
 from anatomy_r1.banks.jsonl import JsonlBank, export_jsonl
+from anatomy_r1.banks.masks import MasksBank
+from anatomy_r1.banks.mix import MixBank, open_mix
+from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
+from anatomy_r1.banks.prefetch import ImageLoader, stream
 from anatomy_r1.banks.question import LETTERS, Bank, Image, Question, normalise
 from anatomy_r1.banks.registry import Registry
+from anatomy_r1.banks.released import AnatomyR1Bank
 from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks.ssg_vqa import ssg_vqa
 
 BANKS: Registry[Bank] = Registry("bank", "anatomy_r1.banks")
 BANKS.register("scenes")(ScenesBank)
 BANKS.register("brain-atlas")(BrainAtlasBank)
 BANKS.register("jsonl")(JsonlBank)
+BANKS.register("anatomy-r1")(AnatomyR1Bank)
+BANKS.register("ssg-vqa")(ssg_vqa)
+BANKS.register("omnimedvqa")(OmniMedVQABank)
+BANKS.register("masks")(MasksBank)
+BANKS.register("hf")(HuggingFaceBank)
 
 
 def open_bank(spec: str | Bank, split: str | None = None, **options: Any) -> Bank:
@@ -25,18 +37,32 @@ def open_bank(spec: str | Bank, split: str | None = None, **options: Any) -> Ban
     return bank if split is None else bank.split(split)
 
 
+@BANKS.register("mix")
+def mix(spec: str, length: int | None = None, seed: int = 0) -> MixBank:
+    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`."""
+    return open_mix(open_bank, spec, length, seed)
+
+
 __all__ = [
     "BANKS",
     "LETTERS",
     "AnatomyError",
+    "AnatomyR1Bank",
     "Bank",
     "BrainAtlasBank",
+    "HuggingFaceBank",
     "Image",
+    "ImageLoader",
     "JsonlBank",
+    "MasksBank",
+    "MixBank",
+    "OmniMedVQABank",
     "Question",
     "Registry",
     "ScenesBank",
     "export_jsonl",
     "normalise",
     "open_bank",
+    "ssg_vqa",
+    "stream",
 ]

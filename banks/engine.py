@@ -1,8 +1,8 @@
 """From a scene graph to a question: one answer, checked, and nothing in the words that gives it away.
 
-Leaks are avoided by construction. The answer is drawn first and uniformly from what is visible; its phrase names
-neither it nor a colour; a structure that the stem names is never an option, because it could not be right either; and
-structures that the frame lacks stay among the options.
+Leaks are avoided by construction. The answer is drawn first and uniformly from what is visible; its phrase does not
+name it, nor its colour unless the graph gives it one; a structure that the stem names is never an option, because it
+could not be right either; and structures that the frame lacks stay among the options.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from anatomy_r1.banks.errors import AnatomyError
 from anatomy_r1.banks.grammar import SURFACES, TEMPLATES, NounPhrase, Parsed, Relation, render, resolve
 from anatomy_r1.banks.question import Question
-from anatomy_r1.banks.scene_graph import SceneGraph
+from anatomy_r1.banks.scene_graph import SceneGraph, SceneObject
 
 T = TypeVar("T")
 WEIGHTS: Mapping[str, float] = {"F": 0.40, "Z1": 0.15, "O1": 0.25, "A1": 0.10, "A2": 0.10}
@@ -76,12 +76,14 @@ def ask(
 
 
 def _phrase_question(template: str, answer: int, graph: SceneGraph, rng: np.random.Generator) -> Parsed | None:
-    location = graph.objects[answer].location
+    item = graph.objects[answer]
+    location = item.location or None
     if template == "F":
-        return Parsed("F", NounPhrase("anatomy", location=location))
+        return Parsed("F", NounPhrase("anatomy", location=location)) if location else None
     noun = _pick(rng, ("anatomy", "thing", "object"))
+    colour = _colour(item, rng)
     if template in ("Z1", "Z2"):
-        return Parsed(template, NounPhrase(noun, location=location))
+        return Parsed(template, NounPhrase(noun, location=location, colour=colour))
     links = [(name, j) for name, table in graph.relations.items() for j in table[answer]]
     count = 1 if template in ("O1", "O2") else 2
     if len(links) < count:
@@ -89,9 +91,8 @@ def _phrase_question(template: str, answer: int, graph: SceneGraph, rng: np.rand
     chosen = [_link(links[k], graph, rng) for k in rng.permutation(len(links)).tolist()[:count]]
     place = location if rng.random() < 0.4 else None
     coin = bool(rng.integers(2))
-    return Parsed(
-        template, NounPhrase(noun, place), tuple(chosen), that_is=count == 1 and coin, both=count == 2 and coin
-    )
+    phrase = NounPhrase(noun, place, colour=colour)
+    return Parsed(template, phrase, tuple(chosen), that_is=count == 1 and coin, both=count == 2 and coin)
 
 
 def _link(link: tuple[str, int], graph: SceneGraph, rng: np.random.Generator) -> Relation:
@@ -100,8 +101,14 @@ def _link(link: tuple[str, int], graph: SceneGraph, rng: np.random.Generator) ->
     item = graph.objects[referent]
     named, located = _pick(rng, ((True, False), (True, False), (False, True), (True, True)))
     noun = _pick(rng, (item.kind, "thing", "object"))
-    phrase = NounPhrase(noun, item.location if located else None, item.name if named else None)
+    place, name_of = (item.location or None) if located else None, item.name if named else None
+    phrase = NounPhrase(noun, place, name_of, _colour(item, rng))
     return Relation(_pick(rng, SURFACES.get(name, (name,))), phrase)
+
+
+def _colour(item: SceneObject, rng: np.random.Generator) -> str | None:
+    """The thing's colour, where it has one, half the time."""
+    return item.colour if item.colour is not None and rng.random() < 0.5 else None
 
 
 def _draft(parsed: Parsed, answer: int, graph: SceneGraph, structures: Sequence[str]) -> Draft | None:

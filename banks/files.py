@@ -2,15 +2,18 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import isfinite
 from pathlib import Path
 from reprlib import repr as shown
-from typing import Any, NoReturn
+from typing import Any
 
 from anatomy_r1.banks.errors import AnatomyError
 
 MAX_BYTES = 1 << 30
 """Largest file that is read whole."""
-_DEEP = "is nested too deeply"
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
@@ -34,7 +37,7 @@ def read_json(path: Path) -> Any:
     """Value of a JSON file.
 
     Raises:
-        AnatomyError: what :func:`read_text` refuses, broken JSON, a name twice in one object, or NaN.
+        AnatomyError: what :func:`read_text` refuses, broken JSON, a name twice in one object, or an infinite number.
     """
     return parse_json(read_text(path), str(path))
 
@@ -42,9 +45,9 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str, where: str) -> Any:
     """Value of a JSON text; ``where`` begins the message of the AnatomyError for a broken one."""
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
-        raise AnatomyError(f"{where}: JSON {_DEEP}.") from None
+        raise AnatomyError(f"{where}: JSON is nested too deeply.") from None
     except ValueError as error:
         raise AnatomyError(f"{where}: broken JSON: {error}.") from None
 
@@ -64,8 +67,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(f"{number} is no finite number")
+    return value
 
 
 def inside(root: Path, path: Path) -> bool:
@@ -74,6 +79,24 @@ def inside(root: Path, path: Path) -> bool:
         return path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
         return False
+
+
+_ABSENT_ALLOWED = ContextVar("absent images allowed", default=False)
+
+
+@contextmanager
+def images_may_be_absent() -> Iterator[None]:
+    """While the block runs, banks open without their images: for what looks at texts alone."""
+    token = _ABSENT_ALLOWED.set(True)
+    try:
+        yield
+    finally:
+        _ABSENT_ALLOWED.reset(token)
+
+
+def absent_allowed() -> bool:
+    """Whether :func:`images_may_be_absent` is in force."""
+    return _ABSENT_ALLOWED.get()
 
 
 class ImageFolder:
@@ -88,9 +111,13 @@ class ImageFolder:
         self._names: dict[str, frozenset[str] | str] = {}
 
     def check(self, relative: str) -> None:
-        """Raise AnatomyError where there is no such file inside the root."""
+        """Raise AnatomyError where there is no such file inside the root (see :func:`images_may_be_absent`)."""
         head, _, tail = relative.rpartition("/")
         names = self._names.get(head)
+        if type(names) is frozenset and tail in names:
+            return
+        if absent_allowed():
+            return
         if names is None:
             names = self._names[head] = self._list(head)
         if isinstance(names, str):
@@ -98,7 +125,7 @@ class ImageFolder:
         if tail not in names:
             raise AnatomyError(f"image {shown(relative)}: no such file inside {self.root}.")
 
-    def path(self, relative: str) -> Path:
+    def source(self, relative: str) -> Path:
         """Path of a file that was checked."""
         return self.root / relative
 

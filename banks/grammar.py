@@ -64,9 +64,9 @@ class NounPhrase:
         return " ".join(word for word in (self.colour, self.location, component, self.noun) if word)
 
     def matches(self, item: SceneObject) -> bool:
-        """Whether ``item`` is such a thing. Graphs hold no colours, so a phrase with a colour matches nothing."""
+        """Whether ``item`` is such a thing."""
         return (
-            self.colour is None
+            self.colour in (None, item.colour)
             and self.location in (None, item.location)
             and self.component in (None, item.name)
             and (self.noun in ("thing", "object") or self.noun == item.kind)

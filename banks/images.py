@@ -1,5 +1,6 @@
 """Reading images that come from anywhere: formats allow-listed, size checked before a pixel is decoded."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,13 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> NDArray[np.uint8]:
     """Decode an image file to RGB, upright according to its EXIF orientation.
+
+    Args:
+        path: the file; what messages name.
+        max_pixels: more are refused before any is decoded.
+        data: the file's bytes, where it is not on disk.
 
     Returns:
         uint8 array ``(H, W, 3)``. Grey of more than 8 bits is scaled to 8; of an animation, the first frame; an alpha
@@ -24,11 +30,13 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         AnatomyError: missing, empty, truncated, not one of ``FORMATS``, or more than ``max_pixels`` pixels.
     """
     try:
-        with Pil.open(path, formats=FORMATS) as image:
+        with Pil.open(path if data is None else BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(path, f"{width}×{height} = {width * height:,} pixels", max_pixels)
-            return np.asarray(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB")).copy()
+            ImageOps.exif_transpose(image, in_place=True)
+            plain = _eight_bit(image)
+            return np.array(plain if plain.mode == "RGB" else plain.convert("RGB"))
     except AnatomyError:
         raise
     except FileNotFoundError:

@@ -19,13 +19,12 @@ from which options may be recomposed), ``details`` (an object of anything else),
 
 import copy
 import json
-import math
 import os
 import stat
 import tempfile
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -36,8 +35,10 @@ from typing import Any, NoReturn
 from PIL import Image as Pil
 
 from anatomy_r1.banks.errors import AnatomyError
+from anatomy_r1.banks.files import parse_json
 from anatomy_r1.banks.images import MAX_PIXELS, read_image
 from anatomy_r1.banks.question import LETTERS, Bank, Image, Question, find_markup, normalise
+from anatomy_r1.banks.rows import Refusal, settle
 
 MAX_LINE = 4_000_000
 """Longest line in bytes."""
@@ -61,6 +62,7 @@ class JsonlBank:
         path: the file.
         split: take only lines of that split; None: all lines.
         max_pixels: images of more pixels are refused when read.
+        allow_bad: leave bad lines out; they are kept in ``refused`` and logged.
 
     Raises:
         AnatomyError: the file is missing, empty or broken; the message names file, line and field.
@@ -68,7 +70,9 @@ class JsonlBank:
 
     name = "jsonl"
 
-    def __init__(self, path: str | Path, split: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, path: str | Path, split: str | None = None, max_pixels: int = MAX_PIXELS, allow_bad: bool = False
+    ) -> None:
         self.path = Path(path)
         self.max_pixels = max_pixels
         self._folder = _Folder(self.path.parent)
@@ -76,20 +80,23 @@ class JsonlBank:
         rows: dict[str, list[int]] = {}
         self._rows: dict[str, int] = {}
         structures: dict[str, None] = {}
+        refused: list[Refusal] = []
         for start, number, data in _lines(self.path):
-            question, named = self._parse(data, number)
-            if question.id in self._rows:
-                first = self._lines[self._rows[question.id]]
-                _refuse(self.path, number, "id", f"expected a unique text, but line {first} has {question.id!r} too")
-            if rows and (named == WHOLE) != (WHOLE in rows):
-                _refuse(self.path, number, "split", "expected on every line or on none, but earlier lines differ")
+            try:
+                question, named = self._new(data, number, rows)
+            except AnatomyError as error:
+                if not allow_bad:
+                    raise
+                refused.append(Refusal.of(f"{self.path}:{number}", error))
+                continue
             self._rows[question.id] = len(self._starts)
             rows.setdefault(named, []).append(len(self._starts))
             self._starts.append(start)
             self._lines.append(number)
             structures.update(dict.fromkeys((question.structure, *question.options, *question.distractors)))
-        if not rows:
+        if not rows and not refused:
             raise AnatomyError(f"{self.path}: expected one question per line, but the file holds none.")
+        self.refused = settle(str(self.path), refused, len(self._starts), allow_bad)
         self.structures: tuple[str, ...] = tuple(sorted(structures))
         self.splits: tuple[str, ...] = tuple(rows)
         self._split_rows = {named: array("q", found) for named, found in rows.items()}
@@ -140,7 +147,19 @@ class JsonlBank:
             raise AnatomyError(f"{self.path}: no split {name!r}, only {', '.join(self.splits)}{hint}.")
         return self._split_rows[name]
 
+    def _new(self, data: bytes, number: int, rows: Mapping[str, list[int]]) -> tuple[Question, str]:
+        """Question of a line that fits the lines before it, and its split."""
+        question, named = self._parse(data, number)
+        if question.id in self._rows:
+            first = self._lines[self._rows[question.id]]
+            _refuse(self.path, number, "id", f"expected a unique text, but line {first} has {question.id!r} too")
+        if rows and (named == WHOLE) != (WHOLE in rows):
+            _refuse(self.path, number, "split", "expected on every line or on none, but earlier lines differ")
+        return question, named
+
     def _parse(self, data: bytes, number: int) -> tuple[Question, str]:
+        if len(data) >= MAX_LINE:
+            raise AnatomyError(f"{self.path}:{number}: line is longer than {MAX_LINE:,} bytes; is this JSONL?")
         row = _Row(self.path, number, _decode(self.path, number, data))
         options = row.texts("options")
         answer = row.answer(options)
@@ -317,39 +336,23 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
             number = 0
             while data := file.readline(MAX_LINE):
                 number += 1
-                if len(data) == MAX_LINE:
-                    raise AnatomyError(f"{path}:{number}: line is longer than {MAX_LINE:,} bytes; is this JSONL?")
                 if data.strip():
                     yield start, number, data
                 start += len(data)
+                while len(data) == MAX_LINE and not data.endswith(b"\n"):  # pass over the rest of a line too long
+                    data = file.readline(MAX_LINE)
+                    start += len(data)
     except OSError as error:
         raise AnatomyError(f"{path}: can't be read ({error.strerror}); expected a JSONL file of questions.") from None
 
 
 def _decode(path: Path, number: int, data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
+        value = parse_json(data.decode(), f"{path}:{number}")
     except UnicodeDecodeError as error:
         raise AnatomyError(f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); convert it.") from None
-    except RecursionError:
-        raise AnatomyError(f"{path}:{number}: JSON is nested too deeply.") from None
-    except ValueError as error:
-        raise AnatomyError(f"{path}:{number}: broken JSON: {error}.") from None
     if not isinstance(value, dict):
         raise AnatomyError(f"{path}:{number}: expected a JSON object, got {_SHORT.repr(value)}.")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return found
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"{number} is no finite number")
     return value
 
 

@@ -5,17 +5,17 @@ right one. ``options="normalised"`` gives all options one form.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from sys import intern
 from typing import Any
+from zlib import crc32
 
 from anatomy_r1.banks.errors import AnatomyError
 from anatomy_r1.banks.files import ImageFolder, read_rows
 from anatomy_r1.banks.question import LETTERS, normalise
-from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
+from anatomy_r1.banks.rows import Intake, Row, RowBank, collector_paused, texts_of
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -24,8 +24,13 @@ QUESTION_TYPES = (
     "Other Biological Attributes",
 )  # fmt: skip
 FORMS = ("as-is", "normalised")
+_FILTERS = ("question type", "modality", "dataset")
 GROUPINGS = ("auto", "files", "image", "dataset")
+_OPTIONS = tuple(f"option_{letter}" for letter in LETTERS[:6])
+_NATIVE = ("modality_type", "dataset", "question_type", "gt_answer", "question_id", "image_path", "question")
 _SPLIT_FILE = re.compile(r"(?:medr1[_ ])?(.*)[_ ](train|validation|test)", re.IGNORECASE)
+_Draft = tuple[str, str, str, tuple[str, ...], int, str, str, str]
+"""Name in its file, image, stem, options, answer, question type, modality, data set."""
 _MARK = re.compile(r"(?:^|,)\s*([A-Z])\)")
 _SOLUTION = re.compile(r"\s*(?:<answer>)?\s*([A-Z])\s*(?:</answer>)?\s*")
 
@@ -73,8 +78,9 @@ class OmniMedVQABank(RowBank):
             raise AnatomyError(f"{path}: grouping 'files' needs file names that end in _train or _test.")
         intake = Intake(ImageFolder(_image_root(path, images)))
         reader = _Reader(_filters(question_type, modality, dataset), options == "normalised", grouping, seed)
-        for file in files:
-            reader.take(file, intake)
+        with collector_paused():
+            for file in files:
+                reader.take(file, intake)
         if not intake.rows and not intake.refused:
             raise AnatomyError(f"{path}: no question fits the filters.\n{reader.describe()}")
         super().__init__("omnimedvqa", path, intake, SPLITS, allow_bad=allow_bad, structures=_structures(intake))
@@ -96,23 +102,23 @@ def _image_root(path: Path, images: str | Path | None) -> Path:
     return next((place for place in (folder, *folder.parents) if (place / "Images").is_dir()), folder)
 
 
-def _filters(question_type: str | None, modality: str | None, dataset: str | None) -> dict[str, set[str]]:
-    given = {"question type": question_type, "modality": modality, "dataset": dataset}
-    return {label: {normalise(part) for part in text.split(",")} for label, text in given.items() if text}
+def _filters(*given: str | None) -> dict[int, set[str]]:
+    """Wanted values by place in ``_FILTERS``."""
+    return {at: {normalise(part) for part in text.split(",")} for at, text in enumerate(given) if text}
 
 
 class _Reader:
     """Turns the rows of files into questions."""
 
-    def __init__(self, filters: dict[str, set[str]], normalised: bool, grouping: str, seed: int) -> None:
+    def __init__(self, filters: dict[int, set[str]], normalised: bool, grouping: str, seed: int) -> None:
         self.filters, self.normalised, self.grouping, self.seed = filters, normalised, grouping, seed
-        self.seen: dict[str, set[str]] = {"question type": set(), "modality": set(), "dataset": set()}
+        self.seen: set[tuple[str, ...]] = set()
         self._details: dict[str, dict[str, Any]] = {}
 
     def describe(self) -> str:
         """What the filters in use could have been."""
-        there = {label: sorted(self.seen[label] - {""}) for label in self.filters}
-        return "\n".join(f"There is {label}: {', '.join(values) or 'none known'}." for label, values in there.items())
+        there = {at: ", ".join(sorted({named[at] for named in self.seen} - {""})) for at in self.filters}
+        return "\n".join(f"There is {_FILTERS[at]}: {values or 'none known'}." for at, values in there.items())
 
     def take(self, file: Path, intake: Intake) -> None:
         try:
@@ -123,84 +129,75 @@ class _Reader:
         named = _SPLIT_FILE.fullmatch(file.stem)
         label = (named[1] if named else file.stem).replace("_", " ").strip()
         split = named[2].lower() if named and self.grouping == "files" else None
+        source, stem = f"omnimedvqa/{file.name}", file.stem
         for number, values in enumerate(rows):
-            read: Callable[[Any, str, int], Row | None] = (
-                self._medr1 if isinstance(values, dict) and "problem" in values else self._native
-            )
-            where = f"{file}:{number}"
-            intake.attempt(where, lambda: self._finish(read(values, label, number), file, where, split))  # noqa: B023
+            read = self._medr1 if isinstance(values, dict) and "problem" in values else self._native
+            try:
+                draft = read(values, label, number)
+                if draft is not None:
+                    intake.add(self._row(draft, stem, source, split))
+            except AnatomyError as error:
+                intake.refuse(f"{file}:{number}", error)
 
-    def _native(self, values: Any, label: str, number: int) -> Row | None:
-        dataset, kind = intern(text_of(values, "dataset")), intern(text_of(values, "question_type"))
-        modality = intern(text_of(values, "modality_type" if "modality_type" in values else "modality"))
+    def _native(self, values: Any, label: str, number: int) -> _Draft | None:
+        fields = _NATIVE if isinstance(values, dict) and _NATIVE[0] in values else ("modality", *_NATIVE[1:])
+        modality, dataset, kind, truth, name, image, stem = texts_of(values, fields)
         if not self._wanted(kind, modality, dataset):
             return None
-        options = tuple(intern(text) for text in _native_options(values))
-        truth = text_of(values, "gt_answer")
-        found = [at for at, option in enumerate(options) if option == truth] or [
-            at for at, option in enumerate(options) if normalise(option) == normalise(truth)
-        ]
+        options = _native_options(values)
+        if options.count(truth) == 1:
+            return name, image, stem, options, options.index(truth), kind, modality, dataset
+        found = [at for at, option in enumerate(options) if normalise(option) == normalise(truth)]
         if len(found) != 1:
             raise AnatomyError(f"the answer {truth!r} is {'not' if not found else 'twice'} among {list(options)}.")
-        return Row(
-            text_of(values, "question_id"), text_of(values, "image_path"), intern(text_of(values, "question")),
-            options, found[0], "", kind, modality, "", "", "", details=self._of_dataset(dataset),
-        )  # fmt: skip
+        return name, image, stem, options, found[0], kind, modality, dataset
 
-    def _medr1(self, values: Any, label: str, number: int) -> Row | None:
-        kind = label if normalise(label) in map(normalise, QUESTION_TYPES) else ""
-        image = text_of(values, "image")
-        dataset = intern(image.split("/")[1] if image.count("/") > 1 else "")
-        if not self._wanted(kind, "" if kind else label, dataset):
+    def _medr1(self, values: Any, label: str, number: int) -> _Draft | None:
+        kind = next((name for name in QUESTION_TYPES if normalise(name) == normalise(label)), "")
+        modality = "" if kind else label
+        image, problem, solution = texts_of(values, ("image", "problem", "solution"))
+        dataset = image.split("/")[1] if image.count("/") > 1 else ""
+        if not self._wanted(kind, modality, dataset):
             return None
-        stem, options = read_problem(text_of(values, "problem"))
-        letter = _SOLUTION.fullmatch(text_of(values, "solution"))
+        stem, options = read_problem(problem)
+        letter = _SOLUTION.fullmatch(solution)
         if letter is None or letter[1] not in LETTERS[: len(options)]:
-            raise AnatomyError(f"the solution {values['solution'][:100]!r} is none of {len(options)} options.")
-        return Row(
-            str(number), image, intern(stem), tuple(map(intern, options)), LETTERS.index(letter[1]), "", kind,
-            "" if kind else label, "", "", "", details=self._of_dataset(dataset),
-        )  # fmt: skip
+            raise AnatomyError(f"the solution {solution[:100]!r} is none of {len(options)} options.")
+        return str(number), image, stem, options, LETTERS.index(letter[1]), kind, modality, dataset
 
-    def _wanted(self, kind: str, modality: str, dataset: str) -> bool:
-        named = {"question type": kind, "modality": modality, "dataset": dataset}
-        for label, value in named.items():
-            self.seen[label].add(value)
-        return all(normalise(named[label]) in wanted for label, wanted in self.filters.items())
+    def _wanted(self, *named: str) -> bool:
+        """Whether question type, modality and data set pass the filters."""
+        self.seen.add(named)
+        return not self.filters or all(normalise(named[at]) in wanted for at, wanted in self.filters.items())
 
-    def _of_dataset(self, dataset: str) -> dict[str, Any]:
-        return self._details.setdefault(dataset, {"dataset": dataset})
-
-    def _finish(self, row: Row | None, file: Path, where: str, split: str | None) -> Row | None:
+    def _row(self, draft: _Draft, file: str, source: str, split: str | None) -> Row:
         """Make the options differ, give them one form if wanted, and place the row in a split."""
-        if row is None:
-            return None
-        options, answer, merged = merge_equal(row.options, row.answer)
-        details = row.details if not merged else {**row.details, "merged_options": list(merged)}
+        name, image, stem, options, answer, kind, modality, dataset = draft
+        details: Mapping[str, Any] = self._details.setdefault(dataset, {"dataset": dataset})
+        options, answer, merged = merge_equal(options, answer)
+        if merged:
+            details = {**details, "merged_options": list(merged)}
         if self.normalised:
             options = tuple(map(tidy, options))
-        group = row.image if self.grouping != "dataset" else str(row.details["dataset"])
-        return row._replace(
-            id=f"{file.stem}/{row.id}", options=options, answer=answer, details=details,
-            structure=_plain(options[answer]), group_key=group, source=intern(f"omnimedvqa/{file.name}"), where=where,
-            split=split or self._split(group),
+        group = dataset if self.grouping == "dataset" else image
+        return Row(
+            f"{file}/{name}", image, intern(stem), options, answer, _plain(options[answer]), intern(kind),
+            intern(modality), group, source, split or self._split(group), (), details,
         )  # fmt: skip
 
     def _split(self, group: str) -> str:
-        digest = blake2b(f"{self.seed}/{group}".encode("utf-8", "replace"), digest_size=8).digest()
-        at = int.from_bytes(digest, "big") / 2**64
+        at = crc32(f"{self.seed}/{group}".encode("utf-8", "replace")) / 2**32
         return SPLITS[0] if at < SHARES[0] else SPLITS[1] if at < SHARES[0] + SHARES[1] else SPLITS[2]
 
 
-def _native_options(values: dict[str, Any]) -> Iterator[str]:
-    """Options A, B, … up to the first that is missing; there must be none after it."""
-    given = [values.get(f"option_{letter}") not in (None, "") for letter in LETTERS]
-    count = sum(given)
-    if not all(given[:count]):
-        gap = LETTERS[given.index(False)]
-        raise AnatomyError(f"field 'option_{gap}' is missing, but later options are there.")
-    for letter in LETTERS[:count]:
-        yield text_of(values, f"option_{letter}")
+def _native_options(values: dict[str, Any]) -> tuple[str, ...]:
+    """Options A, B, …; those after the last may be missing, null or empty."""
+    given = list(map(values.get, _OPTIONS))
+    while given and (given[-1] is None or given[-1] == ""):
+        given.pop()
+    if len(given) < 2:
+        raise AnatomyError(f"expected at least 2 options, got {len(given)}.")
+    return tuple(map(intern, texts_of(values, _OPTIONS[: len(given)])))
 
 
 def read_problem(problem: str) -> tuple[str, tuple[str, ...]]:
@@ -253,14 +250,13 @@ def tidy(option: str) -> str:
     >>> tidy(" common  Bile Duct.")
     'Common bile duct'
     """
-    words = " ".join(option.split()).rstrip(". ").split(" ")
-    small = [re.sub(r"[A-Za-z]+", lambda word: word[0] if _is_short_form(word[0]) else word[0].lower(), w) for w in words]
-    text = " ".join(small)
+    words = " ".join(option.split()).rstrip(". ")
+    text = re.sub(r"[A-Za-z]+", lambda word: _small(word[0]), words)
     return text[:1].upper() + text[1:]
 
 
-def _is_short_form(word: str) -> bool:
-    return 1 < len(word) <= 5 and word.isupper()
+def _small(word: str) -> str:
+    return word if 1 < len(word) <= 5 and word.isupper() else word.lower()
 
 
 def _structures(intake: Intake) -> tuple[str, ...]:

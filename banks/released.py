@@ -72,8 +72,8 @@ def _row(values: Any, file: Path, number: int, prefix: str) -> Row:
     return Row(
         id=f"{file.stem}/{number}", image=f"{prefix}{video}/{frame:06d}.png", stem=stem, options=options, answer=answer,
         structure=natural(options[answer]), question_type=QUESTION_TYPES[parsed.template[0]] if parsed else "other",
-        modality="laparoscopy", group_key=video, source=f"anatomy-r1/{file.name}", where=f"{file}:{number}",
-        split=split_of(video), details=_describe(parsed) | {"prompt": prompt},
+        modality="laparoscopy", group_key=video, source=f"anatomy-r1/{file.name}", split=split_of(video),
+        details=_describe(parsed) | {"prompt": prompt},
     )  # fmt: skip
 
 

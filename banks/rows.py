@@ -6,20 +6,24 @@ decoded when asked for. A bad row makes opening fail unless it is allowed (``all
 """
 
 import copy
+import gc
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from reprlib import repr as shown
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.files import ImageFolder
-from anatomy_r1.banks.question import LETTERS, Question, find_markup, normalise
+from anatomy_r1.banks.question import LETTERS, ImageSource, Question, find_markup, normalise
 
 MAX_TEXT = 20_000
 """Longest stem or option in characters."""
+MAX_REASON = 500
 log = logging.getLogger(__name__)
 
 
@@ -37,8 +41,6 @@ class Row(NamedTuple):
     modality: str
     group_key: str
     source: str
-    where: str
-    """Row within the source, for messages."""
     split: str = ""
     distractors: tuple[str, ...] = ()
     details: Mapping[str, Any] = {}
@@ -55,6 +57,34 @@ class Refusal:
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
 
+    @classmethod
+    def of(cls, where: str, error: Exception) -> Self:
+        """Refusal for an error, in one line of bounded length that does not name the place twice."""
+        reason = " ".join(str(error).removeprefix(f"{where}: ").split())
+        return cls(where, reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]} …")
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from searching rows over and over while they are read: none of them is garbage."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+class Images(Protocol):
+    """Where rows' images are."""
+
+    def check(self, relative: str) -> None:
+        """Raise AnatomyError where there is no such image."""
+
+    def source(self, relative: str) -> ImageSource:
+        """The image as a question has it."""
+
 
 class Intake:
     """Takes rows in and keeps account of the refused.
@@ -63,28 +93,40 @@ class Intake:
         images: where the rows' images are.
     """
 
-    def __init__(self, images: ImageFolder) -> None:
+    def __init__(self, images: Images) -> None:
         self.images = images
         self.rows: list[Row] = []
         self.refused: list[Refusal] = []
         self.index: dict[str, int] = {}
-        self._sound: set[str] = set()
-        self._distinct: set[tuple[str, ...]] = set()
+        self._plain: dict[str, str] = {}  # of texts that were checked
 
-    def attempt(self, where: str, read: Callable[[], Row | None]) -> None:
-        """Take the row that ``read`` gives (None: not a question at all); refuse it if that raises AnatomyError."""
+    def attempt(self, where: str, read: Callable[[], Row]) -> None:
+        """Take the row that ``read`` gives; refuse it if that raises AnatomyError."""
         try:
-            row = read()
-            if row is not None:
-                self.check(row)
-                self.index[row.id] = len(self.rows)
-                self.rows.append(row)
+            self.add(read())
         except AnatomyError as error:
             self.refuse(where, error)
 
-    def refuse(self, where: str, reason: object) -> None:
+    def add(self, row: Row) -> None:
+        """Take a row; raises AnatomyError if it makes no question."""
+        self.check(row)
+        self.index[row.id] = len(self.rows)
+        self.rows.append(row)
+
+    def refuse(self, where: str, error: Exception) -> None:
         """Note that a row, or a whole file, can't be used."""
-        self.refused.append(Refusal(where, str(reason).removeprefix(f"{where}: ")))
+        self.refused.append(Refusal.of(where, error))
+
+    def find(self, question_id: str) -> int:
+        """Number of a row; -1 where there is none of that id."""
+        return self.index.get(question_id, -1)
+
+    def parts(self) -> dict[str, Sequence[int]]:
+        """Numbers of the rows of each split."""
+        found: dict[str, Sequence[int]] = {}
+        for at, row in enumerate(self.rows):
+            found.setdefault(row.split, []).append(at)  # type: ignore[attr-defined]
+        return found
 
     def check(self, row: Row) -> None:
         """Raise AnatomyError unless the row makes a :class:`Question` with an image."""
@@ -94,14 +136,16 @@ class Intake:
             raise AnatomyError(f"expected 2 to 26 options, got {len(row.options)}.")
         if not 0 <= row.answer < len(row.options):
             raise AnatomyError(f"the answer {row.answer} is none of {len(row.options)} options.")
-        for text in (row.stem, row.structure, *row.options):
-            if text not in self._sound:
-                self._sound.add(check_text(text))
-        if row.options not in self._distinct:
-            if len({normalise(option) for option in row.options}) < len(row.options):
-                raise AnatomyError(f"options must differ, got {list(row.options)}.")
-            self._distinct.add(row.options)
+        known = self._plain.get
+        if known(row.stem) is None:
+            self._checked(row.stem)
+        if len({known(option) or self._checked(option) for option in row.options}) < len(row.options):
+            raise AnatomyError(f"options must differ, got {list(row.options)}.")
         self.images.check(row.image)
+
+    def _checked(self, text: str) -> str:
+        check_text(text)
+        return self._plain.setdefault(text, normalise(text))
 
 
 def check_text(text: str) -> str:
@@ -121,14 +165,47 @@ def check_text(text: str) -> str:
 
 def text_of(row: Any, field: str) -> str:
     """A field of a JSON object that must be a text of at most ``MAX_TEXT`` characters."""
+    value = row.get(field) if isinstance(row, dict) else None
+    if type(value) is str and value and len(value) <= MAX_TEXT and not value.isspace():
+        return value
     if not isinstance(row, dict):
         raise AnatomyError(f"expected a JSON object, got {shown(row)}.")
     if field not in row:
         raise AnatomyError(f"field {field!r} is missing.")
-    value = row[field]
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT:
-        raise AnatomyError(f"field {field!r}: expected text of at most {MAX_TEXT:,} characters, got {shown(value)}.")
-    return value
+    raise AnatomyError(f"field {field!r}: expected text of at most {MAX_TEXT:,} characters, got {shown(value)}.")
+
+
+def texts_of(row: Any, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Two or more fields, each as of :func:`text_of`; written for speed, as big banks spend their opening here."""
+    try:
+        values: tuple[str, ...] = _getter(fields)(row)
+        if len("".join(values)) <= MAX_TEXT and all(map(str.strip, values)):
+            return values
+    except (KeyError, TypeError):
+        pass
+    return tuple(text_of(row, field) for field in fields)
+
+
+@lru_cache(maxsize=64)
+def _getter(fields: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    return itemgetter(*fields)
+
+
+class Rows(Protocol):
+    """Rows that were checked, in memory or read again when asked for."""
+
+    images: Images
+    refused: list[Refusal]
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows."""
+
+    def find(self, question_id: str) -> int:
+        """Number of a row; -1 where there is none of that id."""
+
+    def parts(self) -> Mapping[str, Sequence[int]]:
+        """Numbers of the rows of each split, ascending."""
 
 
 class RowBank:
@@ -137,7 +214,7 @@ class RowBank:
     Args:
         name: of the bank.
         source: what the user named, for messages.
-        intake: the rows.
+        taken: the rows.
         splits: names in their usual order; those without rows are left out.
         allow_bad: leave refused rows out instead of failing.
         structures: what can be an option; None: all that the rows name.
@@ -153,7 +230,7 @@ class RowBank:
         self,
         name: str,
         source: str | Path,
-        intake: Intake,
+        taken: Rows,
         splits: Sequence[str],
         *,
         allow_bad: bool = False,
@@ -161,11 +238,9 @@ class RowBank:
     ) -> None:
         self.name = name
         self.source = str(source)
-        self.refused = settle(self.source, intake.refused, len(intake.rows), allow_bad)
-        self._images, self._rows, self._index = intake.images, intake.rows, intake.index
-        found: dict[str, list[int]] = {}
-        for at, row in enumerate(self._rows):
-            found.setdefault(row.split, []).append(at)
+        self.refused = settle(self.source, taken.refused, len(taken.rows), allow_bad)
+        self._images, self._rows, self._find = taken.images, taken.rows, taken.find
+        found = taken.parts()
         self._parts = {split: found[split] for split in splits if split in found}
         self.splits = tuple(self._parts)
         self.structures = tuple(structures) if structures is not None else _all_structures(self._rows)
@@ -188,14 +263,14 @@ class RowBank:
             raise IndexError(f"{self.source} has questions 0 to {len(self) - 1}, not {index}")
         row = self._rows[self._chosen[index]]
         return Question(
-            id=row.id, image=self._images.path(row.image), stem=row.stem, options=row.options, answer=row.answer,
+            id=row.id, image=self._images.source(row.image), stem=row.stem, options=row.options, answer=row.answer,
             structure=row.structure, question_type=row.question_type, modality=row.modality, group_key=row.group_key,
             source=row.source, distractors=row.distractors, details=row.details,
         )  # fmt: skip
 
     def index_of(self, question_id: str) -> int:
         """Index of a question id; raises AnatomyError where there is none."""
-        row = self._index.get(question_id, -1)
+        row = self._find(question_id)
         at = bisect_left(self._chosen, row)
         if row < 0 or at == len(self) or self._chosen[at] != row:
             raise AnatomyError(f"{self.source}: no question has the id {question_id!r} here.")
@@ -220,8 +295,5 @@ def settle(source: str, refused: Sequence[Refusal], taken: int, allow_bad: bool)
 
 
 def _all_structures(rows: Iterable[Row]) -> tuple[str, ...]:
-    found: dict[str, str] = {}
-    for row in rows:
-        for name in (row.structure, *row.distractors):
-            found.setdefault(normalise(name), name)
-    return tuple(sorted(found))
+    sets = {row.options for row in rows} | {row.distractors for row in rows}
+    return tuple(sorted({normalise(name) for names in sets for name in names}))

@@ -32,9 +32,11 @@ class SceneObject:
     center: tuple[float, float]
     """x, y: the centroid, moved to the nearest pixel of the thing where it lies outside."""
     location: str
-    """One of ``LOCATIONS``."""
+    """One of ``LOCATIONS``; empty where none would name this thing alone."""
     area: int
     """Visible pixels."""
+    colour: str | None = None
+    """Colour word that questions may use; None: they say nothing of its colour."""
 
     @property
     def cell(self) -> int:

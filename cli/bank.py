@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from PIL import Image
+import tyro
 
 from anatomy_r1.agents import POLICIES
 from anatomy_r1.banks import BANKS, AnatomyError, open_bank
+from anatomy_r1.banks.export import export_hf, export_trl
 from anatomy_r1.banks.jsonl import export_jsonl
+from anatomy_r1.cli.config import extras
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
-from anatomy_r1.envs import as_text
+from anatomy_r1.envs import as_text, render_prompt
+from anatomy_r1.evaluation.preview import PAGE, SHEET, write_preview
 from anatomy_r1.evaluation.rollouts import draw
 
 
@@ -32,47 +36,47 @@ class ListConfig:
 class PreviewConfig:
     """Some questions of a bank."""
 
-    bank: str = "scenes"
+    bank: Annotated[str, tyro.conf.Positional] = "scenes"
     """Bank of questions."""
     bank_options: BankOptions = field(default_factory=dict)
     """Options of the bank, as pairs."""
-    split: str | None = "train"
+    split: str | None = None
     """Part of the bank; None: all of it."""
-    limit: int = 6
+    limit: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 24
     """How many."""
     seed: int = 0
     """Seed of their draw."""
     out: Path = Path("runs/preview")
-    """Folder for the images."""
+    """Folder for sheet.png and index.html."""
 
     def run(self) -> None:
-        """Print the questions and save their images."""
-        bank = open_bank(self.bank, self.split, **self.bank_options)
-        self.out.mkdir(parents=True, exist_ok=True)
-        for number, index in enumerate(draw(len(bank), self.limit, self.seed)):
-            question = bank.question(index)
-            path = self.out / f"{number:03d}.png"
-            Image.fromarray(question.pixels()).save(path)
-            console.print(as_text(question), markup=False)
-            console.print(f"answer: {question.letter}   image: {path}\n", markup=False)
+        """Write the sheet and the page."""
+        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
+        shown = write_preview(bank, draw(len(bank), self.limit, self.seed), self.out)
+        for item in shown[:3]:
+            console.print(f"{as_text(item.question)}\nanswer: {item.question.letter}\n", markup=False)
+        console.print(f"{len(shown)} questions: {self.out / SHEET}, {self.out / PAGE}", markup=False)
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Questions as JSONL with images."""
+    """Questions in a form to take along."""
 
-    bank: str = "scenes"
+    bank: Annotated[str, tyro.conf.Positional] = "scenes"
     """Bank of questions."""
     bank_options: BankOptions = field(default_factory=dict)
     """Options of the bank, as pairs."""
-    split: str | None = "train"
+    to: Literal["jsonl", "hf", "trl"] = "jsonl"
+    """``jsonl``: lossless, to be opened with bank jsonl; ``hf``: a Hugging Face data set; ``trl``: prompt, images and
+    solution for TRL's GRPOTrainer."""
+    split: str | None = None
     """Part of the bank; None: all of it."""
-    limit: int | None = None
+    limit: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     """How many, drawn at random; None: all."""
     seed: int = 0
     """Seed of their draw."""
     out: Path = Path("runs/export")
-    """Folder for questions.jsonl and images/; must be new or empty."""
+    """Folder to write; must be new or empty."""
 
     def run(self) -> None:
         """Write the folder."""
@@ -80,6 +84,12 @@ class ExportConfig:
             raise AnatomyError(
                 f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
             )
-        bank = open_bank(self.bank, self.split, **self.bank_options)
-        path = export_jsonl(bank, draw(len(bank), self.limit, self.seed), self.out)
-        console.print(f"questions: {path}")
+        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
+        indices = draw(len(bank), self.limit, self.seed)
+        if self.to == "jsonl":
+            path = export_jsonl(bank, indices, self.out)
+        elif self.to == "hf":
+            path = export_hf(bank, indices, self.out)
+        else:
+            path = export_trl(bank, indices, self.out, render_prompt)
+        console.print(f"{len(indices):,} questions: {path}", markup=False)

@@ -1,0 +1,94 @@
+"""``anatomy-r1 bank validate``: read everything, open everything, grade every gold answer, name every leak."""
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from anatomy_r1.cli.config import extras
+from anatomy_r1.cli.console import console, progress
+from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.evaluation.bank_check import Validation, as_rows, open_tolerant, plan, validate
+
+SHOWN = 10
+"""Most refusals, leaks and the like that are printed; the JSON has all."""
+
+
+@dataclass(frozen=True)
+class ValidateConfig:
+    """A check of a bank; exit code 1 if anything is refused."""
+
+    bank: Annotated[str, tyro.conf.Positional] = "scenes"
+    """Bank of questions."""
+    bank_options: BankOptions = field(default_factory=dict)
+    """Options of the bank, as pairs: images data/frames."""
+    limit: int | None = None
+    """Questions per split, drawn at random; None: all, but 500 of an endless bank."""
+    seed: int = 0
+    """Seed of their draw."""
+    looks: bool = True
+    """Compare the splits' images by looks (extra validate)."""
+    threads: int | None = None
+    """That decode images; None: one per processor."""
+    allow_bad: bool = False
+    """Refused rows are counted and left out; the exit code is 0."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> int:
+        """Print what was found; returns the exit code."""
+        logging.getLogger("anatomy_r1.banks").setLevel(logging.ERROR)  # the refused rows are listed below
+        bank = open_tolerant(self.bank, **extras(self.bank_options))
+        options: dict[str, Any] = {"limit": self.limit, "seed": self.seed, "looks": self.looks, "threads": self.threads}
+        if self.json:
+            found = validate(bank, **options)
+            sys.stdout.write(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
+        else:
+            with progress("validate", sum(plan(bank, self.limit).values())) as update:
+                found = validate(bank, progress=update, **options)
+            show(found)
+        return 1 if found.refused and not self.allow_bad else 0
+
+
+def show(found: Validation) -> None:
+    """Print a validation."""
+    rows = [
+        ("questions", f"{found.questions:,} of {found.available:,}" + (f" ({as_rows(found.splits)})")),
+        ("images", f"{found.images:,}"),
+        ("structures", f"{len(found.structures):,}: {as_rows(found.structures)}"),
+        ("types", as_rows(found.question_types)),
+        ("modalities", as_rows(found.modalities)),
+        ("options per question", as_rows(found.options)),
+        ("right letters", as_rows(dict(sorted(found.letters.items())))),
+        ("repeated options left out", f"{len(found.merged):,}"),
+        ("duplicate questions", f"{len(found.duplicates):,}"),
+        ("same question, other answer", f"{len(found.conflicts):,}"),
+        ("leaks between splits", as_rows(Counter(leak.kind for leak in found.leaks)) or "0"),
+        ("missing or unreadable images", f"{found.bad_images:,}"),
+        ("refused", f"{len(found.refused):,}"),
+    ]
+    table = Table(title=escape(found.bank), title_justify="left", title_style="bold", show_header=False)
+    for name, text in rows:
+        table.add_row(name, escape(text))
+    console.print(table)
+    if not found.looked_alike:
+        console.print("Images were not compared by looks: that needs --looks and pip install 'anatomy-r1\\[validate]'.")
+    _list("refused", "red", [str(refusal) for refusal in found.refused])
+    _list("leak", "yellow", [f"{leak.kind}, {' and '.join(leak.splits)}: {leak.what}" for leak in found.leaks])
+    _list("repeated option left out", "yellow", found.merged)
+    conflicts = [f"{', '.join(item.ids)}: {item.stem} → {' or '.join(item.answers)}" for item in found.conflicts]
+    _list("conflict", "yellow", conflicts)
+
+
+def _list(label: str, colour: str, lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        console.print(f"[{colour}]{label}[/] {escape(line)}")
+    if len(lines) > SHOWN:
+        console.print(f"… {len(lines) - SHOWN:,} more; --json has them all.")
