@@ -1,20 +1,23 @@
 """Anatomical Similarity Curriculum: training goes from options that are unlike to options that are alike.
 
-The idea, the three levels and their shares are the paper's (arXiv 2512.19512, Fig. 1); the similarity, its aggregate
-and the rescaling of the levels to what a bank can reach are ours.
+The idea, the three levels and their shares are the paper's (arXiv 2512.19512, Fig. 1); the similarity, its aggregate,
+the rescaling of the levels to what a bank can reach, replay and balance are ours.
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from anatomy_r1.banks import AnatomyError, Bank
+from anatomy_r1.curricula.balance import Balance
+from anatomy_r1.curricula.confusion import Confusion
 from anatomy_r1.curricula.drawing import make_drawer
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
-from anatomy_r1.curricula.schedules import Schedule, make_schedule
-from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity
+from anatomy_r1.curricula.schedules import LearningSchedule, Schedule, make_schedule
+from anatomy_r1.curricula.similarity import CONFUSION, OptionSimilarity, Spec, make_similarity, parse_blend
 
 STREAM = 102
 
@@ -27,10 +30,17 @@ class ASC:
             are selected as they are.
         seed: of all draws.
         schedule: name, table (``{"name": "staged", "levels": [0.1, 0.9]}``) or object; see ``schedules``.
-        similarity: ``auto``, ``features``, ``text``, ``csv:PATH`` or a matrix; see :func:`make_similarity`.
+        similarity: ``auto``, ``visual``, ``ontology``, … or a blend, see :func:`make_similarity`; ``confusion``, alone
+            or in a blend, is learnt while training.
         aggregate: ``mean-pairs``, ``mean`` or ``max``. With the latter two, recomposed options tell which of them is
             the answer; see ``drawing``.
         tolerance: how far S(q) may lie from a target that can be reached.
+        rescale: whether the schedule's levels span what the bank can reach (from the 10 % to the 90 % quantile of S
+            over its option sets); if not, they are values of S.
+        replay: share of draws, in [0, 1), that have an easier target than the schedule's, against forgetting.
+        balance: ``none``, ``uniform`` or ``inverse-accuracy``; see ``balance``.
+        easy_weight: how often a question is drawn, against others of its structure, once its groups are all right.
+        refresh: groups between two updates of a learnt similarity.
 
     Raises:
         AnatomyError: an empty bank, fewer structures than options, or an option that isn't understood.
@@ -42,37 +52,99 @@ class ASC:
         *,
         seed: int = 0,
         schedule: str | Mapping[str, Any] | Schedule = "paper",
-        similarity: str | Similarity = "auto",
+        similarity: Spec = "auto",
         aggregate: str = "mean-pairs",
         tolerance: float = 0.05,
+        rescale: bool = True,
+        replay: float = 0.0,
+        balance: str = "none",
+        easy_weight: float = 1.0,
+        refresh: int = 64,
     ) -> None:
         if not 0 <= tolerance <= 1:
             raise AnatomyError(f"tolerance is a distance of S(q) and must be in [0, 1], got {tolerance}.")
-        self.seed = seed
+        if not 0 <= replay < 1:
+            raise AnatomyError(f"replay is a share of draws and must be in [0, 1), got {replay}.")
+        self.seed, self.tolerance, self.rescale, self.replay = seed, tolerance, rescale, replay
         self.schedule = make_schedule(schedule)
-        self.measure = OptionSimilarity(make_similarity(similarity, bank), aggregate)
+        self.confusion = _make_confusion(similarity, bank, refresh)
+        matrix = self.confusion.similarity if self.confusion else make_similarity(similarity, bank)
+        self.measure = OptionSimilarity(matrix, aggregate)
         self.drawer = make_drawer(bank, self.measure, tolerance)
+        self.balance = Balance(bank, balance, easy_weight=easy_weight)
+        self._warned = False
 
     def target(self, progress: float) -> tuple[float, int]:
         """The S(q) wanted at ``progress`` in [0, 1], rescaled to the bank's reach, and the number of the stage."""
         if math.isnan(progress):
             raise AnatomyError("progress must be a number in [0, 1], got NaN.")
         level, stage = self.schedule.at(progress)
-        low, high = self.drawer.reach
+        low, high = self.drawer.spread.reach if self.rescale else (0.0, 1.0)
         return low + level * (high - low), stage
 
     def choose(self, index: int, progress: float) -> Choice:
         """Draw a question near the target; see :class:`Curriculum`."""
         target, stage = self.target(progress)
-        question, similarity = self.drawer.draw(target, np.random.default_rng([self.seed, STREAM, index]))
+        rng = np.random.default_rng([self.seed, STREAM, index])
+        if self.replay and rng.random() < self.replay:
+            easiest = self.drawer.spread.reach[0]
+            target = min(easiest, target) + rng.random() * max(target - easiest, 0.0)
+        question, similarity = self.drawer.draw(target, rng, self.balance.emphasis())
+        if abs(similarity - target) > self.tolerance and not self._warned:
+            self._warn_of(target, similarity)
         return Choice(question, similarity, target, stage)
 
     def hear(self, outcome: GroupOutcome) -> None:
-        """Ignore the outcome: the schedules so far follow progress alone."""
+        """Pass the outcome on to what learns: schedule, balance and similarity."""
+        if isinstance(self.schedule, LearningSchedule):
+            self.schedule.hear(outcome)
+        self.balance.hear(outcome)
+        if self.confusion and self.confusion.hear(outcome):
+            self._refresh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: every draw is a pure function of seed, index and progress."""
-        return {}
+        """What was learnt; every draw is a pure function of it, seed, index and progress."""
+        parts = {
+            "schedule": self.schedule.state_dict() if isinstance(self.schedule, LearningSchedule) else {},
+            "balance": self.balance.state_dict(),
+            "confusion": self.confusion.state_dict() if self.confusion else {},
+        }
+        return {name: state for name, state in parts.items() if state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """Restore what :meth:`state_dict` gave."""
+        if isinstance(self.schedule, LearningSchedule):
+            self.schedule.load_state_dict(state["schedule"])
+        if self.balance.active:
+            self.balance.load_state_dict(state["balance"])
+        if self.confusion:
+            self.confusion.load_state_dict(state["confusion"])
+            self._refresh()
+
+    def _refresh(self) -> None:
+        assert self.confusion is not None
+        self.measure = OptionSimilarity(self.confusion.similarity, self.measure.aggregate)
+        self.drawer = self.drawer.measured(self.measure)
+
+    def _warn_of(self, target: float, similarity: float) -> None:
+        """Say, once, that a target can't be met."""
+        spread = self.drawer.spread
+        if not spread.reaches(target, self.tolerance):
+            self._warned = True
+            low, high = spread.range
+            warnings.warn(
+                f"asc: no options of this bank have S(q) within {self.tolerance:g} of the target {target:.3f}; they "
+                f"reach {low:.3f} to {high:.3f}, and {similarity:.3f} was taken.",
+                stacklevel=3,
+            )
+
+
+def _make_confusion(spec: Spec, bank: Bank, refresh: int) -> Confusion | None:
+    """The learner that a spec asks for; what else is in the blend is its prior too, ``auto`` if there is nothing."""
+    terms = [] if not isinstance(spec, str | Mapping) else parse_blend(spec)
+    learnt = sum(weight for kind, weight in terms if kind == CONFUSION)
+    if not learnt:
+        return None
+    rest = {kind: weight for kind, weight in terms if kind != CONFUSION}
+    share = learnt / (learnt + sum(rest.values()))
+    return Confusion(make_similarity(rest or "auto", bank), share=share, refresh=refresh)

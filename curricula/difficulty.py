@@ -1,6 +1,6 @@
 """Which questions are difficult for the policy now: a fading record of how their groups fared."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from anatomy_r1.banks import AnatomyError, Bank, Question
@@ -18,12 +18,15 @@ class Record:
     accuracy: float = 0.0
     stuck: float = 0.0
     """Groups that were invalid and had no right answer."""
+    easy: float = 0.0
+    """Groups that were invalid and had no wrong one."""
 
-    def add(self, accuracy: float, stuck: bool, decay: float) -> None:
+    def add(self, accuracy: float, invalid: bool, decay: float) -> None:
         """Fade what was and add one group."""
         self.groups = self.groups * decay + 1
         self.accuracy = self.accuracy * decay + accuracy
-        self.stuck = self.stuck * decay + stuck
+        self.stuck = self.stuck * decay + (invalid and accuracy == 0)
+        self.easy = self.easy * decay + (invalid and accuracy == 1)
 
 
 class DifficultyMemory:
@@ -48,7 +51,7 @@ class DifficultyMemory:
         accuracy = sum(outcome.correct) / len(outcome.correct)
         for key in self._keys(outcome.question):
             record = self._records.setdefault(key, Record())
-            record.add(accuracy, outcome.invalid and not any(outcome.correct), self.decay)
+            record.add(accuracy, outcome.invalid, self.decay)
 
     def accuracy(self, question: Question) -> float:
         """Recent share of right answers; 1 where nothing is known."""
@@ -60,9 +63,14 @@ class DifficultyMemory:
         record = self._find(question)
         return record.stuck / record.groups if record else 0.0
 
+    def easy(self, question: Question) -> float:
+        """Recent share of groups that were invalid and right; 0 where nothing is known of the question itself."""
+        record = self._records.get(self._keys(question)[0])
+        return record.easy / record.groups if record else 0.0
+
     def state_dict(self) -> dict[str, Any]:
         """All records."""
-        return {key: [record.groups, record.accuracy, record.stuck] for key, record in self._records.items()}
+        return {key: list(astuple(record)) for key, record in self._records.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replace all records."""

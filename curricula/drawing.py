@@ -3,266 +3,243 @@
 Recomposed options must not give the answer away. If every question drawn got the distractors nearest to the target,
 the options alone would tell which of them is right: on ``scenes``, with S(q) the mean similarity of the answer to its
 distractors, a guess that never sees the image would be right for seven in ten. So a draw is a joint one of question
-and distractors, each pair within the tolerance as likely as any other; then, where S is symmetric in the options
-(``mean-pairs``), each of them is as likely to be the answer as the bank's own balance says.
+and distractors, the weight of each pair depending on nothing but S and on all its options alike; then, where S is
+symmetric in the options (``mean-pairs``), each of them is as likely to be the answer as the bank's own balance says.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
-from itertools import combinations
-from math import comb
-from typing import NamedTuple, Protocol
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks import AnatomyError, Bank, Question
-from anatomy_r1.curricula.similarity import Floats, Indices, OptionSimilarity
+from anatomy_r1.curricula.search import DistractorSearch, Found, Pool, Spread, Weighting, window
+from anatomy_r1.curricula.similarity import Floats, OptionSimilarity
 
-TABLE_SETS = 1_000
-EXACT_SETS = 100_000
-CANDIDATES = 96
 PROBES = 64
 TRIES = 8
 INDEX_SIZE = 1 << 17
 
 
+@dataclass(frozen=True, eq=False)
+class Emphasis:
+    """What is drawn more often than the bank and the target alone would have it; compared by identity."""
+
+    structures: Floats | None = None
+    """Factor of a set for each of its options, ``(K,)``: symmetric, so it tells nothing of the answer."""
+    answers: Mapping[str, float] = field(default_factory=dict)
+    """Chance, in (0, 1], that a question of an answering structure passes: evens out an uneven bank."""
+    questions: Callable[[Question], float] | None = None
+    """Chance, in (0, 1], that a question passes; one that doesn't is replaced by one of the same structure."""
+
+
+NONE = Emphasis()
+
+
 class Drawer(Protocol):
     """Draws questions near a target."""
 
-    reach: tuple[float, float]
-    """5 % and 95 % quantiles of S over the option sets that the bank's questions can have."""
+    spread: Spread
+    """How S is spread over the option sets that the bank's questions can have."""
 
-    def draw(self, target: float, rng: np.random.Generator) -> tuple[Question, float]:
+    def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
         """A question and its S(q), within the tolerance of ``target`` where that can be."""
+
+    def measured(self, measure: OptionSimilarity) -> "Drawer":
+        """The same drawer by another measure of the same structures."""
 
 
 def make_drawer(bank: Bank, measure: OptionSimilarity, tolerance: float) -> Drawer:
     """Recompose where the bank's questions name known distractors, else select.
 
     Raises:
-        AnatomyError: the bank is empty, or no question has all its options in the matrix.
+        AnatomyError: the bank is empty or has fewer structures than its questions have options, or no question has
+            all its options in the matrix.
     """
     if not len(bank):
         raise AnatomyError(f"bank {bank.name!r} has no questions, so there is nothing to choose from.")
     search = DistractorSearch(measure, tolerance)
-    probes = [bank.question(i) for i in _spread(len(bank), PROBES)]
-    probes = [question for question in probes if search.pool(question)]
+    questions = [bank.question(i) for i in _spread(len(bank), PROBES)]
+    probes = [question for question in questions if search.pool(question)]
+    named = [question for question in questions if question.distractors]
+    if named and not probes:
+        options = min(len(question.options) for question in named)
+        raise AnatomyError(
+            f"bank {bank.name!r}: questions with {options} options need {options - 1} distractors with a similarity, "
+            f"but it has {len(bank.structures)} structures: {list(bank.structures)}."
+        )
     return Recompose(bank, search, probes) if probes else Select(bank, measure, tolerance)
 
 
 class Recompose:
     """A question of the bank with other distractors out of its pool.
 
-    A question is redrawn with a chance that grows with the share of its sets that miss the target; after ``TRIES``
+    A question is redrawn with a chance that grows with the weight of its sets that miss the target; after ``TRIES``
     the nearest is taken. Questions with fixed options pass as they are.
     """
 
-    def __init__(self, bank: Bank, search: "DistractorSearch", probes: Sequence[Question]) -> None:
-        self.bank = bank
-        self.search = search
-        self._probes = probes
-        values = np.concatenate([search.quantiles(question) for question in probes])
-        self.reach = _reach(values)
-        self._usual_share = lru_cache(maxsize=256)(self._find_usual_share)
+    def __init__(self, bank: Bank, search: DistractorSearch, probes: Sequence[Question]) -> None:
+        self.bank, self.search, self._probes = bank, search, probes
+        values = [search.spread(question) for question in probes]
+        self.spread = Spread(np.concatenate(values), np.concatenate([np.full(len(v), 1 / len(v)) for v in values]))
+        self._tilt = lru_cache(maxsize=1024)(lambda target: self.spread.tilt(target, search.tolerance))
+        self._usual_mass = lru_cache(maxsize=256)(self._find_usual_mass)
 
-    def draw(self, target: float, rng: np.random.Generator) -> tuple[Question, float]:
+    def measured(self, measure: OptionSimilarity) -> "Recompose":
+        """See :class:`Drawer`."""
+        return Recompose(self.bank, DistractorSearch(measure, self.search.tolerance), self._probes)
+
+    def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
         """A question with recomposed, shuffled options, and its S(q)."""
-        tried: list[tuple[Question, Found]] = []
+        how = Weighting(target, self._tilt(round(target, 3)), emphasis.structures)
+        length, plain = len(self.bank), emphasis is NONE
+        tried: list[tuple[float, Question, Pool]] = []
         for _ in range(TRIES):
-            question = self.bank.question(int(rng.integers(len(self.bank))))
-            found = self.search.find(question, target, rng)
-            if found is None:
+            question = self.bank.question(int(rng.random() * length)) if plain else self._ask(rng, emphasis)
+            if (pool := self.search.pool(question)) is None:
                 return question, self.search.measure(question)
-            if rng.random() * self._usual_share(round(target, 2), len(question.distractors)) < found.share:
-                return _recomposed(question, found, rng), found.similarity
-            tried.append((question, found))
-        question, found = min(tried, key=lambda item: abs(item[1].similarity - target))
-        found = self.search.refine(found, target)
+            mass = self.search.mass(pool, len(question.options) - 1, how)
+            if mass and rng.random() * self._usual_mass(round(target, 2), len(question.distractors), emphasis) < mass:
+                tried = [(mass, question, pool)]
+                break
+            tried.append((mass, question, pool))
+        best = max(tried, key=lambda item: item[0])
+        candidates = [best] if best[0] else tried  # where nothing is near enough, the nearest of all
+        found, question = min(
+            ((self.search.find(pool, len(asked.options) - 1, how, rng), asked) for _, asked, pool in candidates),
+            key=lambda item: abs(item[0].similarity - target),
+        )
         return _recomposed(question, found, rng), found.similarity
 
-    def _find_usual_share(self, target: float, pool: int) -> float:
-        """A high share over the probes with a pool of that size (over all, if none has): with it, none is redrawn."""
-        rng = np.random.default_rng(0)
+    def _ask(self, rng: np.random.Generator, emphasis: Emphasis) -> Question:
+        """A question of the bank, by the chances of answers and questions."""
+        for _ in range(4 * TRIES):
+            question = self.bank.question(int(rng.random() * len(self.bank)))
+            if not emphasis.answers or rng.random() < emphasis.answers.get(question.structure, 1.0):
+                break
+        if emphasis.questions is not None and len(self.bank) <= INDEX_SIZE:
+            rows = self._rows_of[question.structure]
+            for _ in range(TRIES):
+                if rng.random() < emphasis.questions(question):
+                    break
+                question = self.bank.question(int(rows[int(rng.random() * len(rows))]))
+        return question
+
+    @cached_property
+    def _rows_of(self) -> dict[str, NDArray[np.intp]]:
+        return _by_structure([self.bank.question(i).structure for i in range(len(self.bank))])
+
+    def _find_usual_mass(self, target: float, pool: int, emphasis: Emphasis) -> float:
+        """A high mass over the probes with a pool of that size (over all, if none has): with it, none is redrawn."""
+        how = Weighting(target, self._tilt(target), emphasis.structures)
         probes = [question for question in self._probes if len(question.distractors) == pool] or self._probes
-        shares = [found.share for question in probes if (found := self.search.find(question, target, rng))]
-        return float(np.quantile(shares, 0.9))
+        masses = [
+            self.search.mass(found, len(question.options) - 1, how)
+            for question in probes
+            if (found := self.search.pool(question))
+        ]
+        return float(np.quantile(masses, 0.9))
 
 
 class Select:
     """Questions with fixed options, indexed by S(q); of a very large bank, an even sample."""
 
     def __init__(self, bank: Bank, measure: OptionSimilarity, tolerance: float) -> None:
-        self.bank = bank
-        self.tolerance = tolerance
-        rows = _spread(len(bank), INDEX_SIZE)
-        values = np.array([measure(bank.question(i)) for i in rows])
-        order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN sorts last
-        if not len(order):
+        self.bank, self.tolerance = bank, tolerance
+        self._rows = np.array(_spread(len(bank), INDEX_SIZE))
+        questions = [(bank.question(i), i) for i in self._rows.tolist()]
+        members = [measure.members(question) for question, _ in questions]
+        self._structures = [question.structure for question, _ in questions]
+        widest = max((len(rows) for rows in members if rows is not None), default=0)
+        self._members = np.full((len(members), widest), -1, dtype=np.int32)
+        """Rows of each question's options, the answer's first; -1 where there are fewer, or no similarities."""
+        for place, rows in enumerate(members):
+            if rows is not None:
+                self._members[place, : len(rows)] = rows
+        if not widest:
             raise AnatomyError(f"bank {bank.name!r}: no question has all its options in the similarity matrix.")
-        self._values = values[order]
-        self._rows = np.array(rows)[order]
-        self.reach = _reach(self._values)
+        self._sort(measure)
 
-    def draw(self, target: float, rng: np.random.Generator) -> tuple[Question, float]:
-        """One of the questions within the tolerance, each as likely; else of the nearest."""
-        low, high = _window(self._values, target, self.tolerance)
-        at = int(rng.integers(low, high))
-        return self.bank.question(int(self._rows[at])), float(self._values[at])
+    def measured(self, measure: OptionSimilarity) -> "Select":
+        """See :class:`Drawer`."""
+        other = object.__new__(Select)
+        other.__dict__ |= {name: value for name, value in self.__dict__.items() if name != "_places_of"}
+        other._sort(measure)
+        return other
 
+    def _sort(self, measure: OptionSimilarity) -> None:
+        sizes = (self._members >= 0).sum(axis=1)
+        values = np.full(len(sizes), np.nan)
+        for size in set(sizes.tolist()) - {0}:
+            for answer in np.unique(self._members[sizes == size, 0]).tolist():
+                part = (sizes == size) & (self._members[:, 0] == answer)
+                values[part] = measure.of_sets(answer, self._members[part, 1:size].astype(np.intp))
+        self._order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN sorts last
+        self._values = values[self._order]
+        self.spread = Spread(self._values)
+        self._tilt = lru_cache(maxsize=1024)(lambda target: self.spread.tilt(target, self.tolerance))
+        self._factors = lru_cache(maxsize=1)(self._find_factors)
 
-class Pool:
-    """Structures that may stand beside an answer: rows of the matrix, in its order."""
+    def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
+        """One of the questions within the tolerance, by weight; where there is none, of the nearest."""
+        low, high = window(self._values, target, self.tolerance)
+        tilt, factors = self._tilt(round(target, 3)), self._factors(emphasis)
+        for _ in range(4 * TRIES):
+            at = low + int(rng.random() * (high - low))
+            chance = math.exp(
+                tilt * float(self._values[at] - (self._values[high - 1] if tilt > 0 else self._values[low]))
+            )
+            if rng.random() < chance * (1.0 if factors is None else factors[at]):
+                break
+        if emphasis.questions is not None:
+            at = self._passing(at, target, emphasis.questions, rng)
+        return self.bank.question(int(self._rows[self._order[at]])), float(self._values[at])
 
-    def __init__(self, measure: OptionSimilarity, answer: str, distractors: Sequence[str]) -> None:
-        similarity = measure.similarity
-        known = {row: name for name in distractors if (row := similarity.row(name)) is not None}
-        self.answer = similarity.row(answer)
-        self.members: Indices = np.array(sorted(known), dtype=np.intp)
-        self.names = [known[row] for row in sorted(known)]
+    def _passing(self, at: int, target: float, chance: Callable[[Question], float], rng: np.random.Generator) -> int:
+        """The place ``at``, or as the question there doesn't pass, another of its structure within the tolerance."""
+        places = self._places_of[self._structures[self._order[at]]]
+        low, high = window(self._values[places], target, self.tolerance)
+        for _ in range(TRIES):
+            if rng.random() < chance(self.bank.question(int(self._rows[self._order[at]]))):
+                break
+            at = int(places[low + int(rng.random() * (high - low))])
+        return at
 
+    @cached_property
+    def _places_of(self) -> dict[str, NDArray[np.intp]]:
+        return _by_structure([self._structures[i] for i in self._order.tolist()])
 
-class Found(NamedTuple):
-    """A set of distractors for a question."""
-
-    pool: Pool
-    chosen: Indices
-    """Places in the pool."""
-    similarity: float
-    """S(q) with them."""
-    share: float
-    """Share of the question's possible sets that lie within the tolerance."""
-
-
-class DistractorSearch:
-    """Finds distractors in a question's pool so that S(q) meets a target.
-
-    Small pools are tabulated, of larger ones sets are sampled. Where that finds none, :meth:`refine` searches all sets
-    if there are at most ``EXACT_SETS``, and else improves a sampled one.
-    """
-
-    def __init__(self, measure: OptionSimilarity, tolerance: float) -> None:
-        self.measure = measure
-        self.tolerance = tolerance
-        self._pool = lru_cache(maxsize=1024)(self._build_pool)
-        self._table = lru_cache(maxsize=1024)(self._build_table)
-
-    def pool(self, question: Question) -> Pool | None:
-        """The question's pool; None where its options are fixed, or too few distractors are in the matrix."""
-        if not question.distractors:
+    def _find_factors(self, emphasis: Emphasis) -> Floats | None:
+        """Chance of each place, in order of S, that the emphasis lets it pass; None: all do."""
+        if emphasis.structures is None and not emphasis.answers:
             return None
-        pool = self._pool(question.options[question.answer], question.distractors)
-        return pool if pool.answer is not None and len(pool.members) >= len(question.options) - 1 else None
-
-    def find(self, question: Question, target: float, rng: np.random.Generator) -> Found | None:
-        """As many distractors as the question has: a random set within the tolerance, else the nearest.
-
-        Returns:
-            None where the options can't be recomposed.
-        """
-        if (pool := self.pool(question)) is None:
-            return None
-        wanted = len(question.options) - 1
-        if comb(len(pool.members), wanted) > TABLE_SETS:
-            return self._sampled(pool, wanted, target, rng)
-        values, order = self._table(pool, wanted)
-        low, high = _window(values, target, self.tolerance)
-        at = int(rng.integers(low, high))
-        share = (high - low) / len(values) if abs(values[at] - target) <= self.tolerance else 0.0
-        return Found(pool, _sets(len(pool.members), wanted)[order[at]], float(values[at]), share)
-
-    def quantiles(self, question: Question) -> Floats:
-        """How S spreads over the sets the question may have: twenty quantiles; empty where its options are fixed."""
-        if (pool := self.pool(question)) is None:
-            return np.empty(0)
-        wanted = len(question.options) - 1
-        if comb(len(pool.members), wanted) <= TABLE_SETS:
-            values = self._table(pool, wanted)[0]
-        else:
-            values = self._candidates(pool, wanted, np.random.default_rng(0))[1]
-        found: Floats = np.quantile(values, (np.arange(20) + 0.5) / 20)
-        return found
-
-    def _build_pool(self, answer: str, distractors: tuple[str, ...]) -> Pool:
-        return Pool(self.measure, answer, distractors)
-
-    def _values(self, pool: Pool, sets: Indices) -> Floats:
-        assert pool.answer is not None
-        return self.measure.of_sets(pool.answer, pool.members[sets])
-
-    def _build_table(self, pool: Pool, wanted: int) -> tuple[Floats, NDArray[np.int32]]:
-        """S of all sets of the pool in ascending order, and which sets they are."""
-        values = self._values(pool, _sets(len(pool.members), wanted))
-        order = np.argsort(values, kind="stable")
-        return values[order], order.astype(np.int32)
-
-    def _candidates(self, pool: Pool, wanted: int, rng: np.random.Generator) -> tuple[Indices, Floats]:
-        """Sets that are each as likely as any other, though not independent: runs of one random order; and their S."""
-        order = rng.permutation(len(pool.members))[: CANDIDATES + wanted - 1]
-        sets = np.array([order[place : len(order) - wanted + 1 + place] for place in range(wanted)]).T
-        return sets, self._values(pool, sets)
-
-    def _sampled(self, pool: Pool, wanted: int, target: float, rng: np.random.Generator) -> Found:
-        sets, values = self._candidates(pool, wanted, rng)
-        error = abs(values - target)
-        hits = (error <= self.tolerance).nonzero()[0]
-        at = hits[0] if len(hits) else error.argmin()
-        return Found(pool, sets[at], float(values[at]), len(hits) / len(sets))
-
-    def refine(self, found: Found, target: float) -> Found:
-        """The nearest set of the same pool, if ``found`` is not near enough."""
-        if abs(found.similarity - target) <= self.tolerance:
-            return found
-        size, wanted = len(found.pool.members), len(found.chosen)
-        if comb(size, wanted) <= EXACT_SETS:
-            sets = _sets(size, wanted)
-            chosen = sets[abs(self._values(found.pool, sets) - target).argmin()]
-        else:
-            chosen = self._improved(found, target)
-        return found._replace(chosen=chosen, similarity=float(self._values(found.pool, chosen)))
-
-    def _improved(self, found: Found, target: float) -> Indices:
-        """Replace one distractor at a time with the best of the pool, until near enough or nothing improves."""
-        pool, chosen, error = found.pool, found.chosen.copy(), abs(found.similarity - target)
-        before = np.inf
-        while self.tolerance < error < before:
-            before = error
-            for place in range(len(chosen)):
-                sets = np.repeat(chosen[None], len(pool.members), axis=0)
-                sets[:, place] = np.arange(len(pool.members))
-                errors = abs(self._values(pool, sets) - target)
-                errors[np.delete(chosen, place)] = np.inf
-                chosen[place] = int(errors.argmin())
-                error = float(errors.min())
-        return chosen
+        members = self._members[self._order]
+        factors = np.ones(len(members))
+        if emphasis.structures is not None:
+            factors = np.append(emphasis.structures, 1.0)[members].prod(axis=1)
+            factors = np.minimum(factors / np.quantile(factors, 0.9), 1.0)
+        names = [self._structures[i] for i in self._order.tolist()] if emphasis.answers else []
+        return factors * [emphasis.answers.get(name, 1.0) for name in names] if names else factors
 
 
 def _recomposed(question: Question, found: Found, rng: np.random.Generator) -> Question:
     options = [question.options[question.answer], *(found.pool.names[i] for i in found.chosen.tolist())]
     order = rng.permutation(len(options)).tolist()
-    return replace(question, options=tuple(options[i] for i in order), answer=order.index(0))
+    # What ``dataclasses.replace`` does, without checking texts again that the bank and the pool have checked.
+    changed = object.__new__(type(question))
+    changed.__dict__.update(question.__dict__, options=tuple(options[i] for i in order), answer=order.index(0))
+    return changed
 
 
-def _reach(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.05, 0.95]).tolist()
-    return low, high
-
-
-def _window(values: Floats, target: float, tolerance: float) -> tuple[int, int]:
-    """Bounds of the part of sorted ``values`` within ``tolerance`` of ``target``; where none is, of the nearest."""
-    low, high = np.searchsorted(values, (target - tolerance, target + tolerance)).tolist()
-    if low == high:
-        around = values[max(low - 1, 0) : low + 1]
-        nearest = around[int(abs(around - target).argmin())]
-        low, high = np.searchsorted(values, (nearest - 1e-9, nearest + 1e-9)).tolist()
-    return low, high
-
-
-@lru_cache(maxsize=32)
-def _sets(size: int, wanted: int) -> NDArray[np.intp]:
-    """All sets of ``wanted`` out of ``range(size)``, (C, wanted)."""
-    return np.array(list(combinations(range(size), wanted)), dtype=np.intp)
+def _by_structure(structures: Sequence[str]) -> dict[str, NDArray[np.intp]]:
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(structures):
+        places.setdefault(name, []).append(place)
+    return {name: np.array(found) for name, found in places.items()}
 
 
 def _spread(length: int, most: int) -> list[int]:

@@ -1,18 +1,21 @@
 """Group Diversity Question Augmentation: a difficult question is put to its group in several forms.
 
 The idea and the grammar's rewrites are the paper's (arXiv 2512.19512); when a question counts as difficult, how many
-forms a group sees and the permuted options are ours.
+forms a group sees, the permuted options and all other edits are ours.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from anatomy_r1.banks import AnatomyError, Bank, Question
 from anatomy_r1.curricula.difficulty import DifficultyMemory
+from anatomy_r1.curricula.edits import make_edits
 from anatomy_r1.curricula.protocols import GroupOutcome, Variant
-from anatomy_r1.curricula.variants import Edit, GrammarRewrite, PermuteOptions, distinct_variants
+from anatomy_r1.curricula.schedules import Schedule, make_schedule
+from anatomy_r1.curricula.variants import Edit, distinct_variants
 
 STREAM = 103
 TRIGGERS = ("difficult", "always", "invalid-only")
@@ -24,12 +27,17 @@ class GDQA:
     Args:
         bank: where the questions come from.
         seed: of all variants.
-        variants: forms per group; default: 4, or one per response of a smaller group.
+        variants: forms per group; default: 4, or one per response of a smaller group. A schedule (``linear``, a table)
+            goes from 1 form at level 0 to one per response at level 1.
         trigger: ``difficult``: most recent groups of the question were invalid and wrong, or its recent accuracy is
             under ``threshold``; ``invalid-only``: only the former; ``always``: every question.
         threshold: accuracy under which a question is difficult.
         decay: weight of a group in a question's record after one more group.
-        edits: what may be done to a question, in order; default: grammar rewrites, then option permutation.
+        edits: what may be done to a question, in order: names, a preset or objects; see ``edits``. Default: grammar
+            rewrites, then option permutation.
+
+    Raises:
+        AnatomyError: an option that isn't understood.
     """
 
     def __init__(
@@ -37,22 +45,40 @@ class GDQA:
         bank: Bank,
         *,
         seed: int = 0,
-        variants: int | None = None,
+        variants: int | str | Mapping[str, Any] | Schedule | None = None,
         trigger: str = "difficult",
         threshold: float = 0.5,
         decay: float = 0.5,
-        edits: Sequence[Edit] | None = None,
+        edits: str | Sequence[str | Edit] = "default",
     ) -> None:
         if trigger not in TRIGGERS:
             raise AnatomyError(f"unknown trigger {trigger!r}; known: {', '.join(TRIGGERS)}.")
-        if variants is not None and variants < 1:
+        if isinstance(variants, int) and variants < 1:
             raise AnatomyError(f"a group needs at least 1 variant, got {variants}.")
+        if not 0 <= threshold <= 1:
+            raise AnatomyError(f"threshold is an accuracy and must be in [0, 1], got {threshold}.")
         self.seed = seed
-        self.variants = variants
+        self.variants = variants if variants is None or isinstance(variants, int) else make_schedule(variants)
         self.trigger = trigger
         self.threshold = threshold
-        self.edits = tuple(edits) if edits is not None else (GrammarRewrite(), PermuteOptions())
+        self.edits = make_edits(edits, bank)
         self.memory = DifficultyMemory(bank, decay=decay)
+        self.progress = 0.0
+        self._unchanged: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many questions each edit left alone and why (``edit: reason``), and what edits count themselves."""
+        own = {
+            f"{edit.name}: {what}": number
+            for edit in self.edits
+            for what, number in getattr(edit, "counts", Counter[str]()).items()
+        }
+        return dict(self._unchanged) | own
+
+    def pace(self, progress: float) -> None:
+        """Take up the share of training done."""
+        self.progress = progress
 
     def difficult(self, question: Question) -> bool:
         """Whether the question's next group is to be spread over variants."""
@@ -66,22 +92,33 @@ class GDQA:
         Raises:
             AnatomyError: more variants than places.
         """
-        count = min(4, places) if self.variants is None else self.variants
-        if count > places:
-            raise AnatomyError(f"{count} variants don't fit a group of {places}; lower variants or raise group_size.")
+        count = self._count(places)
         if not self.difficult(question):
             return (Variant(question),) * places
+        self._unchanged.update(f"{edit.name}: {why}" for edit in self.edits if (why := edit.refuses(question)))
         found = distinct_variants(question, count, self.edits, np.random.default_rng([self.seed, STREAM, index]))
         return tuple(found[place * len(found) // places] for place in range(places))
+
+    def _count(self, places: int) -> int:
+        if self.variants is None:
+            return min(4, places)
+        if not isinstance(self.variants, int):
+            return 1 + round(self.variants.at(self.progress).value * (places - 1))
+        if self.variants > places:
+            raise AnatomyError(
+                f"{self.variants} variants don't fit a group of {places}; lower variants or raise group_size."
+            )
+        return self.variants
 
     def hear(self, outcome: GroupOutcome) -> None:
         """Remember how a group fared."""
         self.memory.hear(outcome)
 
     def state_dict(self) -> dict[str, Any]:
-        """The memory of difficulty."""
-        return {"memory": self.memory.state_dict()}
+        """The memory of difficulty, and the counts of what was left alone."""
+        return {"memory": self.memory.state_dict(), "unchanged": dict(self._unchanged)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory of difficulty."""
+        """Restore both."""
         self.memory.load_state_dict(state["memory"])
+        self._unchanged = Counter(state["unchanged"])

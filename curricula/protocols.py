@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from anatomy_r1.banks import Question
 
@@ -80,3 +80,11 @@ class Augmentation(Stateful, Protocol):
 
     def hear(self, outcome: GroupOutcome) -> None:
         """Learn from how a group fared."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """An augmentation that changes over training."""
+
+    def pace(self, progress: float) -> None:
+        """Take up the share of training done, in [0, 1], before the next :meth:`Augmentation.vary`."""

@@ -5,12 +5,15 @@ the curriculum rescales it, so that one schedule fits every bank and every simil
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from anatomy_r1.banks import AnatomyError, Registry
+from anatomy_r1.curricula.protocols import GroupOutcome
 
 PAPER_LEVELS = (0.146, 0.380, 0.639)
 PAPER_SHARES = (0.38, 0.25, 0.37)
@@ -30,6 +33,20 @@ class Schedule(Protocol):
 
     def at(self, progress: float) -> Level:
         """The level at ``progress`` in [0, 1]."""
+
+
+@runtime_checkable
+class LearningSchedule(Schedule, Protocol):
+    """A schedule that goes by how groups fare and so has a state."""
+
+    def hear(self, outcome: GroupOutcome) -> None:
+        """Learn from how a group fared."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
 
 
 SCHEDULES: Registry[Schedule] = Registry("schedule", "anatomy_r1.schedules")
@@ -62,9 +79,13 @@ class Staged:
 
     def at(self, progress: float) -> Level:
         """The level of the stage that ``progress`` falls into."""
-        ends = list(accumulate(self._shares))
-        stage = sum(progress * ends[-1] >= end for end in ends[:-1])
+        ends = self._ends
+        stage = bisect_right(ends, progress * ends[-1], hi=len(ends) - 1)
         return Level(self.levels[stage], stage)
+
+    @cached_property
+    def _ends(self) -> list[float]:
+        return list(accumulate(self._shares))
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,61 @@ def constant(level: float | str = 0.5) -> Staged:
         raise AnatomyError(f"constant:LEVEL needs a number in [0, 1], got {level!r}.") from None
 
 
-SCHEDULES.register("staged")(Staged)
+@SCHEDULES.register("staged")
+def staged(levels: Sequence[float] | str, shares: Sequence[float] | None = None) -> Staged:
+    """One level after the other; also as text, ``staged:0.1,0.5,0.9/38,25,37`` (the shares may be left out)."""
+    if not isinstance(levels, str):
+        return Staged(levels, shares)
+    try:
+        numbers = [tuple(float(number) for number in part.split(",")) for part in levels.split("/")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 2:
+        raise AnatomyError(f"staged:LEVELS/SHARES needs numbers with commas between them, got {levels!r}.")
+    return Staged(numbers[0], numbers[1] if len(numbers) == 2 else shares)
+
+
+@SCHEDULES.register("competence")
+class Competence:
+    """Keeps the accuracy of groups near a target: harder while they do better, easier again when they do worse.
+
+    A proportional-integral rule: with e the accuracy less its target, the level is Σ rate · e + gain · ē, both terms
+    bounded, ē a mean of e that fades over some twenty groups.
+
+    Args:
+        accuracy: the target; where rewards vary most, there is most to learn.
+        rate: of the integral, per group.
+        gain: of the proportional term.
+        start: level to begin at.
+    """
+
+    def __init__(self, accuracy: float = 0.5, rate: float = 0.02, gain: float = 0.2, start: float = 0.0) -> None:
+        if not 0 < accuracy < 1:
+            raise AnatomyError(f"competence: accuracy must lie between 0 and 1, got {accuracy}.")
+        if not (rate > 0 and gain >= 0):
+            raise AnatomyError(f"competence: rate must be positive and gain not negative, got {rate} and {gain}.")
+        _check_level(start)
+        self.accuracy, self.rate, self.gain = accuracy, rate, gain
+        self._sum, self._recent = float(start), 0.0
+
+    def at(self, progress: float) -> Level:
+        """The level that the last groups call for, whatever the progress."""
+        return Level(min(max(self._sum + self.gain * self._recent, 0.0), 1.0), 0)
+
+    def hear(self, outcome: GroupOutcome) -> None:
+        """Learn from how a group fared."""
+        if outcome.correct:
+            error = sum(outcome.correct) / len(outcome.correct) - self.accuracy
+            self._sum = min(max(self._sum + self.rate * error, 0.0), 1.0)  # bounded, so that it can turn at once
+            self._recent += 0.05 * (error - self._recent)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sum and recent mean of the errors."""
+        return {"sum": self._sum, "recent": self._recent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore them."""
+        self._sum, self._recent = float(state["sum"]), float(state["recent"])
 
 
 def make_schedule(spec: str | Mapping[str, Any] | Schedule) -> Schedule:

@@ -1,28 +1,47 @@
-"""How alike structures are, and from that S(q): how alike the options of a question are, which is its difficulty.
+"""From how alike structures are to S(q): how alike the options of a question are, which is its difficulty.
 
 The paper (arXiv 2512.19512) gives neither its matrix nor its formula. Here both are choices that can be seen and
-changed: a symmetric matrix over structures with unit diagonal and values in [0, 1], and one of three aggregates.
+changed: a matrix, named by a spec (``visual``, ``ontology:brain``, ``0.5*visual+0.5*names``), and one of three
+aggregates.
 """
 
-import csv
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, reduce
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from itertools import combinations
-from math import comb
+from math import comb, isfinite
 from operator import add
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anatomy_r1.banks import AnatomyError, Bank, Question, normalise
+from anatomy_r1.banks import AnatomyError, Bank, Question, Registry, normalise
+from anatomy_r1.curricula.matrix import Floats, Indices, Similarity, read_similarity, read_vectors
+from anatomy_r1.curricula.taxonomy import find_taxonomy
+from anatomy_r1.curricula.text import sentence_vectors
+from anatomy_r1.curricula.visual import visual_features
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+__all__ = [
+    "SIMILARITIES",
+    "Floats",
+    "Indices",
+    "OptionSimilarity",
+    "Similarity",
+    "feature_similarity",
+    "make_similarity",
+    "name_similarity",
+    "parse_blend",
+    "ranks",
+    "read_similarity",
+    "structure_features",
+]
+
+Spec = str | Mapping[str, float] | Similarity
+"""A kind, a blend as text (``0.5*visual+0.5*names``) or as a mapping (kind → weight), or a matrix."""
 Aggregate = Callable[[Floats, int, Indices], Floats]
 """(K, K) similarities, the answer's index, (n,) or (M, n) distractor indices → () or (M,) values of S."""
+CONFUSION = "confusion"
+_TERM = re.compile(r"\s*(?:(?P<weight>[0-9.eE-]+)\s*\*\s*)?(?P<kind>[^\s*+][^+]*?)\s*")
 
 
 # These run for every draw; ``take`` is several times as fast as indexing by arrays.
@@ -47,71 +66,6 @@ def _mean_pairs(values: Floats, answer: int, distractors: Indices) -> Floats:
 AGGREGATES: dict[str, Aggregate] = {"mean": _mean, "max": _max, "mean-pairs": _mean_pairs}
 
 
-@dataclass(frozen=True, eq=False)
-class Similarity:
-    """A similarity matrix over named structures.
-
-    Raises:
-        AnatomyError: names repeat (after :func:`normalise`), or the values are not a (K, K) symmetric matrix in
-            [0, 1] with unit diagonal.
-    """
-
-    names: tuple[str, ...]
-    values: Floats
-    """(K, K), read-only."""
-
-    def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=np.float64)
-        size = len(self.names)
-        if values.shape != (size, size):
-            raise AnatomyError(f"similarity of {size} structures must be {size}×{size}, got {values.shape}.")
-        if len(self.rows) < size:
-            raise AnatomyError(f"similarity names a structure twice: {_repeated(self.names)}.")
-        if bad := _first(~((values >= 0) & (values <= 1))):
-            raise AnatomyError(f"similarity must lie in [0, 1], got {values[bad]} for {self._pair(bad)}.")
-        if bad := _first(abs(values - values.T) > 1e-6):
-            raise AnatomyError(
-                f"similarity must be symmetric, got {values[bad]} and {values.T[bad]} for {self._pair(bad)}."
-            )
-        if bad := _first(np.diag(abs(values.diagonal() - 1) > 1e-6)):
-            raise AnatomyError(f"similarity of {self.names[bad[0]]!r} to itself must be 1, got {values[bad]}.")
-        values.setflags(write=False)
-        object.__setattr__(self, "values", values)
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Row of each structure, by its normalised name."""
-        return {normalise(name): row for row, name in enumerate(self.names)}
-
-    def row(self, name: str) -> int | None:
-        """Row of a structure, however it is spelt; None where the matrix lacks it."""
-        return self.rows.get(normalise(name))
-
-    def restricted(self, structures: Sequence[str]) -> "Similarity":
-        """The part for ``structures``, in their order.
-
-        Raises:
-            AnatomyError: the matrix lacks some of them; all are listed.
-        """
-        rows = [self.row(name) for name in structures]
-        if missing := [name for name, row in zip(structures, rows, strict=True) if row is None]:
-            raise AnatomyError(f"the similarity matrix lacks {len(missing)} of the bank's structures: {missing}.")
-        return Similarity(tuple(structures), self.values[np.ix_(rows, rows)])  # type: ignore[arg-type]
-
-    def save(self, path: Path) -> None:
-        """Write the matrix as CSV: a header of names, then per structure its name and its row."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["", *self.names])
-            for name, row in zip(self.names, self.values.tolist(), strict=True):
-                writer.writerow([name, *row])
-        temporary.replace(path)
-
-    def _pair(self, at: tuple[int, int]) -> str:
-        return f"{self.names[at[0]]!r} and {self.names[at[1]]!r}"
-
-
 class OptionSimilarity:
     """S(q) of a question, from a matrix and an aggregate.
 
@@ -124,45 +78,128 @@ class OptionSimilarity:
         if aggregate not in AGGREGATES:
             raise AnatomyError(f"unknown aggregate {aggregate!r}; known: {', '.join(AGGREGATES)}.")
         self.similarity = similarity
+        self.aggregate = aggregate
         self._aggregate = AGGREGATES[aggregate]
 
     def of_sets(self, answer: int, distractors: Indices) -> Floats:
         """S of sets of distractors, rows of the matrix ``(n,)`` or ``(M, n)``, beside an answer; ``()`` or ``(M,)``."""
         return self._aggregate(self.similarity.values, answer, distractors)
 
+    def members(self, question: Question) -> Indices | None:
+        """Rows of the question's options, the answer's first; None where one is not in the matrix."""
+        rows = [self.similarity.row(option) for option in question.options]
+        rows.insert(0, rows.pop(question.answer))
+        return None if None in rows else np.array(rows, dtype=np.intp)
+
     def __call__(self, question: Question) -> float:
         """S(q) in [0, 1]; NaN where an option is not in the matrix."""
-        rows = [self.similarity.row(option) for option in question.options]
-        if None in rows:
-            return float("nan")
-        answer = rows.pop(question.answer)
-        return float(self.of_sets(answer, np.array(rows)))  # type: ignore[arg-type]
+        members = self.members(question)
+        return float("nan") if members is None else float(self.of_sets(int(members[0]), members[1:]))
 
 
-def make_similarity(spec: "str | Similarity", bank: Bank) -> Similarity:
+SIMILARITIES: Registry[Similarity] = Registry("similarity", "anatomy_r1.similarities")
+
+
+def make_similarity(spec: Spec, bank: Bank) -> Similarity:
     """The similarity of a bank's structures.
 
     Args:
-        spec: ``features`` (of the structures' own looks, from ``bank.structure_features()``), ``text`` (of their
-            names), ``csv:PATH``, ``auto`` (features where the bank has them, else text), or a matrix.
+        spec: what to measure; see ``Spec``. Kinds:
+
+            - ``auto``: ``features`` where the bank has them, else ``names``;
+            - ``features``: the bank's own account of how its structures look (``bank.structure_features()``);
+            - ``visual``: colour and texture of the structures' pixels; see ``visual``;
+            - ``names``: spelling of the names; needs no model;
+            - ``text``: sentence embeddings of the names, or of the definitions in ``text:FILE.json`` (extra ``text``);
+            - ``ontology``, ``ontology:NAME``, ``ontology:FILE.json``: Wu–Palmer over a taxonomy; see ``taxonomy``;
+            - ``vectors:FILE.csv``: cosine of vectors made elsewhere, as by a policy's own towers;
+            - ``csv:FILE``: a matrix.
         bank: whose structures to compare.
 
     Raises:
-        AnatomyError: unknown spec, a bank without features, a broken file, or a matrix that lacks structures.
+        AnatomyError: unknown kind, a bank without what it needs, a broken file, or structures that are missing.
     """
     if isinstance(spec, Similarity):
         return spec.restricted(bank.structures)
-    kind, _, path = spec.partition(":")
-    if kind == "csv" and path:
-        return read_similarity(Path(path)).restricted(bank.structures)
+    terms = parse_blend(spec)
+    if any(kind == CONFUSION for kind, _ in terms):
+        raise AnatomyError("similarity 'confusion' is learnt while training; only the curriculum 'asc' can use it.")
+    parts = [(SIMILARITIES.make(kind, bank=bank), weight) for kind, weight in terms]
+    if len(parts) == 1:
+        return parts[0][0]
+    values = np.average([part.values for part, _ in parts], axis=0, weights=[weight for _, weight in parts])
+    np.fill_diagonal(values, 1.0)
+    return Similarity(tuple(bank.structures), np.clip(values, 0.0, 1.0))
+
+
+def parse_blend(spec: str | Mapping[str, float]) -> list[tuple[str, float]]:
+    """Kinds of a spec and their weights, in order.
+
+    >>> parse_blend("0.7*visual + ontology:brain")
+    [('visual', 0.7), ('ontology:brain', 1.0)]
+
+    Raises:
+        AnatomyError: not a blend, or a weight that is not positive.
+    """
+    if isinstance(spec, str):
+        found = [_TERM.fullmatch(term) for term in spec.split("+")]
+        items = [(match["kind"], match["weight"] or "1") if match else (spec, "") for match in found]
+    else:
+        items = [(kind, str(weight)) for kind, weight in spec.items()]
+    try:
+        terms = [(kind, float(weight)) for kind, weight in items]
+    except ValueError:
+        raise AnatomyError(f"a similarity reads KIND or WEIGHT*KIND+WEIGHT*KIND, got {spec!r}.") from None
+    if not terms or not all(weight > 0 and isfinite(weight) for _, weight in terms):
+        raise AnatomyError(f"the weights of a similarity must be positive, got {spec!r}.")
+    return terms
+
+
+@SIMILARITIES.register("auto")
+def _auto(*, bank: Bank) -> Similarity:
     features = structure_features(bank)
-    if spec == "text" or (spec == "auto" and features is None):
-        return text_similarity(bank.structures)
-    if spec not in ("features", "auto"):
-        raise AnatomyError(f"unknown similarity {spec!r}; known: auto, csv:PATH, features, text.")
-    if features is None:
-        raise AnatomyError(f"bank {bank.name!r} has no features of its structures; use 'text' or 'csv:PATH'.")
+    return name_similarity(bank.structures) if features is None else feature_similarity(bank.structures, features)
+
+
+@SIMILARITIES.register("features")
+def _features(*, bank: Bank) -> Similarity:
+    if (features := structure_features(bank)) is None:
+        raise AnatomyError(f"bank {bank.name!r} has no features of its structures; use 'visual' or 'names'.")
     return feature_similarity(bank.structures, features)
+
+
+@SIMILARITIES.register("visual")
+def _visual(*, bank: Bank) -> Similarity:
+    return feature_similarity(bank.structures, visual_features(bank), metric="cosine")
+
+
+@SIMILARITIES.register("names")
+def _names(*, bank: Bank) -> Similarity:
+    return name_similarity(bank.structures)
+
+
+@SIMILARITIES.register("text")
+def _text(definitions: str | None = None, *, bank: Bank) -> Similarity:
+    return feature_similarity(bank.structures, sentence_vectors(bank.structures, definitions), metric="cosine")
+
+
+@SIMILARITIES.register("ontology")
+def _ontology(taxonomy: str | None = None, *, bank: Bank) -> Similarity:
+    return Similarity(tuple(bank.structures), find_taxonomy(taxonomy, bank.structures).wu_palmer(bank.structures))
+
+
+@SIMILARITIES.register("vectors")
+def _vectors(path: str, *, bank: Bank) -> Similarity:
+    vectors = read_vectors(Path(path))
+    if missing := [name for name in bank.structures if normalise(name) not in vectors]:
+        raise AnatomyError(f"{path}: lacks {len(missing)} of the bank's structures: {missing}.")
+    rows = np.stack([vectors[normalise(name)] for name in bank.structures])
+    return feature_similarity(bank.structures, rows, metric="cosine")
+
+
+@SIMILARITIES.register("csv")
+def _csv(path: str, *, bank: Bank) -> Similarity:
+    return read_similarity(Path(path)).restricted(bank.structures)
 
 
 def structure_features(bank: Bank) -> Floats | None:
@@ -189,12 +226,12 @@ def feature_similarity(names: Sequence[str], features: Floats, *, metric: str = 
         closeness = -np.linalg.norm(features[:, None] - features[None], axis=-1)
     upper = np.triu_indices(len(names), 1)
     values = np.eye(len(names))
-    values[upper] = _ranks(closeness[upper])
+    values[upper] = ranks(closeness[upper])
     return Similarity(tuple(names), np.maximum(values, values.T))
 
 
-def text_similarity(names: Sequence[str]) -> Similarity:
-    """Similarity of names: the cosine of their counts of letter triples; needs no model."""
+def name_similarity(names: Sequence[str]) -> Similarity:
+    """Similarity of spelling: the cosine of the names' counts of letter triples."""
     grams = [_triples(normalise(name)) for name in names]
     columns = {gram: column for column, gram in enumerate(dict.fromkeys(gram for some in grams for gram in some))}
     counts = np.zeros((len(names), len(columns)))
@@ -205,48 +242,7 @@ def text_similarity(names: Sequence[str]) -> Similarity:
     return Similarity(tuple(names), (values + values.T) / 2)
 
 
-def read_similarity(path: Path) -> Similarity:
-    """Read a matrix that :meth:`Similarity.save` or a spreadsheet wrote.
-
-    Raises:
-        AnatomyError: no such file, or not a square table of numbers whose rows are named as its columns.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = (row for row in csv.reader(file) if row)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise AnatomyError(f"{path}: expected a CSV file with a header of structure names ({error}).") from None
-    names = tuple(name.strip() for name in header[1:])
-    values = np.empty((len(rows), len(names)))
-    for number, row in enumerate(rows):
-        expected = names[number] if number < len(names) else None
-        if row[0].strip() != expected or len(row) != len(header):
-            raise AnatomyError(
-                f"{path}: row {number + 2} must be {expected!r} and {len(names)} numbers, as the header says; "
-                f"got {row[0]!r} and {len(row) - 1}."
-            )
-        values[number] = [_number(cell, f"{path}: row {number + 2} ({row[0]})") for cell in row[1:]]
-    try:
-        return Similarity(names, values)
-    except AnatomyError as error:
-        raise AnatomyError(f"{path}: {error}") from None
-
-
-def _number(cell: str, where: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        raise AnatomyError(f"{where}: expected a number, got {cell!r}.") from None
-
-
-def _cosine(features: Floats) -> Floats:
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.where(norms > 0, norms, 1)
-    product: Floats = unit @ unit.T
-    return product
-
-
-def _ranks(values: Floats) -> Floats:
+def ranks(values: Floats) -> Floats:
     """Mid-ranks in (0, 1); ties share theirs."""
     # Equal distances may differ in the last bits; they must tie on every machine.
     scale = abs(values).max(initial=0) or 1
@@ -256,16 +252,13 @@ def _ranks(values: Floats) -> Floats:
     return found
 
 
+def _cosine(features: Floats) -> Floats:
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.where(norms > 0, norms, 1)
+    product: Floats = unit @ unit.T
+    return product
+
+
 def _triples(name: str) -> list[str]:
     padded = f" {name} "
     return [padded[i : i + 3] for i in range(len(padded) - 2)]
-
-
-def _first(mask: NDArray[np.bool_]) -> tuple[int, int] | None:
-    rows, columns = np.nonzero(mask)
-    return (int(rows[0]), int(columns[0])) if len(rows) else None
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    keys = [normalise(name) for name in names]
-    return sorted({name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1})

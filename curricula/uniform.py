@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, Question
+from anatomy_r1.banks import AnatomyError, Bank, MixBank, Question
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome, Variant
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity, structure_features
 
@@ -30,9 +30,12 @@ class Uniform:
         self.measure = OptionSimilarity(make_similarity(similarity, bank), aggregate) if similarity else None
 
     def choose(self, index: int, progress: float) -> Choice:
-        """Choose the ``index``-th question of the run; ``progress`` changes nothing."""
+        """Choose the ``index``-th question of the run; ``progress`` matters to mixtures whose weights change."""
         rng = np.random.default_rng([self.seed, STREAM, index])
-        question = self.bank.question(int(rng.integers(len(self.bank))))
+        at = int(rng.integers(len(self.bank)))
+        if isinstance(self.bank, MixBank):
+            at = self.bank.index_at(at, progress)
+        question = self.bank.question(at)
         similarity = self.measure(question) if self.measure else float("nan")
         return Choice(question, similarity, float("nan"), 0)
 

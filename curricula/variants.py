@@ -1,10 +1,11 @@
 """Edits that change a question's form and keep its meaning: the same structure stays right.
 
-Each edit says what it did, so that a response can be traced back to the exact form of the question it answered.
+Each edit says what it did, so that a response can be traced back to the exact form of the question it answered, and
+why it leaves a question alone, so that what passes unchanged is counted.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from anatomy_r1.banks import Question, grammar
 from anatomy_r1.curricula.protocols import Variant
+from anatomy_r1.curricula.wording import NOT_IN_GRAMMAR
 
 ATTEMPTS = 8
 
@@ -24,7 +26,12 @@ _POSITIONAL = re.compile(
 class Edit(Protocol):
     """One way of changing a question."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What records and counts call it."""
+
+    def refuses(self, question: Question) -> str:
+        """Why this question is left alone; empty where it is not."""
 
     def apply(self, question: Question, rng: np.random.Generator) -> tuple[Question, str] | None:
         """The changed question and a record of what was done; None where it stays as it is."""
@@ -37,6 +44,10 @@ class GrammarRewrite:
     """
 
     name = "grammar"
+
+    def refuses(self, question: Question) -> str:
+        """Stems outside the grammar pass unchanged."""
+        return "" if grammar.parse(question.stem) else NOT_IN_GRAMMAR
 
     def apply(self, question: Question, rng: np.random.Generator) -> tuple[Question, str] | None:
         """Rewrite the stem."""
@@ -57,10 +68,15 @@ class PermuteOptions:
 
     name = "permute"
 
+    def refuses(self, question: Question) -> str:
+        """Options that speak of other options pass unchanged."""
+        moved = any(_POSITIONAL.search(option) for option in question.options)
+        return "an option speaks of the others" if moved else ""
+
     def apply(self, question: Question, rng: np.random.Generator) -> tuple[Question, str] | None:
-        """Reorder the options; None if the order drawn is the old one, or if an option speaks of the others."""
+        """Reorder the options; None if the order drawn is the old one."""
         order = rng.permutation(len(question.options)).tolist()
-        if order == sorted(order) or any(_POSITIONAL.search(option) for option in question.options):
+        if order == sorted(order):
             return None
         options = tuple(question.options[i] for i in order)
         separator = "" if len(order) <= 10 else "-"
@@ -76,16 +92,22 @@ def distinct_variants(
     There may be fewer: a question with two options and no rewrite has but two forms.
     """
     found = [Variant(question)]
-    seen = {(question.stem, question.options)}
+    seen = {_form(question)}
+    edits = [edit for edit in edits if not edit.refuses(question)]
     for _ in range((count - 1) * ATTEMPTS):
         if len(found) == count:
             break
         variant = _edited(question, edits, rng)
-        form = (variant.question.stem, variant.question.options)
-        if form not in seen:
+        if (form := _form(variant.question)) not in seen:
             seen.add(form)
             found.append(variant)
     return tuple(found)
+
+
+def _form(question: Question) -> Hashable:
+    """All that a policy sees of a question."""
+    shown = (question.details.get("option_style"), question.details.get("instruction"))
+    return question.stem, question.options, shown, question.image
 
 
 def _edited(question: Question, edits: Sequence[Edit], rng: np.random.Generator) -> Variant:

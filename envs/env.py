@@ -27,8 +27,9 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
     done, in [0, 1], kept until told otherwise).
 
     ``info``: ``question_id``, ``edits`` (what made the variant), ``similarity`` and ``target_similarity`` (S(q) as it
-    is and as the schedule asked for; None where the curriculum measures none), ``stage``, ``structure``; from a step
-    also ``format``, ``correct``, ``choice`` (index of the chosen option, -1 for none) and ``reward_parts``.
+    is and as the schedule asked for; None where the curriculum measures none), ``stage``, ``structure``,
+    ``structure_count`` (how many questions of that structure were drawn so far); from a step also ``format``,
+    ``correct``, ``choice`` (index of the chosen option, -1 for none) and ``reward_parts``.
 
     In Gymnasium's own vector envs use ``autoreset_mode=SAME_STEP`` (the default makes every second step a dead one),
     ``shared_memory=False`` where they are asynchronous, and ``reset(seed=…)``: it gives each place its own questions.
@@ -127,6 +128,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
             "target_similarity": _measured(choice.target),
             "stage": choice.stage,
             "structure": choice.question.structure,
+            "structure_count": draw.count,
         }
 
 

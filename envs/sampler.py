@@ -8,6 +8,7 @@ import copy
 import itertools
 import math
 import numbers
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from anatomy_r1.curricula import (
     make_augmentation,
     make_curriculum,
 )
+from anatomy_r1.curricula.protocols import Paced
 from anatomy_r1.curricula.variants import distinct_variants
 from anatomy_r1.envs.reward import DEFAULT_REWARD, RewardConfig, Score, score
 
@@ -59,6 +61,8 @@ class Draw:
     variants: tuple[Variant, ...]
     drawn: bool = True
     """Whether the curriculum drew it; a question asked by its id teaches the curriculum nothing."""
+    count: int = 0
+    """How many questions of its structure the curriculum has drawn so far, this one included."""
 
 
 class Sampler:
@@ -76,6 +80,8 @@ class Sampler:
         split = "train" if task.split is None and isinstance(task.bank, str) else task.split
         self.bank = open_bank(task.bank, split, **(task.bank_options or {}))
         self.seed, self.counter, self.progress = int(task.seed), 0, 0.0
+        self.structures: Counter[str] = Counter()
+        """How many questions of each structure were drawn."""
         self._build()
 
     def _build(self) -> None:
@@ -95,6 +101,7 @@ class Sampler:
             self.seed = int(seed)
             self._build()
         self.counter, self.progress = 0, 0.0
+        self.structures.clear()
 
     def prepare(self, seed: int | None, progress: float | None) -> None:
         """Take up what a reset was given: a seed restarts the course, progress stays until told otherwise."""
@@ -106,11 +113,14 @@ class Sampler:
     def draw(self, places: int) -> Draw:
         """Draw the next question, with one variant for each of the group's ``places``."""
         choice = self.curriculum.choose(self.counter, self.progress)
+        if isinstance(self.augmentation, Paced):
+            self.augmentation.pace(self.progress)
         variants = tuple(self.augmentation.vary(choice.question, places, self.counter))
         if len(variants) != places:
             raise AnatomyError(f"augmentation: expected {places} variants, one for each place, got {len(variants)}.")
         self.counter += 1
-        return Draw(choice, variants)
+        self.structures[choice.question.structure] += 1
+        return Draw(choice, variants, count=self.structures[choice.question.structure])
 
     def ask(self, question_id: str | None, variant: int | None) -> Draw:
         """Take the question of that id (None: draw one) in its ``variant``-th form (0 the original; None: as drawn)."""
@@ -121,7 +131,7 @@ class Sampler:
             draw = Draw(Choice(question, math.nan, math.nan, 0), (Variant(question),), drawn=False)
         if variant is None:
             return draw
-        return Draw(draw.choice, (self._variant(draw.choice, variant),), draw.drawn)
+        return Draw(draw.choice, (self._variant(draw.choice, variant),), draw.drawn, draw.count)
 
     def _variant(self, choice: Choice, number: int) -> Variant:
         forms = self._forms(choice.question, number + 1)
@@ -162,6 +172,7 @@ class Sampler:
                 "seed": self.seed,
                 "counter": self.counter,
                 "progress": self.progress,
+                "structures": dict(self.structures),
                 "curriculum": self.curriculum.state_dict(),
                 "augmentation": self.augmentation.state_dict(),
             }
@@ -169,11 +180,12 @@ class Sampler:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave; raises AnatomyError where an entry is missing."""
-        expected = {"seed", "counter", "progress", "curriculum", "augmentation"}
+        expected = {"seed", "counter", "progress", "structures", "curriculum", "augmentation"}
         if missing := sorted(expected - state.keys()):
             raise AnatomyError(f"env state: expected {sorted(expected)}, missing {missing}; is this another's state?")
         self.restart(state["seed"])
         self.counter, self.progress = int(state["counter"]), float(state["progress"])
+        self.structures.update(state["structures"])
         self.curriculum.load_state_dict(copy.deepcopy(state["curriculum"]))
         self.augmentation.load_state_dict(copy.deepcopy(state["augmentation"]))
 

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from anatomy_r1.banks import AnatomyError, Image, Question
+from anatomy_r1.banks import AnatomyError, Image, ImageLoader, Question
 from anatomy_r1.envs.prompt import render_prompt
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.sampler import Draw, Sampler, Task, read_options
@@ -34,8 +34,9 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
     Option of a reset: ``progress`` (share of training done, in [0, 1], kept until told otherwise).
 
     ``info``, arrays of length ``num_envs``: ``question_id``, ``group``, ``edits`` (a tuple each), ``similarity`` and
-    ``target_similarity`` (NaN where not measured), ``stage``, ``structure``; from a step also ``format``, ``correct``,
-    ``choice`` (-1 for none), and ``reward_parts``, a dict of such arrays by name.
+    ``target_similarity`` (NaN where not measured), ``stage``, ``structure``, ``structure_count`` (how many questions of
+    that structure were drawn so far, this one included); from a step also ``format``, ``correct``,
+    ``choice`` (-1 for none), ``chosen`` (its text, None for none), and ``reward_parts``, a dict of such arrays by name.
 
     Args:
         num_envs: places, a multiple of ``group_size``.
@@ -62,6 +63,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         self._draws: list[Draw] = []
         self._observations: Observations = {}
         self._open = False
+        self._loader = ImageLoader()
 
     @property
     def questions(self) -> list[Question]:
@@ -81,7 +83,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         self.sampler.prepare(seed, given.get("progress"))
         draws = [self.sampler.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
         questions = _questions(draws)
-        self._observations = {"image": _decode(questions), "prompt": tuple(map(render_prompt, questions))}
+        self._observations = {"image": _decode(questions, self._loader), "prompt": tuple(map(render_prompt, questions))}
         self._draws, self._open = draws, True
         return dict(self._observations), self._info()
 
@@ -102,7 +104,10 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         self._open = False
         rewards = np.array([score.total for score in scores])
         ended, truncated = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
-        return dict(self._observations), rewards, ended, truncated, self._info() | _score_info(scores)
+        info = self._info() | _score_info(scores)
+        texts = [None if s.choice is None else q.options[s.choice] for q, s in zip(self.questions, scores, strict=True)]
+        info["chosen"] = np.array(texts, dtype=object)
+        return dict(self._observations), rewards, ended, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
         """What the next questions depend on (JSON values); take it between a step and the next reset."""
@@ -122,6 +127,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
             "target_similarity": np.array([choice.target for choice in choices], dtype=np.float64),
             "stage": np.array([choice.stage for choice in choices], dtype=np.int64),
             "structure": np.array([choice.question.structure for choice in choices], dtype=object),
+            "structure_count": np.array([draw.count for draw in self._draws], dtype=np.int64),
         }
         info = {name: column.repeat(self.group_size) for name, column in columns.items()}
         info["edits"] = np.fromiter((v.edits for draw in self._draws for v in draw.variants), object, self.num_envs)
@@ -141,11 +147,12 @@ def _questions(draws: Sequence[Draw]) -> list[Question]:
     return [variant.question for draw in draws for variant in draw.variants]
 
 
-def _decode(questions: Sequence[Question]) -> tuple[Image, ...]:
+def _decode(questions: Sequence[Question], loader: ImageLoader) -> tuple[Image, ...]:
     """Images of the questions; those with the same source are decoded once and are the same object."""
+    loader.ahead(questions)
     images: dict[Path | int, Image] = {}
     keys = [question.image if isinstance(question.image, Path) else id(question.image) for question in questions]
     for key, question in zip(keys, questions, strict=True):
         if key not in images:
-            images[key] = question.pixels()
+            images[key] = loader.pixels(question)
     return tuple(images[key] for key in keys)

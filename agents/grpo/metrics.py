@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from anatomy_r1.agents.grpo.objective import invalid_groups
 from anatomy_r1.agents.policy import Response
+from anatomy_r1.curricula.diversity import answer_entropy, distinct_n
 
 
 def batch_metrics(
@@ -16,6 +17,10 @@ def batch_metrics(
     """Metrics of one sampled batch; ``info`` is what the env said at reset and step."""
     invalid = invalid_groups(rewards, group_size)
     structures = np.asarray(info["structure"])[::group_size]
+    chosen = np.asarray(info["chosen"], dtype=object).reshape(-1, group_size)
+    texts = [
+        [response.text for response in responses[i : i + group_size]] for i in range(0, len(responses), group_size)
+    ]
     lengths = [len(response.token_ids or ()) for response in responses]
     return {
         "reward": float(rewards.mean()),
@@ -30,6 +35,9 @@ def batch_metrics(
             f"frac_reward_zero_std/{name}": float(invalid[structures == name].mean())
             for name in sorted(set(structures.tolist()))
         },
+        **{f"questions/{name}": int((structures == name).sum()) for name in sorted(set(structures.tolist()))},
+        "diversity/answer_entropy": float(np.mean([answer_entropy(group.tolist()) for group in chosen])),
+        "diversity/distinct_2": float(np.mean([distinct_n(group) for group in texts])),
         "frac_augmented": float(np.mean([bool(edits) for edits in info["edits"]])),
         "completions/mean_length": float(np.mean(lengths)),
         "completions/clipped_ratio": float(np.mean([response.truncated for response in responses])),

