@@ -58,15 +58,14 @@ class TextClassifier:
         )
         return _softmax(scores, np.array([0]))
 
-
-def train_text_classifier(bank: Bank, *, limit: int = 2000, seed: int = 0) -> TextClassifier:
-    """Train on up to ``limit`` questions of the bank's ``train`` split.
-
-    Raises:
-        AnatomyError: the bank has no ``train`` split, or it is empty.
-    """
-    questions = sample_questions(bank, "train", limit, seed)
-    return TextClassifier([(q.stem, q.options) for q in questions], [q.answer for q in questions])
+    def strongest(self, questions: Sequence[Text], answers: Sequence[int], count: int) -> list[str]:
+        """The features of right options that add most to their scores over all ``questions``."""
+        gain = np.zeros(len(self.weights))
+        for (stem, options), answer in zip(questions, answers, strict=True):
+            known = [self.vocabulary[name] for name in _features(stem, options)[answer] if name in self.vocabulary]
+            gain[known] += self.weights[known]
+        names = list(self.vocabulary)
+        return [names[place] for place in np.argsort(-gain)[:count] if gain[place] > 0]
 
 
 def sample_questions(bank: Bank, split: str, limit: int, seed: int) -> list[Question]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anatomy_r1.agents.blind import TextClassifier, sample_questions, train_text_classifier
+from anatomy_r1.agents.blind import TextClassifier, sample_questions
 from anatomy_r1.agents.policy import POLICIES, Observations, Response
 from anatomy_r1.banks import LETTERS, AnatomyError, Bank, Question, normalise
 
 STREAM = 302
+LEARNT = 2000
+"""Train questions that a policy without a model learns from."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Scripted:
 
     name = "scripted"
     thought = "No look at the image was taken."
+    needs_controls = False
+    """Evaluations need not blank the image to see what it is worth to such a policy."""
 
     def __init__(self, *, bank: Bank | None = None, seed: int = 0) -> None:
         self.bank = bank
@@ -51,13 +55,21 @@ class Scripted:
             rng = draws.setdefault(asked.key, np.random.default_rng([self.seed, STREAM, _number(asked.key)]))
             for _ in range(n):
                 letter = LETTERS[self.pick(asked, rng)]
-                responses.append(Response(f"<think>{self.thought}</think><answer>{letter}</answer>"))
+                text = f"<think>{self.thought}</think><answer>{letter}</answer>"
+                responses.append(Response(text, probabilities=self.probabilities(asked)))
         return responses
 
-    def _needed_bank(self) -> Bank:
+    def probabilities(self, asked: Asked) -> tuple[float, ...] | None:
+        """Probability of each option, where the policy has one."""
+        return None
+
+    def _learnt_from(self, questions: Sequence[Question] | None) -> Sequence[Question]:
+        """The questions given, else a sample of the bank's train questions."""
+        if questions is not None:
+            return questions
         if self.bank is None:
             raise AnatomyError(f"policy {self.name!r} learns from the bank's train split: pass bank=….")
-        return self.bank
+        return sample_questions(self.bank, "train", LEARNT, self.seed)
 
 
 class RandomPolicy(Scripted):
@@ -77,14 +89,50 @@ class MajorityPolicy(Scripted):
     name = "majority"
     thought = "This is the most frequent answer."
 
-    def __init__(self, *, bank: Bank | None = None, seed: int = 0) -> None:
+    def __init__(self, *, bank: Bank | None = None, seed: int = 0, questions: Sequence[Question] | None = None) -> None:
         super().__init__(bank=bank, seed=seed)
-        questions = sample_questions(self._needed_bank(), "train", 2000, seed)
+        questions = self._learnt_from(questions)
         self.counts = Counter(normalise(question.options[question.answer]) for question in questions)
 
     def pick(self, asked: Asked, rng: np.random.Generator) -> int:
         """The option with the highest count; the first of equals."""
         return max(range(len(asked.options)), key=lambda place: self.counts[normalise(asked.options[place])])
+
+
+class LongestPolicy(Scripted):
+    """The longest option: who writes questions is often most careful with the right answer. The first of equals."""
+
+    name = "longest"
+    thought = "The longest option is the most careful one."
+
+    def pick(self, asked: Asked, rng: np.random.Generator) -> int:
+        """The option with most characters."""
+        return max(range(len(asked.options)), key=lambda place: len(asked.options[place]))
+
+
+class OddCasePolicy(Scripted):
+    """The option that alone begins with a small letter, or alone with a capital; where there is none, any."""
+
+    name = "odd-case"
+    thought = "One option is written unlike the others."
+
+    def pick(self, asked: Asked, rng: np.random.Generator) -> int:
+        """The odd one out."""
+        odd = odd_case(asked.options)
+        return int(rng.integers(len(asked.options))) if odd is None else odd
+
+
+def odd_case(options: Sequence[str]) -> int | None:
+    """Index of the one option whose first letter is in another case than all others'; None where there is none.
+
+    >>> odd_case(["Liver", "gallbladder", "Spleen"])
+    1
+    """
+    small = [option[:1].islower() for option in options]
+    for kind in (True, False):
+        if small.count(kind) == 1 and len(options) > 2:
+            return small.index(kind)
+    return small.index(True) if small.count(True) == 1 else None
 
 
 class OraclePolicy(Scripted):
@@ -129,13 +177,23 @@ class BlindPolicy(Scripted):
     name = "blind"
     thought = "This is what the words of the question suggest."
 
-    def __init__(self, *, bank: Bank | None = None, seed: int = 0) -> None:
+    def __init__(self, *, bank: Bank | None = None, seed: int = 0, questions: Sequence[Question] | None = None) -> None:
         super().__init__(bank=bank, seed=seed)
-        self.classifier: TextClassifier = train_text_classifier(self._needed_bank(), seed=seed)
+        questions = self._learnt_from(questions)
+        self.classifier = TextClassifier([(q.stem, q.options) for q in questions], [q.answer for q in questions])
+        self._last: tuple[Asked, tuple[float, ...]] | None = None
 
     def pick(self, asked: Asked, rng: np.random.Generator) -> int:
         """The most probable option."""
-        return int(self.classifier.probabilities(asked.stem, asked.options).argmax())
+        probabilities = self.probabilities(asked)
+        return probabilities.index(max(probabilities))
+
+    def probabilities(self, asked: Asked) -> tuple[float, ...]:
+        """Those of the classifier."""
+        if self._last is None or self._last[0] is not asked:
+            found = self.classifier.probabilities(asked.stem, asked.options)
+            self._last = (asked, tuple(found.tolist()))
+        return self._last[1]
 
 
 def _asked(observations: Observations) -> Iterator[Asked]:
@@ -166,6 +224,8 @@ def _number(text: str) -> int:
 
 POLICIES.register("random")(RandomPolicy)
 POLICIES.register("majority")(MajorityPolicy)
+POLICIES.register("longest")(LongestPolicy)
+POLICIES.register("odd-case")(OddCasePolicy)
 POLICIES.register("oracle")(OraclePolicy)
 POLICIES.register("noisy-oracle")(NoisyOraclePolicy)
 POLICIES.register("blind")(BlindPolicy)

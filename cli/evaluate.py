@@ -1,16 +1,23 @@
 """``anatomy-r1 evaluate`` and ``anatomy-r1 report``: let a policy answer held-out questions, and show it."""
 
-import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from anatomy_r1.agents import POLICIES, Policy, make_policy
-from anatomy_r1.banks import AnatomyError, Bank, open_bank
+from rich.markup import escape
+
+from anatomy_r1.banks import open_bank
 from anatomy_r1.cli.config import Scalar, extras
-from anatomy_r1.cli.console import table
-from anatomy_r1.cli.training import BankOptions, HeldOut, evaluate_with_progress, finish_report, show_comparison
-from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS
+from anatomy_r1.cli.console import console, progress, table
+from anatomy_r1.cli.training import BankOptions, finish_report
+from anatomy_r1.evaluation import Estimate, Results, evaluate
+from anatomy_r1.evaluation.asking import open_policy
+from anatomy_r1.evaluation.baselines import LABELS
+from anatomy_r1.evaluation.forms import CONTROLS
+from anatomy_r1.evaluation.rollouts import draw
+from anatomy_r1.evaluation.views import short
+
+SHOWN_TABLES = ("question_type", "structure", "modality", "similarity", "hops", "asks")
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,8 @@ class EvaluateConfig:
     """An evaluation."""
 
     policy: str = "tiny"
-    """Who answers: random, majority, oracle, noisy-oracle:P, blind, tiny, hf:PATH_OR_ID, or module:attribute."""
+    """Who answers: random, majority, oracle, noisy-oracle:P, blind, tiny, hf:PATH_OR_ID, openai:MODEL@BASE_URL, human,
+    or module:attribute."""
     policy_options: dict[str, Scalar] = field(default_factory=dict)
     """Options of the policy, as pairs: temperature 0.7 max_new_tokens 256."""
     bank: str = "scenes"
@@ -27,39 +35,47 @@ class EvaluateConfig:
     """Options of the bank, as pairs."""
     split: str = "test"
     """Whose questions are asked."""
-    limit: int = 400
-    """Distinct questions."""
+    limit: int | None = 400
+    """Distinct questions; None: all."""
     n: int = 1
-    """Responses to each."""
+    """Responses to each question in each order of its options."""
+    permutations: int = 1
+    """Orders of the options that each question is asked in."""
+    controls: Literal["all", "blank", "other-image", "none"] = "all"
+    """How the policy is asked once more, to see what the image is worth: with the image blanked, with another one."""
+    batch_size: int = 32
+    """Prompts per call of the policy; no influence on results."""
     seed: int = 0
     """Seed of the questions' draw and of policies that draw."""
     out: Path = Path("runs/evaluate")
-    """Folder of the results; must not hold an evaluation."""
+    """Folder of the results; must not hold an evaluation, unless it is resumed."""
+    resume: bool = False
+    """Go on with the evaluation in the folder."""
+    strict: bool = False
+    """Stop at the first response that never came, instead of counting it as wrong."""
 
     def run(self) -> None:
         """Evaluate, print the table and write the report."""
-        for name in (RESULTS, ROLLOUTS):
-            if (self.out / name).exists():
-                raise AnatomyError(f"{self.out / name} exists; nothing was overwritten. Give another --out.")
-        bank = open_bank(self.bank, **extras(self.bank_options))
-        policy = open_policy(self.policy, bank, self.seed, self.policy_options)
-        held_out = HeldOut(self.split, self.limit, self.seed)
-        spec = {"policy_spec": self.policy, "bank_spec": self.bank, "bank_options": self.bank_options}
-        results = evaluate_with_progress(policy, bank, held_out, self.out, "evaluate", n=self.n, config=spec)
-        show_comparison({policy.name: results})
-        for name in ("question_type", "structure", "similarity"):
-            rows = [
-                (
-                    row.name,
-                    f"{row.accuracy.value:.3f}",
-                    f"{row.accuracy.ci_low:.3f} – {row.accuracy.ci_high:.3f}",
-                    str(row.accuracy.n),
-                )
-                for row in results.tables[name]
-            ]
-            if 1 < len(rows) <= 12:
-                table(f"by {name.replace('_', ' ')}", ("", "accuracy", "95 % interval", "n"), rows)
+        results = self.results()
+        show_results(results)
         finish_report(self.out)
+
+    def results(self) -> Results:
+        """Evaluate with progress."""
+        bank = open_bank(self.bank, **extras(self.bank_options))
+        size = len(draw(len(bank.split(self.split)), self.limit, self.seed))
+        policy = open_policy(self.policy, bank, self.seed, self.policy_options)
+        with progress("evaluate", size) as update:
+            return evaluate(
+                policy, bank, split=self.split, limit=self.limit, seed=self.seed, n=self.n,
+                permutations=self.permutations, batch_size=self.batch_size, out=self.out, resume=self.resume,
+                strict=self.strict, controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
+                progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
+                config={
+                    "policy_spec": self.policy, "policy_options": dict(self.policy_options), "bank_spec": self.bank,
+                    "bank_options": dict(self.bank_options),
+                },
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,17 +90,54 @@ class ReportConfig:
         finish_report(self.run_folder)
 
 
-def open_policy(spec: str, bank: Bank, seed: int, options: dict[str, Scalar]) -> Policy:
-    """Build a policy, handing it the bank and the seed if its factory takes them."""
-    factory = POLICIES.find(spec)[0]
-    given: dict[str, Any] = dict(options)
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        parameters = {}  # type: ignore[assignment]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if "bank" in parameters:
-        given["bank"] = bank
-    if "seed" in parameters or takes_any:
-        given.setdefault("seed", seed)
-    return make_policy(spec, **given)
+def show_results(results: Results) -> None:
+    """Print what an evaluation found: headline, what stands beside it, and the tables that fit."""
+    rows = [[short(results.policy), *figures(results.accuracy), ""]]
+    for name, estimate in results.baselines.items():
+        gain = results.gains.get(name)
+        rows.append([LABELS.get(name, name), *figures(estimate), points(gain) if gain else ""])
+    title = f"{results.bank}, {results.split} split, {results.n:,} questions: accuracy"
+    table(title, ("", "accuracy", "95 % interval", "n", "gain over it (points)"), rows)
+    if (gain := results.gain_over_blind) is not None:
+        over = LABELS.get(str(results.blind_yardstick), str(results.blind_yardstick))
+        console.print(escape(f"gain over blind ({over.lower()}): {points(gain)} points"))
+    console.print(escape("; ".join(_facts(results))))
+    for name, title in (
+        ("sampling", f"{results.responses // results.n} responses to each"),
+        ("permutations", "orders"),
+    ):
+        if found := getattr(results, name):
+            table(title, ("", "share", "95 % interval", "n"), [[key, *figures(one)] for key, one in found.items()])
+    for name in SHOWN_TABLES:
+        lines = [(row.name, *figures(row.accuracy)) for row in results.tables.get(name, ())]
+        if 1 < len(lines) <= 14:
+            table(f"by {name.replace('_', ' ')}", ("", "accuracy", "95 % interval", "n"), lines)
+
+
+def _facts(results: Results) -> list[str]:
+    facts = [
+        f"wrong form {results.format_failures:.1%}",
+        f"cut off {results.truncated:.1%}",
+        f"balanced accuracy {results.balanced_accuracy:.3f}",
+        f"macro-F1 {results.macro_f1:.3f}",
+    ]
+    if results.failed:
+        facts.append(f"no response: {results.failed:,} of {results.responses:,}, counted as wrong")
+    if results.calibration is not None:
+        facts.append(f"calibration error {results.calibration.ece:.3f} ({results.calibration.source})")
+    if results.errors.distance is not None:
+        facts.append(f"wrong answers lie {results.errors.distance:.2f} off in the taxonomy")
+    if results.errors.laterality:
+        facts.append(f"wrong side alone {results.errors.laterality:.1%} of errors")
+    return facts + [f"{name.replace('_', ' ')} {amount:,.6g}" for name, amount in results.usage.items()]
+
+
+def figures(estimate: Estimate) -> tuple[str, str, str]:
+    """Value, interval and number of an estimate."""
+    interval = "" if estimate.method == "exact" else f"{estimate.ci_low:.3f} – {estimate.ci_high:.3f}"
+    return f"{estimate.value:.3f}", interval, f"{estimate.n:,}"
+
+
+def points(gain: Estimate) -> str:
+    """A difference in percentage points with its interval."""
+    return f"{100 * gain.value:+.1f} ({100 * gain.ci_low:+.1f} … {100 * gain.ci_high:+.1f})"

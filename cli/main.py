@@ -1,6 +1,7 @@
 """The command ``anatomy-r1``: finds the subcommand, fills its config from a TOML file and flags, and runs it.
 
-Exit codes: 0 done, 2 a mistake the user can mend (one or two lines, no traceback), 130 interrupted.
+Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback), 130
+interrupted.
 """
 
 import importlib
@@ -24,9 +25,17 @@ COMMANDS = {
     "warm-start": ("warm_start", "WarmStartRunConfig", "rebuild the embedded model from random weights"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
     "report": ("report", "ReportConfig", "write report.html of a run or an evaluation"),
+    "compare": ("compare", "CompareConfig", "which of several evaluations is better, and on what"),
+    "score": ("score", "ScoreConfig", "judge saved rollouts anew, without inference"),
+    "suite": ("suite", "SuiteConfig", "many policies, banks and seeds, on one leaderboard"),
+    "watch": ("watch", "WatchConfig", "a local page of a run, to try a policy, to answer as a person"),
+    "audit": ("audit", "AuditConfig", "how far one gets on a bank without looking at its images"),
+    "curriculum preview": ("curriculum", "PreviewConfig", "what a curriculum would ask over training, as a picture"),
+    "curriculum similarity": ("curriculum", "SimilarityConfig", "how alike structures are, as CSV and heat map"),
     "bank list": ("bank", "ListConfig", "what banks, curricula, augmentations and policies there are"),
-    "bank preview": ("bank", "PreviewConfig", "print questions and save their images"),
-    "bank export": ("bank", "ExportConfig", "write questions as JSONL with images"),
+    "bank validate": ("bank_validate", "ValidateConfig", "check every row, image and gold answer of a bank, and leaks"),
+    "bank preview": ("bank", "PreviewConfig", "a contact sheet and a page of questions to look at"),
+    "bank export": ("bank", "ExportConfig", "write questions as JSONL, or as a data set for Hugging Face or TRL"),
 }
 """Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
 
@@ -69,8 +78,7 @@ def _dispatch(arguments: list[str]) -> int:
         description=f"{help_text}. Settings may also come from a TOML file: --config FILE; flags win over it.",
         **defaults,
     )
-    config.run()
-    return 0
+    return int(config.run() or 0)
 
 
 def _take_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
@@ -93,5 +101,5 @@ def _usage(arguments: list[str]) -> int:
         printer.print(f"[bold red]error:[/] unknown command {escape(' '.join(arguments[:2]))!r}.")
     printer.print("usage: anatomy-r1 COMMAND \\[--config FILE.toml] \\[flags]; anatomy-r1 COMMAND --help")
     for name, (_, _, help_text) in COMMANDS.items():
-        printer.print(f"  [bold]{name:<13}[/] {escape(help_text)}")
+        printer.print(f"  [bold]{name:<21}[/] {escape(help_text)}")
     return 0 if asked else 2

@@ -10,7 +10,7 @@ from anatomy_r1.agents import TINY_FOLDER, Policy, require_training_extra
 from anatomy_r1.banks import AnatomyError, Bank
 from anatomy_r1.cli.config import Scalar
 from anatomy_r1.cli.console import console, progress, table
-from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Results, load_results
+from anatomy_r1.evaluation.results import RESULTS, Results, load_results
 from anatomy_r1.evaluation.rollouts import evaluate
 from anatomy_r1.evaluation.statistics import Estimate
 
@@ -60,7 +60,6 @@ def evaluate_with_progress(
     """Evaluate into ``out`` with progress, or read what is there if it is complete."""
     if (out / RESULTS).exists():
         return load_results(out)
-    (out / ROLLOUTS).unlink(missing_ok=True)  # of an evaluation that was interrupted
     with progress(title, held_out.limit) as update:
         return evaluate(
             policy,
@@ -69,6 +68,7 @@ def evaluate_with_progress(
             limit=held_out.limit,
             seed=held_out.seed,
             out=out,
+            resume=True,
             progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
             **options,
         )

@@ -1,18 +1,16 @@
 """Asking a policy: observations for a batch of questions, and answers whatever the policy does."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from anatomy_r1.agents import Observations, Policy, Response
-from anatomy_r1.banks import AnatomyError, Image, Question
+from anatomy_r1.agents import POLICIES, Observations, Policy, Response, make_policy
+from anatomy_r1.banks import AnatomyError, Bank, Image, Question
 from anatomy_r1.envs import render_prompt
 
-Answer = Response | str
-"""A response, or why there is none."""
 
-
-def ask(policy: Policy, questions: Sequence[Question], n: int = 1) -> list[Answer]:
-    """``n`` answers per question, those of one question adjacent.
+def ask(policy: Policy, questions: Sequence[Question], n: int = 1) -> list[Response]:
+    """``n`` responses per question, those of one question adjacent; one that never came has ``failed`` set.
 
     When a batch fails, its questions are asked one by one, so that one bad question fails alone.
 
@@ -30,7 +28,7 @@ def ask(policy: Policy, questions: Sequence[Question], n: int = 1) -> list[Answe
             return [_checked(response) for response in responses]
         problem = f"the policy returned {len(responses)} responses, expected {n * len(questions)}"
     if len(questions) == 1:
-        return [problem] * n
+        return [Response("", failed=problem)] * n
     return [answer for question in questions for answer in ask(policy, [question], n)]
 
 
@@ -43,13 +41,33 @@ def observe(questions: Sequence[Question]) -> Observations:
     }
 
 
-def _checked(response: Response) -> Answer:
+def _checked(response: Response) -> Response:
     text = getattr(response, "text", None)
-    return response if isinstance(text, str) else f"the policy returned {type(text).__name__} as text, expected str"
+    if isinstance(text, str):
+        return response
+    return Response("", failed=f"the policy returned {type(text).__name__} as text, expected str")
+
+
+def open_policy(spec: str, bank: Bank, seed: int, options: Mapping[str, Any]) -> Policy:
+    """Build a policy, handing it the bank and the seed if its factory takes them."""
+    parameters = _parameters(POLICIES.find(spec)[0])
+    given = dict(options)
+    if "bank" in parameters:
+        given["bank"] = bank
+    if "seed" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        given.setdefault("seed", seed)
+    return make_policy(spec, **given)
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 class _Images(Sequence[Any]):
-    """The questions' images, each decoded once, on first access."""
+    """The questions' images, each decoded once, on first access; questions with one image source share the array."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self._questions = questions
@@ -61,7 +79,8 @@ class _Images(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
-        place = range(len(self))[index]
-        if place not in self._decoded:
-            self._decoded[place] = self._questions[place].pixels()
-        return self._decoded[place]
+        question = self._questions[range(len(self))[index]]
+        source = id(question.image)
+        if source not in self._decoded:
+            self._decoded[source] = question.pixels()
+        return self._decoded[source]

@@ -23,6 +23,12 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+def describe_policy(policy: Any) -> dict[str, Any]:
+    """What a policy says of itself by ``describe()``: backend, dtype, device, pixel limits, … ``{}`` where it can't."""
+    describe = getattr(policy, "describe", None)
+    return dict(describe()) if callable(describe) else {}
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -1,182 +1,105 @@
-"""Questions to look at: what was asked, what was answered before and after, how groups of training varied it."""
+"""Questions to look at: what was asked and what was answered, as data that the report's page draws, filters and pages.
+
+A report stays a file that can be sent around: pictures are made small, and texts are cut so that all of it fits.
+"""
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks import LETTERS, AnatomyError
+from PIL import Image as Pil
+
+from anatomy_r1.banks import AnatomyError
 from anatomy_r1.envs import read_blocks
-from anatomy_r1.evaluation.files import read_jsonl
 from anatomy_r1.evaluation.results import Rollout
 
-GROUPS = "groups.jsonl"
-SHOWN_GROUPS = 8
-LONGEST = 4000
-"""Characters of a response that are shown."""
+TEXT_BUDGET = 10_000_000
+"""Characters of responses in a report, in all."""
+IMAGE_BUDGET = 9_000_000
+"""Bytes of pictures in a report, in all, before they are written as text."""
+LONGEST, SHORTEST = 4000, 160
+"""Bounds of the characters that are shown of a response."""
+RESPONSES = 8
+"""Responses to a question that are shown, per side."""
+EDGE = 320
 
-Option = tuple[str, str, bool]
-"""Letter, text, whether it is the right one."""
-Answers = Mapping[str, Sequence[Rollout]]
-"""Rollouts by question id, in the order the questions were drawn."""
-_OUTCOMES = {(False, True): "won", (True, False): "lost", (True, True): "kept", (False, False): "missed",
-             (True,): "right", (False,): "wrong"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A response, ready to be shown."""
-
-    side: str
-    """Whose: ``Before``, ``After``, …; empty where there is one side only."""
-    think: str | None
-    """None where the response lacks the form; then ``answer`` is all of it."""
-    answer: str
-    correct: bool
-    reward: float
-    parts: Mapping[str, float]
-    problem: str | None
-    """Why it is not an answer, in words."""
-    tally: str
-    """``3 of 4 right`` where the question was answered more than once."""
+Sides = Mapping[str, Iterable[Rollout]]
+_PAIR = {(False, True): "won", (True, False): "lost", (True, True): "kept", (False, False): "missed"}
 
 
-@dataclass(frozen=True)
-class Item:
-    """A question with its responses."""
-
-    stem: str
-    options: tuple[Option, ...]
-    image: str
-    """Data URI of a PNG."""
-    tags: tuple[str, ...]
-    similarity: float | None
-    outcome: str
-    """``won``, ``lost``, ``kept``, ``missed`` of a pair of evaluations; ``right``, ``wrong`` of a single one."""
-    speeches: tuple[Speech, ...]
-
-
-@dataclass(frozen=True)
-class VariantView:
-    """One form of a question within a group, with the responses to it."""
-
-    stem: str
-    options: tuple[Option, ...]
-    edits: tuple[str, ...]
-    speeches: tuple[Speech, ...]
-
-
-@dataclass(frozen=True)
-class GroupView:
-    """A group of training, variant by variant."""
-
-    step: int
-    image: str | None
-    structure: str
-    similarity: float | None
-    mean_reward: float
-    invalid: bool
-    variants: tuple[VariantView, ...]
-
-
-def make_items(folders: Mapping[str, Path], answers: Mapping[str, Answers]) -> list[Item]:
-    """Questions that every side answered and whose image was saved.
+def gallery_data(folders: Mapping[str, Path], sides: Mapping[str, Sequence[Rollout]]) -> dict[str, Any]:
+    """What the page needs to show the questions that all sides answered.
 
     Args:
-        folders: evaluation folder of each side.
-        answers: what each side answered.
+        folders: evaluation folder of each side, for the pictures.
+        sides: rollouts of each side, those of one question adjacent.
+
+    Returns:
+        ``items``: per question ``stem, options, answer`` (index)``, structure, type, modality, similarity, outcome,
+        image`` (index or None) and ``said``: per response ``side, think, answer, correct, reward, parts, problem``;
+        ``images``: data URIs.
     """
-    first = next(iter(answers))
-    return [
-        _item(key, folders[first], answers)
-        for key, rollouts in answers[first].items()
-        if rollouts[0].image is not None and all(key in found for found in answers.values())
-    ]
+    found = {side: {key: list(some) for key, some in groupby(rollouts, _question)} for side, rollouts in sides.items()}
+    first = next(iter(found))
+    shared = [key for key in found[first] if all(key in other for other in found.values())]
+    shown = sum(min(len(side[key]), RESPONSES) for side in found.values() for key in shared)
+    longest = max(SHORTEST, min(LONGEST, TEXT_BUDGET // max(shown, 1)))
+    images = Images(folders[first])
+    items = [_item({side: answers[key] for side, answers in found.items()}, images, longest) for key in shared]
+    return {"items": items, "images": images.uris}
 
 
-def read_groups(run: Path) -> list[GroupView]:
-    """Groups of training that the run kept in ``groups.jsonl``: up to 8, spread over the run, varied ones first.
+class Images:
+    """Pictures of a folder, made small, as long as there is room for them."""
 
-    A line has ``step, structure, similarity, image`` (a PNG in the run's folder, or null) and ``responses``, each with
-    ``stem, options, answer`` (letter)``, edits, text, reward, parts, format, correct, truncated``.
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uris: list[str] = []
+        self._left = IMAGE_BUDGET
+
+    def add(self, name: str | None) -> int | None:
+        """Number of the picture; None where there is none, or no room."""
+        if name is None or self._left <= 0:
+            return None
+        data = _small(saved_image(self.folder, name))
+        self._left -= len(data)
+        self.uris.append("data:image/webp;base64," + base64.b64encode(data).decode())
+        return len(self.uris) - 1
+
+
+def saved_image(folder: Path, name: str) -> bytes:
+    """A PNG that a run saved.
 
     Raises:
-        AnatomyError: a line that lacks one of these, or an image that can't be read.
+        AnatomyError: it lies outside the folder, is no PNG, or can't be read.
     """
-    path = run / GROUPS
-    rows = list(read_jsonl(path)) if path.exists() else []
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or path.suffix != ".png":
+        raise AnatomyError(f"{folder}: a saved image must be a PNG inside the folder, got {name!r}.")
     try:
-        varied = [row for row in rows if any(response["edits"] for response in row["responses"])] or rows
-        stride = max(1, len(varied) // SHOWN_GROUPS)
-        return [_group(row, run) for row in varied[::stride][:SHOWN_GROUPS]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnatomyError(f"{path}: a group lacks a field or has it in another form ({error}).") from None
+        return path.read_bytes()
+    except OSError as error:
+        raise AnatomyError(f"{path}: can't be read ({error.strerror}); it was saved with the rollouts.") from None
 
 
-def _item(key: str, folder: Path, answers: Mapping[str, Answers]) -> Item:
-    rollouts = {side: found[key] for side, found in answers.items()}
-    first = next(iter(rollouts.values()))[0]
-    return Item(
-        stem=first.stem,
-        options=_options(first.options, first.answer),
-        image=_data_uri(folder, str(first.image)),
-        tags=(first.structure, first.question_type),
-        similarity=first.similarity,
-        outcome=_OUTCOMES[tuple(found[0].correct for found in rollouts.values())],
-        speeches=tuple(_rollout_speech(side if len(rollouts) > 1 else "", found) for side, found in rollouts.items()),
-    )
-
-
-def _group(row: Mapping[str, Any], run: Path) -> GroupView:
-    responses = row["responses"]
-    rewards = [response["reward"] for response in responses]
-    return GroupView(
-        step=row["step"],
-        image=_data_uri(run, row["image"]) if row["image"] else None,
-        structure=row["structure"],
-        similarity=row["similarity"],
-        mean_reward=sum(rewards) / len(rewards),
-        invalid=len(set(rewards)) <= 1,
-        variants=tuple(_variant(list(members)) for _, members in groupby(responses, key=_asked)),
-    )
-
-
-def _asked(response: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    return response["stem"], tuple(response["options"])
-
-
-def _variant(members: Sequence[Mapping[str, Any]]) -> VariantView:
-    first = members[0]
-    return VariantView(
-        stem=first["stem"],
-        options=_options(first["options"], first["answer"]),
-        edits=tuple(first["edits"]),
-        speeches=tuple(
-            _speech("", member["text"], bool(member["correct"]), member["reward"], member["parts"],
-                    _problem(None, bool(member["format"]), bool(member["truncated"])), "")
-            for member in members
-        ),
-    )  # fmt: skip
-
-
-def _rollout_speech(side: str, rollouts: Sequence[Rollout]) -> Speech:
-    first = rollouts[0]
-    tally = f"{sum(one.correct for one in rollouts)} of {len(rollouts)} right" if len(rollouts) > 1 else ""
-    problem = _problem(first.failed, first.format, first.truncated)
-    return _speech(side, first.text, first.correct, first.reward, first.parts, problem, tally)
-
-
-def _speech(
-    side: str, text: str, correct: bool, reward: float, parts: Mapping[str, float], problem: str | None, tally: str
-) -> Speech:
+def response_data(
+    side: str, text: str, correct: bool, reward: float, parts: Mapping[str, float], problem: str | None, longest: int
+) -> dict[str, Any]:
+    """A response, thought and answer told apart where it has the form."""
     blocks = read_blocks(text)
-    think, answer = (None, text) if blocks is None else (_shorten(blocks[0].strip()), blocks[1])
-    return Speech(side, think, _shorten(answer.strip()), correct, reward, parts, problem, tally)
+    think, answer = (None, text) if blocks is None else (_cut(blocks[0].strip(), longest), blocks[1])
+    return {
+        "side": side, "think": think, "answer": _cut(answer.strip(), longest), "correct": correct,
+        "reward": round(reward, 3), "parts": {name: round(value, 3) for name, value in parts.items()},
+        "problem": problem,
+    }  # fmt: skip
 
 
-def _problem(failed: str | None, formed: bool, truncated: bool) -> str | None:
+def problem_of(failed: str | None, formed: bool, truncated: bool) -> str | None:
+    """Why a response is no answer, in words; None where it is one."""
     if failed is not None:
         return f"no response: {failed}"
     if formed:
@@ -184,19 +107,46 @@ def _problem(failed: str | None, formed: bool, truncated: bool) -> str | None:
     return "cut off at the token limit" if truncated else "not in the required form"
 
 
-def _options(options: Sequence[str], answer: str) -> tuple[Option, ...]:
-    return tuple((letter, text, letter == answer) for letter, text in zip(LETTERS, options, strict=False))
+def _question(rollout: Rollout) -> str:
+    return rollout.question_id
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
+def _item(sides: Mapping[str, Sequence[Rollout]], images: Images, longest: int) -> dict[str, Any]:
+    first = next(iter(sides.values()))[0]
+    return {
+        "id": first.question_id, "stem": first.stem, "options": first.options, "answer": ord(first.answer) - ord("A"),
+        "structure": first.structure, "type": first.question_type, "modality": first.modality,
+        "similarity": first.similarity, "outcome": _outcome([answers[0] for answers in sides.values()]),
+        "image": images.add(first.image), "blind": first.baselines.get("blind"),
+        "tally": {side: [sum(one.correct for one in answers), len(answers)] for side, answers in sides.items()},
+        "said": [
+            _said(side if len(sides) > 1 else "", rollout, longest)
+            for side, answers in sides.items() for rollout in answers[:RESPONSES]
+        ],
+    }  # fmt: skip
 
 
-def _data_uri(folder: Path, name: str) -> str:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or path.suffix != ".png":
-        raise AnatomyError(f"{folder}: a saved image must be a PNG inside the folder, got {name!r}.")
-    try:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    except OSError as error:
-        raise AnatomyError(f"{path}: can't be read ({error.strerror}); it was saved with the rollouts.") from None
+def _said(side: str, rollout: Rollout, longest: int) -> dict[str, Any]:
+    problem = problem_of(rollout.failed, rollout.format, rollout.truncated)
+    order = {"order": rollout.options} if rollout.permutation else {}
+    return order | response_data(side, rollout.text, rollout.correct, rollout.reward, rollout.parts, problem, longest)
+
+
+def _outcome(firsts: Sequence[Rollout]) -> str:
+    if len(firsts) == 2:
+        return _PAIR[firsts[0].correct, firsts[1].correct]
+    one = firsts[0]
+    return "failed" if one.failed is not None else "right" if one.correct else "wrong" if one.format else "form"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
+
+
+def _small(data: bytes) -> bytes:
+    with Pil.open(io.BytesIO(data)) as image:
+        small = image.convert("RGB")
+    small.thumbnail((EDGE, EDGE))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=88)
+    return buffer.getvalue()

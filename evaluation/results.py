@@ -1,8 +1,11 @@
-"""What an evaluation found: a rollout per response, and ``results.json``, the versioned record that reports read."""
+"""What an evaluation found: a rollout per response, and ``results.json``, the versioned record that reports read.
+
+``docs/evaluation.md`` describes both files field by field.
+"""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +14,33 @@ from anatomy_r1.banks import AnatomyError
 from anatomy_r1.evaluation.files import read_jsonl, write_json
 from anatomy_r1.evaluation.statistics import Estimate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULTS = "results.json"
 ROLLOUTS = "rollouts.jsonl"
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One response to one question, as a line of ``rollouts.jsonl``."""
+    """One response to one question, as a line of ``rollouts.jsonl`` (and of ``controls.jsonl``)."""
 
     question_id: str
+    permutation: int
+    """Number of the order of the options; 0 is the question's own."""
     sample: int
-    """Number of the response among those to this question, from 0."""
+    """Number of the response among those to this form of the question, from 0."""
+    control: str | None
+    """Name of the control it belongs to; None for the evaluation proper."""
     stem: str
     options: tuple[str, ...]
+    """In the order they were asked in."""
     answer: str
     """Letter of the right option."""
     structure: str
     question_type: str
     modality: str
     group_key: str
+    groups: Mapping[str, str]
+    """Further parts that the bank's own metric tells apart (``hops``, ``asks``, ``dataset``)."""
     similarity: float | None
     """S(q) of the options; None where the bank measures none."""
     image: str | None
@@ -44,8 +54,24 @@ class Rollout:
     reward: float
     parts: Mapping[str, float]
     """What each part of the reward gave."""
+    probabilities: tuple[float, ...] | None
+    """Probability of each option, where the policy knows it."""
+    usage: Mapping[str, float]
+    """Tokens and cost, where somebody counts."""
+    baselines: Mapping[str, bool]
+    """Which baselines were right on this question."""
     failed: str | None
     """Why there is no response; None where there is one."""
+
+    @property
+    def chosen(self) -> str | None:
+        """Text of the chosen option."""
+        return None if self.choice is None else self.options[ord(self.choice) - ord("A")]
+
+    @property
+    def right(self) -> str:
+        """Text of the right option."""
+        return self.options[ord(self.answer) - ord("A")]
 
 
 @dataclass(frozen=True)
@@ -55,7 +81,53 @@ class Row:
     name: str
     accuracy: Estimate
     blind: float | None
-    """Accuracy of the image-blind baseline on the same questions; None where there is no such baseline."""
+    """Accuracy of the yardstick of ``gain_over_blind`` on the same questions; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What was chosen where what was right, for the most frequent right answers."""
+
+    labels: tuple[str, ...]
+    """The right answers, most frequent first; the last is ``other`` where there are more."""
+    counts: tuple[tuple[int, ...], ...]
+    """A row per label; columns are the labels, then ``no answer``."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A bin of the reliability curve."""
+
+    confidence: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far stated probabilities are from what happens."""
+
+    source: str
+    """``probabilities`` that the policy gave, or ``votes`` of its responses to a question."""
+    ece: float
+    """Expected calibration error: mean distance between confidence and accuracy over ten equal-width bins."""
+    bins: tuple[Bin, ...]
+    """Those that hold something."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far wrong answers are from the right ones, of those that name two different structures."""
+
+    wrong: int
+    distance: float | None
+    """Mean distance in the taxonomy, 1 - Wu-Palmer similarity, over ``placed``; None where none could be placed."""
+    placed: int
+    """Wrong answers whose two structures the taxonomy knows."""
+    chance_distance: float | None
+    """The same had a wrong option been chosen at random."""
+    laterality: float
+    """Share of wrong answers that differ from the right one in left and right alone."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +142,43 @@ class Results:
     responses: int
     accuracy: Estimate
     gain_over_blind: Estimate | None
-    """Accuracy less that of the image-blind baseline on the same questions; None without such a baseline."""
+    """Accuracy less that of ``blind_yardstick`` on the same questions; None where there is none."""
+    blind_yardstick: str | None
+    """``blind`` (a text-only classifier), or ``blank`` where the bank has no train questions to learn from."""
+    gains: Mapping[str, Estimate]
+    """Accuracy less that of each baseline and control."""
     reward: float
     """Mean total reward."""
     format_failures: float
     truncated: float
     failed: int
     """Responses that the policy did not give (it raised, or returned the wrong number); they count as wrong."""
+    sampling: Mapping[str, Estimate]
+    """``pass@k`` (unbiased), ``majority@n``, ``all@n``; empty where each question was answered once."""
+    permutations: Mapping[str, Estimate]
+    """``consistency`` (the same option chosen in every order) and ``all-right``; empty where there was one order."""
+    balanced_accuracy: float
+    """Mean over right answers of the share recognised."""
+    macro_f1: float
+    """Mean of F1 over right answers."""
     tables: Mapping[str, tuple[Row, ...]]
-    """``structure``, ``question_type``, ``similarity`` (terciles of S(q); empty where the bank measures none)."""
+    """``structure``, ``question_type``, ``modality``, ``similarity`` (terciles of S(q)), ``options`` (how many),
+    ``letter`` (of the right option), and the bank's own groups; a table may be empty."""
+    group_f1: Mapping[str, Mapping[str, float]]
+    """Macro-F1 within each part of each of the bank's own groups, and their ``mean``."""
     baselines: Mapping[str, Estimate]
-    """``chance``, ``random``, ``blind``, on the same questions."""
+    """On the same questions: ``chance``, policies that do not look, and the same policy under the controls."""
+    confusion: Confusion
+    calibration: Calibration | None
+    errors: Errors
+    usage: Mapping[str, float]
+    """Tokens and cost, summed; controls included."""
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     seconds: float
+    """Of the run, or of its last part where it was resumed."""
+    policy_seconds: float
+    """Of these, spent in the policy."""
     schema_version: int = SCHEMA_VERSION
 
     def save(self, folder: Path) -> None:
@@ -115,30 +210,53 @@ def load_results(folder: Path) -> Results:
         raise AnatomyError(f"{path}: a field is missing, unknown or of another form ({error}).") from None
 
 
-def read_rollouts(folder: Path) -> list[Rollout]:
-    """Read ``rollouts.jsonl`` of ``folder``; a last line torn by a kill is left out.
+def iterate_rollouts(folder: Path, name: str = ROLLOUTS) -> Iterator[Rollout]:
+    """Lines of ``rollouts.jsonl`` (or another file of rollouts), one at a time; a torn last line is left out.
 
     Raises:
         AnatomyError: no such file, or a line that is not a rollout.
     """
-    path = folder / ROLLOUTS
-    rollouts = []
+    path = folder / name
     for number, row in enumerate(read_jsonl(path), start=1):
         try:
-            rollouts.append(Rollout(**row | {"options": tuple(row["options"])}))
+            yield rollout_of(row)
         except (KeyError, TypeError) as error:
             raise AnatomyError(f"{path}, line {number}: not a rollout of this version ({error}).") from None
-    return rollouts
+
+
+def read_rollouts(folder: Path) -> list[Rollout]:
+    """All of :func:`iterate_rollouts`."""
+    return list(iterate_rollouts(folder))
+
+
+def rollout_of(row: Mapping[str, Any]) -> Rollout:
+    """The rollout of a line; raises KeyError or TypeError where it is none."""
+    probabilities = row["probabilities"]
+    return Rollout(
+        **{
+            **row,
+            "options": tuple(row["options"]),
+            "probabilities": None if probabilities is None else tuple(probabilities),
+        }
+    )
 
 
 def _revive(data: dict[str, Any]) -> dict[str, Any]:
-    gain = data["gain_over_blind"]
+    gain, calibration, confusion = data["gain_over_blind"], data["calibration"], data["confusion"]
     return data | {
         "accuracy": Estimate(**data["accuracy"]),
         "gain_over_blind": None if gain is None else Estimate(**gain),
-        "baselines": {name: Estimate(**estimate) for name, estimate in data["baselines"].items()},
+        **{name: _estimates(data[name]) for name in ("gains", "sampling", "permutations", "baselines")},
         "tables": {
             name: tuple(Row(row["name"], Estimate(**row["accuracy"]), row["blind"]) for row in rows)
             for name, rows in data["tables"].items()
         },
+        "confusion": Confusion(tuple(confusion["labels"]), tuple(tuple(row) for row in confusion["counts"])),
+        "calibration": calibration
+        and Calibration(calibration["source"], calibration["ece"], tuple(Bin(**one) for one in calibration["bins"])),
+        "errors": Errors(**data["errors"]),
     }
+
+
+def _estimates(found: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {name: Estimate(**estimate) for name, estimate in found.items()}

@@ -4,34 +4,34 @@ A response that never came (the policy raised, or returned something else than i
 recorded with its reason, counts as wrong, and the run goes on.
 """
 
-import dataclasses
-import io
+import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any
 
 import numpy as np
-from PIL import Image as Pil
 
-from anatomy_r1.agents import Policy
+from anatomy_r1.agents import Policy, Response
 from anatomy_r1.banks import LETTERS, AnatomyError, Bank, Question, open_bank
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity, structure_features
-from anatomy_r1.envs import RewardConfig, score
-from anatomy_r1.evaluation.asking import Answer, ask
+from anatomy_r1.envs import RewardConfig, Score, render_prompt, score
+from anatomy_r1.evaluation.asking import ask
 from anatomy_r1.evaluation.baselines import default_baselines
-from anatomy_r1.evaluation.environment import describe_environment
-from anatomy_r1.evaluation.files import write_bytes
-from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Results, Rollout
+from anatomy_r1.evaluation.columns import Columns
+from anatomy_r1.evaluation.environment import describe_environment, describe_policy
+from anatomy_r1.evaluation.forms import CONTROLS, control, permuted
+from anatomy_r1.evaluation.groups import groups_of
+from anatomy_r1.evaluation.log import CONTROL_ROLLOUTS, RunLog
+from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Results, Rollout, load_results
 from anatomy_r1.evaluation.summary import summarise
 
 STREAM = 401
 ENDLESS = 200_000
 """A split of more questions is not asked whole unless ``limit`` says so."""
-EDGE = 512
-"""Longest edge of saved images, in pixels."""
 
 Progress = Callable[[int, int, float], None]
 """Called after every batch with the questions done, the questions in all, and the accuracy so far."""
@@ -45,25 +45,33 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     n: int = 1,
+    permutations: int = 1,
+    controls: Sequence[str] = CONTROLS,
     batch_size: int = 32,
     out: Path | None = None,
+    resume: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
     reward: RewardConfig | None = None,
     baselines: Sequence[Policy] | None = None,
-    gallery: int = 24,
+    gallery: int = 96,
     config: Mapping[str, Any] | None = None,
 ) -> Results:
     """Let a policy answer questions and judge what it says.
 
     Args:
-        policy: who answers.
+        policy: who answers. One with ``needs_controls = False`` is spared the controls; ``at_once`` bounds its batches.
         bank: the bank itself, not one of its splits: the blind baseline learns from its train questions.
         split: whose questions are asked.
         limit: how many distinct questions, drawn at random; None: all.
         seed: of the draw and of the default baselines.
-        n: responses per question.
-        batch_size: questions per call of the policy.
-        out: folder for ``rollouts.jsonl``, ``results.json`` and ``images/``; None: nothing is written.
+        n: responses per question and order of its options.
+        permutations: orders of the options each question is asked in.
+        controls: how the policy is asked once more: ``blank`` (image blanked), ``other-image``.
+        batch_size: prompts per call of the policy; has no influence on results.
+        out: folder for ``rollouts.jsonl``, ``results.json``, …; None: nothing is written.
+        resume: go on with the evaluation in ``out``, if there is one; it must have the same settings.
+        strict: stop at the first response that never came.
         progress: see :data:`Progress`.
         reward: weights of the reward's parts.
         baselines: policies to put beside it; None: :func:`default_baselines`. The one named ``blind`` gives the gain.
@@ -71,39 +79,164 @@ def evaluate(
         config: what else to record in the results' ``config`` (specs, options).
 
     Raises:
-        AnatomyError: an endless split without a limit, a number below 1, a folder that already holds an evaluation, a
-            broken image, or a mistake in the policy's set-up.
+        AnatomyError: an endless split without a limit, a number below 1, an unknown control, a folder that already
+            holds an evaluation (or, to be resumed, another one), a full disk, a broken image, a mistake in the
+            policy's set-up, or with ``strict`` a response that never came.
     """
-    _check(limit=limit, n=n, batch_size=batch_size)
+    _check(limit=limit, n=n, permutations=permutations, batch_size=batch_size)
     bank, reward = open_bank(bank), reward or RewardConfig()
     part = bank.split(split)
     indices = draw(len(part), limit, seed)
-    started, hits = time.perf_counter(), 0
-    with _Log(out, gallery) as log:
+    controls = tuple(controls) if getattr(policy, "needs_controls", True) else ()
+    settings = {
+        "policy": policy.name, "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
+        "permutations": permutations, "controls": list(controls), "reward": weights_of(reward), **(config or {}),
+    }  # fmt: skip
+    started = time.perf_counter()
+    with RunLog(out, settings, resume=resume, gallery=gallery) as log:
+        if out is not None and resume and (out / RESULTS).exists():
+            return load_results(out)
         beside = default_baselines(bank, seed=seed) if baselines is None else baselines
-        similarity = _similarity(bank)
-        rollouts: list[Rollout] = []
-        right: dict[str, dict[str, bool]] = {baseline.name: {} for baseline in beside}
-        for start in range(0, len(indices), batch_size):
-            questions = [part.question(index) for index in indices[start : start + batch_size]]
-            for place, answer in enumerate(ask(policy, questions, n)):
-                question = questions[place // n]
-                rollout = _judge(question, place % n, answer, reward, similarity(question))
-                rollouts.append(log.append(rollout, question))
-                hits += rollout.correct
-            for baseline in beside:
-                for question, answer in zip(questions, ask(baseline, questions), strict=True):
-                    right[baseline.name][question.id] = _judge(question, 0, answer, reward, 0.0).correct
-            if progress is not None:
-                progress(start + len(questions), len(indices), hits / len(rollouts))
-    settings = {"seed": seed, "limit": limit, "n": n, "batch_size": batch_size, "reward": _weights(reward)}
+        asking = _Asking(
+            policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log, strict
+        )
+        columns = Columns.of(log.recover(ROLLOUTS, n * permutations))
+        for rollout in log.recover(CONTROL_ROLLOUTS, len(controls)) if controls else ():
+            columns.add_control(rollout)
+        size = min(batch_size, getattr(policy, "at_once", batch_size))
+        asking.run(columns, max(1, size // permutations), progress)
     results = summarise(
-        rollouts, right, policy=policy.name, bank=bank.name, split=split, config=settings | dict(config or {}),
-        environment=describe_environment(), seconds=round(time.perf_counter() - started, 3),
+        columns, policy=policy.name, bank=bank.name, split=split, config=settings | {"batch_size": batch_size},
+        environment=describe_environment() | asking.hashes() | {"policy": describe_policy(policy)},
+        seconds=round(time.perf_counter() - started, 3), policy_seconds=round(asking.seconds, 3),
     )  # fmt: skip
     if out is not None:
         results.save(out)
     return results
+
+
+@dataclass
+class _Asking:
+    """One evaluation under way."""
+
+    policy: Policy
+    part: Bank
+    indices: Sequence[int]
+    n: int
+    permutations: int
+    controls: Sequence[str]
+    beside: Sequence[Policy]
+    reward: RewardConfig
+    similarity: Callable[[Question], float]
+    log: RunLog
+    strict: bool
+    seconds: float = 0.0
+    """Spent in the policy so far."""
+
+    def __post_init__(self) -> None:
+        self._questions, self._prompts = hashlib.sha256(), hashlib.sha256()
+
+    def run(self, columns: Columns, size: int, progress: Progress | None) -> None:
+        """Ask what ``columns`` lacks, ``size`` questions at a time."""
+        total, done, hits = len(self.indices), columns.questions, int(sum(columns.numbers.get("correct", ())))
+        controlled = columns.controlled
+        for start in range(0, total, size):
+            places = range(start, min(start + size, total))
+            questions = [self._take(place, columns if place < done else None) for place in places]
+            for rollout in self._answer([(p, q) for p, q in zip(places, questions, strict=True) if p >= done]):
+                columns.add(rollout)
+                hits += rollout.correct
+            for rollout in self._controls([(p, q) for p, q in zip(places, questions, strict=True) if p >= controlled]):
+                columns.add_control(rollout)
+            if progress is not None:
+                progress(places[-1] + 1, total, hits / len(columns))
+
+    def hashes(self) -> dict[str, str]:
+        """What was asked, and in which words."""
+        return {"bank_hash": self._questions.hexdigest(), "prompt_hash": self._prompts.hexdigest()}
+
+    def _take(self, place: int, answered: Columns | None) -> Question:
+        """The question at a place of the draw, hashed, and compared with the one that was answered there before."""
+        question = self.part.question(self.indices[place])
+        if answered is not None and (was := answered.names("question_id")[place]) != question.id:
+            raise AnatomyError(
+                f"question {place} of this evaluation was {was!r} and is {question.id!r} now: the bank has changed, "
+                "so the evaluation can't be resumed."
+            )
+        facts = (question.id, question.stem, question.options, question.answer)
+        self._questions.update(json.dumps(facts).encode())
+        self._prompts.update(render_prompt(question).encode("utf-8", "surrogatepass"))
+        return question
+
+    def _answer(self, places: Sequence[tuple[int, Question]]) -> Sequence[Rollout]:
+        """All responses to some questions, judged and written down."""
+        forms = [permuted(question, number) for _, question in places for number in range(self.permutations)]
+        responses = self._ask(forms, self.n)
+        beside = self._baselines([question for _, question in places])
+        rollouts = []
+        for at, (place, question) in enumerate(places):
+            image, measured = self.log.image(question, place), self.similarity(question)
+            similarity = None if math.isnan(measured) else round(measured, 6)
+            for number in range(self.permutations):
+                form = at * self.permutations + number
+                for sample in range(self.n):
+                    response = responses[form * self.n + sample]
+                    rollout = judge(
+                        forms[form], response, self.reward, question_id=question.id, permutation=number, sample=sample,
+                        image=image, similarity=similarity, baselines=beside[at],
+                    )  # fmt: skip
+                    rollouts.append(rollout)
+        self.log.append(ROLLOUTS, rollouts)
+        return rollouts
+
+    def _controls(self, places: Sequence[tuple[int, Question]]) -> Iterator[Rollout]:
+        """The policy's responses to the same questions without their images."""
+        if not places or not self.controls:
+            return
+        asked = [control(name, q, place, self.indices, self.part) for name in self.controls for place, q in places]
+        responses = self._ask(asked, 1)
+        order = [(row * len(places) + at, name) for at in range(len(places)) for row, name in enumerate(self.controls)]
+        rollouts = [judge(asked[form], responses[form], self.reward, control=name) for form, name in order]
+        self.log.append(CONTROL_ROLLOUTS, rollouts)
+        yield from rollouts
+
+    def _ask(self, questions: Sequence[Question], n: int) -> list[Response]:
+        if not questions:
+            return []
+        started = time.perf_counter()
+        responses = ask(self.policy, questions, n)
+        self.seconds += time.perf_counter() - started
+        if self.strict and (reason := next((one.failed for one in responses if one.failed is not None), None)):
+            raise AnatomyError(f"policy {self.policy.name!r} gave no response ({reason}); stopped, as strict asks for.")
+        return responses
+
+    def _baselines(self, questions: Sequence[Question]) -> list[dict[str, bool]]:
+        """Which baselines are right on each question."""
+        right: list[dict[str, bool]] = [{} for _ in questions]
+        for baseline in self.beside if questions else ():
+            for place, response in enumerate(ask(baseline, questions)):
+                right[place][baseline.name] = bool(score(questions[place], response.text).correct)
+        return right
+
+
+def judge(
+    question: Question, response: Response, reward: RewardConfig, *,
+    judge: Callable[[Question, str, RewardConfig], Score] = score, **known: Any,
+) -> Rollout:  # fmt: skip
+    """The rollout of a response; ``known`` has the fields that question and response don't tell."""
+    scored = judge(question, response.text, reward)
+    fields: dict[str, Any] = {
+        "question_id": question.id, "permutation": 0, "sample": 0, "control": None, "stem": question.stem,
+        "options": question.options, "answer": question.letter, "structure": question.structure,
+        "question_type": question.question_type, "modality": question.modality, "group_key": question.group_key,
+        "groups": groups_of(question),
+        "similarity": None, "image": None, "text": response.text, "truncated": bool(response.truncated),
+        "format": bool(scored.format), "correct": bool(scored.correct),
+        "choice": None if scored.choice is None else LETTERS[scored.choice], "reward": scored.total,
+        "parts": dict(scored.parts), "probabilities": _probabilities(response, question), "usage": _usage(response),
+        "baselines": {}, "failed": response.failed,
+    }  # fmt: skip
+    return Rollout(**(fields | known))
 
 
 def draw(size: int, limit: int | None, seed: int) -> list[int]:
@@ -121,13 +254,27 @@ def draw(size: int, limit: int | None, seed: int) -> list[int]:
     return [int(index) for index in np.random.default_rng([seed, STREAM]).choice(size, limit, replace=False)]
 
 
+def _probabilities(response: Response, question: Question) -> tuple[float, ...] | None:
+    found = getattr(response, "probabilities", None)
+    if found is None or len(found) != len(question.options) or not all(map(math.isfinite, found)):
+        return None
+    return tuple(round(float(value), 6) for value in found)
+
+
+def _usage(response: Response) -> dict[str, float]:
+    if response.usage:
+        return dict(response.usage)
+    return {} if response.token_ids is None else {"completion_tokens": len(response.token_ids)}
+
+
 def _check(**numbers: int | None) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise AnatomyError(f"{name} must be at least 1, got {value}.")
 
 
-def _weights(reward: RewardConfig) -> dict[str, Any]:
+def weights_of(reward: RewardConfig) -> dict[str, Any]:
+    """The reward's weights and cap, as settings record them."""
     extra = {name: weight for name, (weight, _) in reward.extra.items()}
     return {"format": reward.format_weight, "correct": reward.correct_weight, **extra, "cap": reward.cap}
 
@@ -137,83 +284,3 @@ def _similarity(bank: Bank) -> Callable[[Question], float]:
     if structure_features(bank) is None:
         return lambda question: float("nan")
     return OptionSimilarity(make_similarity("auto", bank), "mean-pairs")
-
-
-def _judge(question: Question, sample: int, answer: Answer, reward: RewardConfig, similarity: float) -> Rollout:
-    text, truncated, failed = ("", False, answer) if isinstance(answer, str) else (answer.text, answer.truncated, None)
-    scored = score(question, text, reward)
-    return Rollout(
-        question_id=question.id,
-        sample=sample,
-        stem=question.stem,
-        options=question.options,
-        answer=question.letter,
-        structure=question.structure,
-        question_type=question.question_type,
-        modality=question.modality,
-        group_key=question.group_key,
-        similarity=None if math.isnan(similarity) else round(similarity, 6),
-        image=None,
-        text=text,
-        truncated=truncated,
-        format=bool(scored.format),
-        correct=bool(scored.correct),
-        choice=None if scored.choice is None else LETTERS[scored.choice],
-        reward=scored.total,
-        parts=dict(scored.parts),
-        failed=failed,
-    )
-
-
-class _Log:
-    """The evaluation's folder: a line per rollout, appended and flushed, and images of the first questions."""
-
-    def __init__(self, folder: Path | None, gallery: int) -> None:
-        self.folder = folder
-        self._images: dict[str, str | None] = {}
-        self._gallery = gallery
-        self._file = None if folder is None else _open_new(folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def append(self, rollout: Rollout, question: Question) -> Rollout:
-        """Write a rollout down; returns what is kept of it in memory."""
-        if self._file is not None:
-            row = vars(rollout) | {"image": self._image(question)}
-            try:
-                self._file.write(json.dumps(row, allow_nan=False) + "\n")
-                self._file.flush()
-            except OSError as error:
-                raise AnatomyError(f"{self._file.name}: can't be written ({error.strerror or error}).") from None
-        return dataclasses.replace(rollout, stem="", text="")
-
-    def _image(self, question: Question) -> str | None:
-        if self.folder is not None and question.id not in self._images:
-            name = f"images/{len(self._images):04d}.png" if len(self._images) < self._gallery else None
-            self._images[question.id] = name
-            if name is not None:
-                write_bytes(self.folder / name, _png(question))
-        return self._images[question.id]
-
-
-def _open_new(folder: Path) -> TextIO:
-    for name in (ROLLOUTS, RESULTS):
-        if (folder / name).exists():
-            raise AnatomyError(f"{folder / name} exists: {folder} holds an evaluation; choose another folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return (folder / ROLLOUTS).open("x", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise AnatomyError(f"{folder / ROLLOUTS}: can't be written ({error.strerror or error}).") from None
-
-
-def _png(question: Question) -> bytes:
-    image, buffer = Pil.fromarray(question.pixels()), io.BytesIO()
-    image.thumbnail((EDGE, EDGE))
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
+Labels = Sequence[str] | NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Estimate:
     """``wilson``, ``cluster-wilson``, ``cluster-t``, or ``exact`` for a number that was not sampled."""
 
 
-def proportion(hits: ArrayLike, clusters: Sequence[str], questions: Sequence[str] | None = None) -> Estimate:
+def proportion(hits: ArrayLike, clusters: Labels, questions: Labels | None = None) -> Estimate:
     """Share of hits.
 
     Args:
-        hits: N values in {0, 1}.
-        clusters: N group names; responses of equal names may depend on each other.
-        questions: N question ids, where questions were answered more than once; each lies in one group.
+        hits: N values in {0, 1}, or shares in [0, 1].
+        clusters: N groups by name or number; responses of equal ones may depend on each other.
+        questions: N questions likewise, where questions were answered more than once; each lies in one group.
 
     Raises:
         ValueError: no values, or not as many names as values.
@@ -46,7 +47,8 @@ def proportion(hits: ArrayLike, clusters: Sequence[str], questions: Sequence[str
     x = np.asarray(hits, dtype=np.float64)
     groups = _codes(x, clusters)
     n, count, p = len(x), int(groups.max()) + 1, float(x.mean())
-    if count == n:
+    binary = bool(np.isin(x, (0, 1)).all())
+    if count == n and binary:
         return _wilson(p, n, n, count, _normal(), "wilson")
     if count == 1:
         return Estimate(p, 0.0, 1.0, n, 1, "cluster-wilson")  # one cluster says nothing about others
@@ -54,11 +56,12 @@ def proportion(hits: ArrayLike, clusters: Sequence[str], questions: Sequence[str
     variance = max(_variance(x, groups), _variance(x, _codes(x, questions)) if questions is not None else 0.0)
     spread = p * (1 - p)
     # All right, or all wrong: no variance to tell how much the responses of a group repeat each other.
-    effective = float(count) if spread == 0 else min(n, spread / variance) if variance > 0 else n
+    cap = n if binary else np.inf
+    effective = float(count) if spread == 0 else min(cap, spread / variance) if variance > 1e-12 else n
     return _wilson(p, effective, n, count, student(count - 1), "cluster-wilson")
 
 
-def difference(first: ArrayLike, second: ArrayLike, clusters: Sequence[str]) -> Estimate:
+def difference(first: ArrayLike, second: ArrayLike, clusters: Labels) -> Estimate:
     """Mean of ``first - second``, N pairs on the same questions, each value in [0, 1].
 
     Raises:
@@ -102,10 +105,10 @@ def _normal() -> float:
     return NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
-def _codes(values: NDArray[np.float64], clusters: Sequence[str]) -> NDArray[np.int64]:
+def _codes(values: NDArray[np.float64], clusters: Labels) -> NDArray[np.int64]:
     if not len(values) or values.shape != (len(clusters),):
         raise ValueError(f"expected N > 0 values and N cluster names, got {values.shape} and {len(clusters)}.")
-    return np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
+    return np.unique(np.asarray(clusters), return_inverse=True)[1]
 
 
 def _variance(x: NDArray[np.float64], groups: NDArray[np.int64]) -> float:

@@ -1,82 +1,101 @@
 """From rollouts to results: accuracy, tables, baselines, with their intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anatomy_r1.evaluation.results import Results, Rollout, Row
+from anatomy_r1.evaluation.anatomy import anatomical_errors
+from anatomy_r1.evaluation.classes import Classes, confusion
+from anatomy_r1.evaluation.columns import Codes, Columns, Floats
+from anatomy_r1.evaluation.repeats import calibration, permutation_shares, sampling_shares
+from anatomy_r1.evaluation.results import Results, Row
 from anatomy_r1.evaluation.statistics import difference, exact, proportion
 
-Hits = NDArray[np.float64]
+YARDSTICKS = ("blind", "blank")
+"""Baselines that ``gain_over_blind`` is measured from: the first that is there."""
 
 
-def summarise(rollouts: Sequence[Rollout], baselines: Mapping[str, Mapping[str, bool]], **facts: Any) -> Results:
+def summarise(columns: Columns, **facts: Any) -> Results:
     """Results of an evaluation.
 
     Args:
-        rollouts: every response; texts are not needed.
-        baselines: per baseline, whether it was right, by question id.
-        facts: the other fields of :class:`Results` (policy, bank, split, config, environment, seconds).
+        columns: every response, with what the baselines made of its question.
+        facts: the other fields of :class:`Results` (policy, bank, split, config, environment, seconds, …).
     """
-    hits = np.array([rollout.correct for rollout in rollouts], dtype=np.float64)
-    clusters, questions = [r.group_key for r in rollouts], [r.question_id for r in rollouts]
-    firsts = [rollout for rollout in rollouts if rollout.sample == 0]
-    blind = _aligned(rollouts, baselines.get("blind"))
+    hits, clusters, questions = columns.values("correct"), columns.codes("group_key"), columns.codes("question_id")
+    yardstick = next((name for name in YARDSTICKS if name in columns.baselines), None)
+    firsts = np.unique(questions, return_index=True)[1]
+    gains = {name: difference(hits, columns.aligned(name), clusters) for name in columns.baselines}
+    classes = Classes.of(columns)
     return Results(
-        n=len(firsts),
-        responses=len(rollouts),
+        n=columns.questions,
+        responses=len(columns),
         accuracy=proportion(hits, clusters, questions),
-        gain_over_blind=None if blind is None else difference(hits, blind, clusters),
-        reward=float(np.mean([rollout.reward for rollout in rollouts])),
-        format_failures=float(np.mean([not rollout.format for rollout in rollouts])),
-        truncated=float(np.mean([rollout.truncated for rollout in rollouts])),
-        failed=sum(rollout.failed is not None for rollout in rollouts),
-        tables={
-            "structure": _table(rollouts, hits, blind, lambda rollout: rollout.structure),
-            "question_type": _table(rollouts, hits, blind, lambda rollout: rollout.question_type),
-            "similarity": _table(rollouts, hits, blind, *_terciles(firsts)),
-        },
-        baselines={"chance": exact(float(np.mean([1 / len(first.options) for first in firsts])), len(firsts))}
-        | {
-            name: proportion([right[first.question_id] for first in firsts], [first.group_key for first in firsts])
-            for name, right in baselines.items()
-        },
+        gain_over_blind=gains[yardstick] if yardstick else None,
+        blind_yardstick=yardstick,
+        gains=gains,
+        reward=float(columns.values("reward").mean()),
+        format_failures=1 - float(columns.values("format").mean()),
+        truncated=float(columns.values("truncated").mean()),
+        failed=int(columns.values("failed").sum()),
+        sampling=sampling_shares(columns),
+        permutations=permutation_shares(columns),
+        balanced_accuracy=classes.balanced_accuracy(),
+        macro_f1=classes.macro_f1(),
+        tables=_tables(columns, columns.aligned(yardstick) if yardstick else None),
+        group_f1={name: _group_f1(classes, columns, name) for name in columns.groups},
+        baselines={"chance": exact(float((1 / columns.values("options")[firsts]).mean()), len(firsts))}
+        | {name: proportion(columns.aligned(name)[firsts], clusters[firsts]) for name in columns.baselines},
+        confusion=confusion(classes),
+        calibration=calibration(columns),
+        errors=anatomical_errors(columns),
+        usage={name: round(amount, 6) for name, amount in columns.usage.items()},
         **facts,
     )
 
 
-def _aligned(rollouts: Sequence[Rollout], right: Mapping[str, bool] | None) -> Hits | None:
-    """Whether a baseline was right on the question of each rollout."""
-    return None if right is None else np.array([right[rollout.question_id] for rollout in rollouts], dtype=np.float64)
+def _tables(columns: Columns, blind: Floats | None) -> dict[str, tuple[Row, ...]]:
+    parts = {
+        name: (columns.codes(name), columns.names(name))
+        for name in ("structure", "question_type", "modality", "answer", *columns.groups)
+    }
+    parts["options"] = _counts(columns.values("options"))
+    tables = {name: _table(columns, blind, codes, names, sorted) for name, (codes, names) in parts.items()}
+    tables["letter"] = tables.pop("answer")
+    return tables | {"similarity": _table(columns, blind, *_terciles(columns))}
 
 
 def _table(
-    rollouts: Sequence[Rollout], hits: Hits, blind: Hits | None, part: Callable[[Rollout], str | None],
-    names: Sequence[str] | None = None,
-) -> tuple[Row, ...]:  # fmt: skip
-    """One row per part that occurs, in the order of ``names`` or by alphabet; None as a part leaves a rollout out."""
-    parts = [part(rollout) for rollout in rollouts]
+    columns: Columns, blind: Floats | None, codes: Codes, names: Sequence[str], order: Any = list
+) -> tuple[Row, ...]:
+    """One row per part that occurs; -1 as a code leaves a response out."""
+    hits, clusters, questions = columns.values("correct"), columns.codes("group_key"), columns.codes("question_id")
     rows = []
-    for name in names or sorted({name for name in parts if name is not None}):
-        here = [i for i, other in enumerate(parts) if other == name]
-        if here:
-            some = [rollouts[i] for i in here]
-            estimate = proportion(hits[here], [r.group_key for r in some], [r.question_id for r in some])
+    for name in order(names):
+        here = codes == names.index(name)
+        if here.any():
+            estimate = proportion(hits[here], clusters[here], questions[here])
             rows.append(Row(name, estimate, None if blind is None else float(blind[here].mean())))
     return tuple(rows)
 
 
-def _terciles(firsts: Sequence[Rollout]) -> tuple[Callable[[Rollout], str | None], tuple[str, ...]]:
-    """Which third of S(q) a rollout's question falls into (equal S stay together), and the names of the thirds."""
-    known = [first.similarity for first in firsts if first.similarity is not None]
-    edges = np.quantile(known, (1 / 3, 2 / 3)) if known else np.zeros(2)
-    names = (f"low · S ≤ {edges[0]:.2f}", f"middle · S ≤ {edges[1]:.2f}", f"high · S > {edges[1]:.2f}")
+def _counts(options: Floats) -> tuple[Codes, list[str]]:
+    sizes, codes = np.unique(options, return_inverse=True)
+    return codes, [f"{int(size)} options" for size in sizes]
 
-    def name(rollout: Rollout) -> str | None:
-        if rollout.similarity is None:
-            return None
-        return names[int(np.searchsorted(edges, rollout.similarity))]
 
-    return name, names
+def _terciles(columns: Columns) -> tuple[Codes, list[str]]:
+    """Which third of S(q) each response's question falls into (equal S stay together), and the names of the thirds."""
+    similarity = columns.values("similarity")
+    known = similarity[np.unique(columns.codes("question_id"), return_index=True)[1]]
+    known = known[np.isfinite(known)]
+    edges = np.quantile(known, (1 / 3, 2 / 3)) if len(known) else np.zeros(2)
+    names = [f"low · S ≤ {edges[0]:.2f}", f"middle · S ≤ {edges[1]:.2f}", f"high · S > {edges[1]:.2f}"]
+    return np.where(np.isfinite(similarity), np.searchsorted(edges, similarity), -1), names
+
+
+def _group_f1(classes: Classes, columns: Columns, group: str) -> dict[str, float]:
+    codes, names = columns.codes(group), columns.names(group)
+    found = {name: classes.macro_f1(codes == code) for code, name in sorted(enumerate(names), key=lambda pair: pair[1])}
+    return found | {"mean": float(np.mean(list(found.values())))} if found else {}

@@ -20,7 +20,11 @@ TINY_RUN = [
 
 def command(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "anatomy_r1.cli", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "anatomy_r1.cli", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -105,7 +109,9 @@ def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
     assert (done := command(*arguments, "killed", "--resume", cwd=tmp_path)).returncode == 0, done.stderr
     for name in ("policy/model.safetensors", "before/rollouts.jsonl", "after/rollouts.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
-    assert [row["reward"] for row in metrics(tmp_path / "whole")] == [row["reward"] for row in metrics(tmp_path / "killed")]
+    assert [row["reward"] for row in metrics(tmp_path / "whole")] == [
+        row["reward"] for row in metrics(tmp_path / "killed")
+    ]
 
 
 def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
@@ -123,17 +129,25 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
 
 
 def test_sft_trains_and_compares(tmp_path):
-    done = command("sft", "--sft.steps", "3", "--sft.batch-size", "4", "--held-out.limit", "8", "--out", "sft", cwd=tmp_path)
+    done = command(
+        "sft", "--sft.steps", "3", "--sft.batch-size", "4", "--held-out.limit", "8", "--out", "sft", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert len(metrics(tmp_path / "sft")) == 3
-    assert all((tmp_path / "sft" / name).exists() for name in ("policy/config.json", "report.html", "after/results.json"))
+    assert all(
+        (tmp_path / "sft" / name).exists() for name in ("policy/config.json", "report.html", "after/results.json")
+    )
 
 
 def test_export_can_be_evaluated_and_trained_on(tmp_path):
     assert command("bank", "export", "--limit", "12", "--split", "train", "--out", "mine", cwd=tmp_path).returncode == 0
     spec = "jsonl:mine/questions.jsonl"
-    assert (done := command("bank", "preview", "--bank", spec, "--split", "None", cwd=tmp_path)).returncode == 0, done.stderr
-    done = command("train", "--bank", spec, *TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0", "--out", "run", cwd=tmp_path)
+    assert (done := command("bank", "preview", "--bank", spec, "--split", "None", cwd=tmp_path)).returncode == 0, (
+        done.stderr
+    )
+    done = command(
+        "train", "--bank", spec, *TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0", "--out", "run", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert len(metrics(tmp_path / "run")) == 1
 

@@ -1,8 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from anatomy_r1.agents import Response
 from anatomy_r1.banks import AnatomyError, Question
+from anatomy_r1.evaluation import Rollout
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
 
@@ -58,6 +61,11 @@ class TextPolicy:
         return [Response(self.say(question)) for question in observations["question"] for _ in range(n)]
 
 
+@pytest.fixture(scope="session")
+def make_bank():
+    return ClusterBank
+
+
 @pytest.fixture
 def bank():
     return ClusterBank()
@@ -66,3 +74,22 @@ def bank():
 @pytest.fixture
 def text_policy():
     return TextPolicy
+
+
+@pytest.fixture
+def rollout_of():
+    """Builds rollouts of which only what is told matters."""
+    numbers = itertools.count()
+
+    def build(**fields):
+        number = next(numbers)
+        known = {
+            "question_id": f"q{number}", "permutation": 0, "sample": 0, "control": None, "stem": "What is it?",
+            "options": ("liver", "gut"), "answer": "A", "structure": "liver", "question_type": "t", "modality": "m",
+            "group_key": f"g{number}", "groups": {}, "similarity": None, "image": None, "text": "", "truncated": False,
+            "format": True, "choice": "A", "reward": 0.0, "parts": {}, "probabilities": None, "usage": {},
+            "baselines": {}, "failed": None,
+        } | fields  # fmt: skip
+        return Rollout(**{"correct": known["choice"] == known["answer"]} | known)
+
+    return build

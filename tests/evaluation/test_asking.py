@@ -3,6 +3,7 @@ import pytest
 from anatomy_r1.agents import CallablePolicy, Response
 from anatomy_r1.banks import AnatomyError
 from anatomy_r1.evaluation.asking import ask, observe
+from anatomy_r1.evaluation.forms import permuted
 
 
 class Moody:
@@ -28,7 +29,7 @@ def questions_of(bank, count):
 
 def test_one_bad_question_fails_alone(bank):
     answers = ask(Moody(["test/2"]), questions_of(bank, 4), n=2)
-    assert [answer if isinstance(answer, str) else answer.text for answer in answers] == [
+    assert [answer.failed or answer.text for answer in answers] == [
         "test/0 0", "test/0 1", "test/1 0", "test/1 1",
         "the policy raised ValueError: too hard", "the policy raised ValueError: too hard",
         "test/3 0", "test/3 1",
@@ -37,19 +38,26 @@ def test_one_bad_question_fails_alone(bank):
 
 def test_a_wrong_number_of_responses_is_a_failure_with_both_numbers(bank):
     answers = ask(Moody(["test/0"], drop=True), questions_of(bank, 1), n=3)
-    assert answers == ["the policy returned 1 responses, expected 3"] * 3
+    assert answers == [Response("", failed="the policy returned 1 responses, expected 3")] * 3
 
 
 @pytest.mark.parametrize("text", [None, b"bytes", 7])
 def test_a_response_that_is_not_text_is_a_failure(bank, text):
     answers = ask(CallablePolicy(lambda observation: text), questions_of(bank, 2))
-    assert answers == [f"the policy returned {type(text).__name__} as text, expected str"] * 2
+    assert [one.failed for one in answers] == [f"the policy returned {type(text).__name__} as text, expected str"] * 2
+    assert [one.text for one in answers] == ["", ""]
 
 
 @pytest.mark.parametrize("error", [AnatomyError, KeyboardInterrupt])
 def test_mistakes_of_the_user_and_interrupts_stop_the_run(bank, error):
     with pytest.raises(error):
         ask(Moody(["test/1"], error), questions_of(bank, 3))
+
+
+def test_forms_of_a_question_share_one_decoded_image(bank):
+    question = questions_of(bank, 1)[0]
+    images = observe([question, permuted(question, 1), permuted(question, 2)])["image"]
+    assert images[0] is images[1] is images[2] and bank.decoded == [0]
 
 
 def test_images_are_decoded_on_the_first_look_only(bank):

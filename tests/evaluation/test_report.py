@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -47,6 +49,10 @@ class Page(HTMLParser):
         self.text += data
 
 
+def gallery(html):
+    return json.loads(re.search(r'id="gallery-data">(.*?)</script>', html, re.DOTALL)[1])
+
+
 def answer(question, correct):
     place = question.answer if correct else (question.answer + 1) % len(question.options)
     return f"<think>I see the {question.options[place]}.</think><answer>{'ABCD'[place]}</answer>"
@@ -88,7 +94,7 @@ def group(step, image):
 def run(bank, text_policy, tmp_path):
     baselines = default_baselines(bank)
     for name, say in (("before", before), ("after", after)):
-        evaluate(text_policy(say), bank, out=tmp_path / name, baselines=baselines, gallery=10)
+        evaluate(text_policy(say), bank, out=tmp_path / name, baselines=baselines, gallery=10, controls=())
     rows = "".join(json.dumps(metrics_row(step)) + "\n" for step in range(1, 31))
     (tmp_path / "metrics.jsonl").write_text(rows + '{"step": 31, "rew')
     (tmp_path / "groups.jsonl").write_text(json.dumps(group(7, "before/images/0000.png")) + "\n")
@@ -99,12 +105,15 @@ def run(bank, text_policy, tmp_path):
 def test_a_training_run_shows_headline_curves_tables_and_gallery(run):
     path = write_report(run)
     assert path == run / "report.html"
-    text = unescape(Page(path.read_text()).text)
+    page = path.read_text()
+    text = unescape(Page(page).text)
+    outcomes = [item["outcome"] for item in gallery(page)["items"]]
+    assert {outcome: outcomes.count(outcome) for outcome in set(outcomes)} == {"won": 48, "lost": 12}
     for words in (
         "From 20.0\u202f% to 80.0\u202f% on clusters questions", "60 test questions, the same before and after",
         "30 training steps", "+60.0", "Gain over text alone", "Text only, no image", "Invalid-gradient ratio",
-        "By structure", "By question type", "gallbladder", "What is at place 0?", "I see the", "Newly right 8",
-        "Newly wrong 2", "not in the required form", "grammar:Z1>Z2",
+        "By structure", "By question type", "gallbladder", "What is at place 0?", "I see the", "Newly right 48",
+        "Newly wrong 12", "not in the required form", "grammar:Z1>Z2",
         "There is a center thing, what is its name?", 'bank = "<scenes> & co"', "Step 7", "git_commit",
     ):  # fmt: skip
         assert words in text
@@ -114,13 +123,18 @@ def test_a_training_run_shows_headline_curves_tables_and_gallery(run):
 def test_nothing_in_a_report_runs_or_loads(run):
     html = write_report(run).read_text()
     page = Page(html)
-    assert not {"script", "link", "iframe", "object", "base", "form"} & set(page.tags)
-    assert ATTACK in page.text
+    assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert len(scripts) == 1 and page.tags.count("script") == 2 and f"script-src 'sha256-{allowed}'\"" in html
+    assert gallery(html)["items"][0]["said"][0]["answer"] == ATTACK and ATTACK in page.text
     sources = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action", "xlink:href")]
-    assert len(sources) == 11 and all(value.startswith("data:image/png;base64,") for value in sources)
+    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    images = gallery(html)["images"]
+    assert len(images) == 10 and all(value.startswith("data:image/webp;base64,") for value in images)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert re.findall(r"url\(|@import", html) == []
-    assert "https://" not in html.replace("https://evil.example/x onerror", "").replace("&#34;", '"')
+    assert "https://" not in html.replace("https://evil.example/x onerror", "")
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
 
 
@@ -133,7 +147,7 @@ def test_a_report_serves_light_dark_and_small_screens(run):
 def test_an_evaluation_alone_is_reported_too(run):
     text = Page(write_report(run / "after", run / "one.html").read_text()).text
     assert "80.0\u202f% right on clusters questions" in text
-    assert "Evaluation report" in text and "Training" not in text and "Right 8" in text
+    assert "Evaluation report" in text and "Training" not in text and "Right 48" in text
 
 
 def test_metrics_alone_are_reported_too(run, tmp_path):
@@ -145,9 +159,12 @@ def test_metrics_alone_are_reported_too(run, tmp_path):
 
 
 def test_several_responses_to_a_question_are_counted(bank, tmp_path):
-    evaluate(make_policy("noisy-oracle:0.5"), bank, out=tmp_path, n=4)
-    text = Page(write_report(tmp_path).read_text()).text
-    assert "240 responses" in text and re.search(r"[0-4] of 4 right", text)
+    results = evaluate(make_policy("noisy-oracle:0.5"), bank, out=tmp_path, n=4)
+    html = write_report(tmp_path).read_text()
+    assert "240 responses" in html and "majority@4" in html
+    tallies = [item["tally"]["Result"] for item in gallery(html)["items"]]
+    assert sum(right for right, _ in tallies) == round(results.accuracy.value * 240)
+    assert all(total == 4 for _, total in tallies)
 
 
 def test_failed_responses_are_told_apart(bank, text_policy, tmp_path):

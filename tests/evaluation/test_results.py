@@ -27,7 +27,7 @@ def test_saving_and_loading_is_lossless(run, tmp_path):
 
 
 def test_another_schema_version_is_refused_with_its_number(run):
-    with pytest.raises(AnatomyError, match=r"schema version 7, this anatomy-r1 reads 1"):
+    with pytest.raises(AnatomyError, match=r"schema version 7, this anatomy-r1 reads 2"):
         load_results(edited(run, schema_version=7))
 
 
@@ -38,7 +38,18 @@ def test_a_file_that_holds_no_results_is_named(run, text):
         load_results(run)
 
 
-@pytest.mark.parametrize("fields", [{"accuracy": None}, {"tables": []}, {"surprise": 1}, {"baselines": {"x": 3}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"accuracy": None},
+        {"tables": []},
+        {"surprise": 1},
+        {"baselines": {"x": 3}},
+        {"confusion": 1},
+        {"errors": None},
+        {"calibration": {"source": "votes"}},
+    ],
+)
 def test_a_field_of_another_form_is_a_clear_error(run, fields):
     with pytest.raises(AnatomyError, match=r"results.json: a field is missing, unknown or of another form"):
         load_results(edited(run, **fields))

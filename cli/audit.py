@@ -1,0 +1,100 @@
+"""``anatomy-r1 audit BANK``: how far one gets on a bank without looking, and what to do about it."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.markup import escape
+
+from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.files import images_may_be_absent
+from anatomy_r1.cli.config import extras
+from anatomy_r1.cli.console import console, table
+from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.evaluation.audit import Audit, audit
+from anatomy_r1.evaluation.files import write_json
+from anatomy_r1.evaluation.rollouts import ENDLESS
+from anatomy_r1.evaluation.shortcuts import RULES
+from anatomy_r1.evaluation.statistics import Estimate
+
+SHOWN_PARTS = 12
+ENOUGH = 2000
+"""Questions of an endless bank, which are drawn anew."""
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """A shortcut report."""
+
+    bank: Annotated[str, tyro.conf.Positional] = "scenes"
+    """Bank of questions; its images are not needed."""
+    bank_options: BankOptions = field(default_factory=dict)
+    """Options of the bank, as pairs: options normalised."""
+    split: str | None = None
+    """Whose questions; None: all of them."""
+    limit: int = 10_000
+    """How many at most, drawn at random."""
+    seed: int = 0
+    """Seed of the draw and of the folds."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    out: Path | None = None
+    """File for the JSON."""
+
+    def run(self) -> None:
+        """Print the report."""
+        with images_may_be_absent():
+            bank = open_bank(self.bank, **extras(self.bank_options))
+            limit = min(self.limit, ENOUGH) if len(bank) > ENDLESS else self.limit
+            found = audit(bank, split=self.split, limit=limit, seed=self.seed)
+        if self.out is not None:
+            write_json(self.out, dataclasses.asdict(found))
+        if self.json:
+            sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2, allow_nan=False) + "\n")
+        else:
+            _show(found)
+
+
+def _show(found: Audit) -> None:
+    splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items())
+    rows = [["chance", *_figures(found.chance)]]
+    rows += [[rule.label, *_figures(found.rules[rule.name])] for rule in RULES]
+    table(
+        f"{found.bank} ({splits}): accuracy without the image, {found.n:,} questions",
+        ("", "accuracy", "95 %", "n"),
+        rows,
+    )
+    for by, parts in found.by.items():
+        if len(parts) > 1:
+            _show_parts(by.replace("_", " "), parts)
+    counts = found.letters
+    console.print("right letters: " + escape(", ".join(f"{name} {count:,}" for name, count in counts.items())))
+    top = ", ".join(f"{name} {count / found.n:.1%}" for name, count in found.answers.items())
+    console.print(escape(f"answers ({found.distinct_answers:,} different): {top}"))
+    if found.tells:
+        console.print(escape("the classifier goes by: " + "; ".join(found.tells)))
+    for finding in found.findings:
+        colour = "red" if finding.grave else "yellow"
+        console.print(f"[bold {colour}]{'shortcut' if not finding.grave else 'grave'}[/]: {escape(finding.what)}")
+        console.print(f"    → {escape(finding.advice)}")
+    if not found.findings:
+        console.print("[bold green]no shortcut found[/], and nothing that two splits share.")
+
+
+def _show_parts(title: str, parts: Mapping[str, Mapping[str, Estimate]]) -> None:
+    largest = sorted(parts, key=lambda part: -parts[part]["chance"].n)[:SHOWN_PARTS]
+    rows = [
+        [part or "(none)", str(parts[part]["chance"].n), *(f"{found.value:.2f}" for found in parts[part].values())]
+        for part in largest
+    ]
+    table(f"by {title}", ("", "n", "chance", *(rule.name.removesuffix("-case") for rule in RULES)), rows)
+
+
+def _figures(estimate: Estimate) -> tuple[str, str, str]:
+    interval = "" if estimate.method == "exact" else f"{estimate.ci_low:.3f} – {estimate.ci_high:.3f}"
+    return f"{estimate.value:.3f}", interval, f"{estimate.n:,}"

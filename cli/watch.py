@@ -1,0 +1,80 @@
+"""``anatomy-r1 watch RUN``: a local page of a run in progress, to try a policy, to answer as a person."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from anatomy_r1.banks import AnatomyError, Bank, open_bank
+from anatomy_r1.cli.config import Scalar, extras
+from anatomy_r1.cli.console import console
+from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.evaluation import evaluate
+from anatomy_r1.evaluation.asking import open_policy
+from anatomy_r1.evaluation.watch import LOOPBACK, BrowserPolicy, Person, Trial, watch_app
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """A local page."""
+
+    run_folder: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of a training run or an evaluation, which may be under way."""
+    policy: str | None = None
+    """Policy to try on questions of the bank."""
+    policy_options: dict[str, Scalar] = field(default_factory=dict)
+    """Options of the policy, as pairs."""
+    answer: Path | None = None
+    """Folder for an evaluation of you: the page asks, you click. It goes on where it was."""
+    bank: str = "scenes"
+    """Bank of the questions to try or to answer."""
+    bank_options: BankOptions = field(default_factory=dict)
+    """Options of the bank, as pairs."""
+    split: str = "test"
+    """Whose questions."""
+    limit: int = 20
+    """Questions to answer."""
+    seed: int = 0
+    """Seed of their draw."""
+    host: str = "127.0.0.1"
+    """Where to listen; others than this machine can reach it only if this is changed."""
+    port: int = 8765
+    """Port to listen on."""
+
+    def run(self) -> None:
+        """Serve until interrupted."""
+        bank = open_bank(self.bank, **extras(self.bank_options)) if self.policy or self.answer else None
+        trial, person = self._trial(bank), Person(BrowserPolicy(), self.limit) if self.answer else None
+        app = watch_app(self.run_folder, trial, person, [*LOOPBACK, self.host] if self.host != "0.0.0.0" else ["*"])
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(app, host=self.host, port=self.port, log_level="warning"))
+        if self.host not in LOOPBACK:
+            console.print("[bold yellow]anyone who reaches this address can see the run and use the policy.[/]")
+        if person is not None and bank is not None:
+            threading.Thread(target=self._evaluate, args=(person, bank), daemon=True).start()
+        console.print(f"open http://{self.host}:{self.port}/ (Ctrl-C ends it)")
+        try:
+            server.run()
+        except SystemExit:
+            raise AnatomyError(f"port {self.port} of {self.host} can't be used; give another --port.") from None
+        finally:
+            if person is not None:
+                person.policy.close()
+
+    def _trial(self, bank: Bank | None) -> Trial | None:
+        if self.policy is None or bank is None:
+            return None
+        policy = open_policy(self.policy, bank, self.seed, self.policy_options)
+        return Trial(policy, bank.split(self.split), self.seed)
+
+    def _evaluate(self, person: Person, bank: Bank) -> None:
+        try:
+            person.results = evaluate(
+                person.policy, bank, split=self.split, limit=self.limit, seed=self.seed, out=self.answer, resume=True,
+                config={"bank_spec": self.bank, "bank_options": dict(self.bank_options)},
+            )  # fmt: skip
+        except AnatomyError as error:
+            person.problem = str(error)

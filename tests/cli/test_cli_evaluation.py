@@ -1,0 +1,131 @@
+"""The commands around evaluation, as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from anatomy_r1.banks import export_jsonl, open_bank
+from anatomy_r1.cli.main import run
+
+
+def said(capsys, *arguments, code=0):
+    assert run([*map(str, arguments)]) == code
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return shown.out if code == 0 else shown.err
+
+
+@pytest.fixture
+def bank(tmp_path_factory, monkeypatch):
+    """A folder of its own with a small jsonl bank."""
+    folder = tmp_path_factory.mktemp("cli")
+    monkeypatch.chdir(folder)
+    export_jsonl(open_bank("scenes", "test"), range(60), "bank", "test")
+    return "jsonl:bank/questions.jsonl"
+
+
+def evaluate(capsys, bank, policy, out, *more):
+    return said(capsys, "evaluate", "--policy", policy, "--bank", bank, "--out", out, *more)
+
+
+def test_evaluate_shows_what_stands_beside_the_result(capsys, bank):
+    shown = evaluate(capsys, bank, "noisy-oracle:0.6", "one", "--n", "3", "--permutations", "2", "--limit", "None")
+    for words in ("Chance", "Longest option", "Odd letter case", "pass@2", "majority@3", "consistency", "macro-F1",
+                  "evaluate 60/60", "report: one/report.html"):  # fmt: skip
+        assert words in shown
+    results = json.loads(open("one/results.json").read())
+    assert (results["n"], results["responses"], results["schema_version"]) == (60, 360, 2)
+
+
+def test_an_interrupted_evaluation_is_resumed_and_a_changed_one_refused(capsys, bank):
+    evaluate(capsys, bank, "noisy-oracle:0.6", "whole")
+    evaluate(capsys, bank, "noisy-oracle:0.6", "cut")
+    os.remove("cut/results.json")
+    lines = open("cut/rollouts.jsonl", "rb").read().splitlines(keepends=True)
+    open("cut/rollouts.jsonl", "wb").write(b"".join(lines[:20]) + lines[20][:30])
+    command = ["evaluate", "--policy", "noisy-oracle:0.6", "--bank", bank, "--out", "cut"]
+    assert "nothing was overwritten" in said(capsys, *command, code=2)
+    assert "n was 1, now 2" in said(capsys, *command, "--resume", "--n", "2", code=2)
+    said(capsys, *command, "--resume")
+    assert open("cut/rollouts.jsonl").read() == open("whole/rollouts.jsonl").read()
+
+
+def test_compare_score_and_suite(capsys, bank):
+    evaluate(capsys, bank, "noisy-oracle:0.5", "a")
+    evaluate(capsys, bank, "noisy-oracle:0.9", "b")
+    shown = said(capsys, "compare", "a", "b", "--out", "cmp")
+    assert "by structure" in shown and "Holm" in shown
+    assert {"comparison.json", "comparison.md", "comparison.tex", "comparison.html"} == set(os.listdir("cmp"))
+    assert "won" in open("cmp/comparison.html").read()
+    shown = said(capsys, "score", "b", "--out", "c", "--correct-weight", "2")
+    assert "newly right 0, newly wrong 0" in shown and os.path.exists("c/report.html")
+    open("suite.toml", "w").write(
+        f'[[policies]]\nspec = "random"\n[[policies]]\nspec = "oracle"\n[[banks]]\nspec = "{bank}"\nname = "mine"\n'
+    )
+    shown = said(capsys, "suite", "suite.toml", "--out", "suite")
+    assert shown.index("oracle") < shown.rindex("random") and "leaderboard: suite/leaderboard.html" in shown
+    assert os.path.exists("suite/oracle/mine/seed-0/report.html")
+
+
+def test_audit_prints_tables_or_json(capsys, bank):
+    shown = said(capsys, "audit", bank)
+    assert "text-only classifier" in shown and "right letters" in shown
+    data = json.loads(said(capsys, "audit", bank, "--json", "--out", "audit.json"))
+    assert data["n"] == 60 and data == json.loads(open("audit.json").read())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "nowhere", "either"], "nowhere/results.json: file not found"),
+        (["compare"], "two evaluations or more, got 0"),
+        (["score", "nowhere"], "nowhere/results.json: file not found"),
+        (["score", "x", "--judge", "no.such:judge"], "not an importable module:attribute"),
+        (["suite", "nowhere.toml"], "nowhere.toml: can't be read as a suite"),
+        (["audit", "scens"], "Did you mean 'scenes'?"),
+        (["watch"], "nothing to watch"),
+        (["evaluate", "--policy", "random", "--n", "0"], "n must be at least 1, got 0"),
+        (["evaluate", "--policy", "openai:"], "expected MODEL@BASE_URL"),
+    ],
+)
+def test_mistakes_end_in_a_line_or_two(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    shown = said(capsys, *arguments, code=2)
+    assert words in shown and shown.count("\n") <= 3
+
+
+def test_a_person_evaluates_in_the_browser_and_ctrl_c_ends_it(tmp_path):
+    command = [sys.executable, "-m", "anatomy_r1.cli", "watch", "--answer", "me", "--limit", "2", "--port", "8971"]
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for number in range(2):
+            state = poll(
+                server, lambda: json.loads(urllib.request.urlopen("http://127.0.0.1:8971/pending").read()), number
+            )
+            body = json.dumps({"number": state["number"], "choice": 1}).encode()
+            urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8971/choice", body))
+        poll(server, lambda: {"number": 2} if (tmp_path / "me/results.json").exists() else {"number": None}, 2)
+    finally:
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=20)
+    assert "Traceback" not in errors
+    assert [json.loads(line)["choice"] for line in open(tmp_path / "me/rollouts.jsonl")] == ["B", "B"]
+
+
+def poll(server, ask, number, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.poll() is None, server.stderr.read()
+        try:
+            if (state := ask())["number"] == number:
+                return state
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("nothing happened in time")

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anatomy_r1.evaluation.anatomy import anatomical_errors, is_laterality_error
+from anatomy_r1.evaluation.classes import Classes, confusion
+from anatomy_r1.evaluation.columns import Columns
+
+metrics = pytest.importorskip("sklearn.metrics")
+pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 5)), min_size=1, max_size=80)
+
+
+def classes_of(sample):
+    right, chosen = np.array(sample).T
+    return Classes(tuple("abcdef"), right, chosen)
+
+
+@given(pairs)
+def test_balanced_accuracy_and_macro_f1_are_those_of_scikit_learn(sample):
+    classes, (right, chosen) = classes_of(sample), np.array(sample).T
+    present = np.unique(right)
+    recalls = metrics.recall_score(right, chosen, labels=present, average="macro", zero_division=0)
+    f1 = metrics.f1_score(right, chosen, labels=present, average="macro", zero_division=0)
+    assert classes.balanced_accuracy() == pytest.approx(recalls)
+    assert classes.macro_f1() == pytest.approx(f1)
+
+
+@given(pairs)
+def test_the_confusion_matrix_counts_every_response_once(sample):
+    found = confusion(classes_of(sample))
+    right, chosen = np.array(sample).T
+    counts = np.array(found.counts)
+    assert counts.sum() == len(sample) and counts.shape == (len(found.labels), len(found.labels) + 1)
+    assert counts[:, -1].sum() == (chosen == -1).sum()
+    for row, label in enumerate(found.labels):
+        if label != "other":
+            assert counts[row].sum() == (right == "abcdef".index(label)).sum()
+            assert counts[row, row] == ((right == chosen) & (right == "abcdef".index(label))).sum()
+
+
+def test_rare_answers_are_put_together():
+    right = np.array([*range(40), 0, 0, 1])
+    found = confusion(Classes(tuple(f"organ {k}" for k in range(40)), right, right))
+    assert len(found.labels) == 25 and found.labels[:2] == ("organ 0", "organ 1") and found.labels[-1] == "other"
+    assert found.counts[0][0] == 3 and found.counts[-1][-2] == 16
+
+
+@pytest.mark.parametrize(
+    ("right", "chosen", "expected"),
+    [
+        ("left hippocampus", "right hippocampus", True),
+        ("Right_Lateral_Ventricle.", "left lateral ventricle", True),
+        ("left hippocampus", "left amygdala", False),
+        ("left hippocampus", "right amygdala", False),
+        ("bright spot", "bleft spot", False),
+        ("liver", "liver", False),
+    ],
+)
+def test_laterality_errors_differ_in_the_side_alone(right, chosen, expected):
+    assert is_laterality_error(right, chosen) is expected
+
+
+def rollout(rollout_of, right, chosen, pool):
+    return rollout_of(
+        options=pool, answer="ABCD"[pool.index(right)], choice=None if chosen is None else "ABCD"[pool.index(chosen)]
+    )
+
+
+def test_errors_are_measured_in_the_taxonomy(rollout_of):
+    pool = ("left lung", "right lung", "heart", "alien")
+    far = {frozenset(pair): d for pair, d in ((pool[:2], 0.1), ((pool[0], "heart"), 0.5), ((pool[1], "heart"), 0.5))}
+    rows = [
+        rollout(rollout_of, "left lung", chosen, pool) for chosen in ("left lung", "right lung", "heart", "alien", None)
+    ]
+    found = anatomical_errors(Columns.of(rows), lambda a, b: far.get(frozenset((a, b))))
+    assert (found.wrong, found.placed) == (3, 2)
+    assert found.distance == pytest.approx((0.1 + 0.5) / 2)
+    assert found.chance_distance == pytest.approx((0.1 + 0.5) / 2)
+    assert found.laterality == pytest.approx(1 / 3)
+
+
+def test_no_wrong_answers_have_no_distance(rollout_of):
+    found = anatomical_errors(Columns.of([rollout(rollout_of, "heart", "heart", ("heart", "lung"))]))
+    assert (found.wrong, found.distance, found.laterality) == (0, None, 0.0)

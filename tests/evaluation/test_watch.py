@@ -1,0 +1,218 @@
+"""The watch server, over real HTTP and in a real browser."""
+
+import json
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from anatomy_r1.agents import make_policy
+from anatomy_r1.banks import AnatomyError
+from anatomy_r1.evaluation import evaluate, read_rollouts
+from anatomy_r1.evaluation.watch import BrowserPolicy, Person, Trial, watch_app
+
+uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("starlette")
+pytest.importorskip("jinja2")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(run=None, trial=None, person=None):
+        app = watch_app(run, trial, person, hosts=("127.0.0.1",))
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        until(lambda: server.started)
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join(5)
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def get(url, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return answer.status, answer.read().decode(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), dict(error.headers)
+
+
+def post(url, value, **headers):
+    request = urllib.request.Request(url, json.dumps(value).encode(), {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def log(run, step, reward=0.5):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, "reward": reward, "accuracy": reward}) + "\n")
+
+
+def test_the_page_follows_the_run(serve, tmp_path):
+    url = serve(run=tmp_path)
+    assert "nothing written yet" in get(url)[1]
+    log(tmp_path, 1)
+    status, body, headers = get(f"{url}/live?mark=")
+    assert status == 200 and "step 1" in body and "<svg" in body
+    mark = headers["x-mark"].replace(" ", "%20")
+    assert get(f"{url}/live?mark={mark}")[0] == 204
+    log(tmp_path, 2)
+    assert "step 2" in get(f"{url}/live?mark={mark}")[1]
+
+
+def test_a_broken_file_of_the_run_is_told_on_the_page(serve, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{broken\n{"step": 2}\n')
+    status, body, _ = get(serve(run=tmp_path))
+    assert status == 200 and "metrics.jsonl, line 1" in body
+
+
+def test_an_evaluation_under_way_shows_its_accuracy(serve, bank, tmp_path):
+    evaluate(make_policy("oracle"), bank, out=tmp_path, limit=12)
+    (tmp_path / "results.json").unlink()
+    body = get(serve(run=tmp_path))[1]
+    assert "an evaluation under way" in body and "100.0\u202f%" in body and ">12<" in body
+
+
+def test_other_hosts_and_other_sites_are_refused(serve, bank, tmp_path):
+    person = Person(BrowserPolicy(), 1)
+    url = serve(run=tmp_path, trial=Trial(make_policy("oracle"), bank), person=person)
+    assert get(url, Host="evil.example")[0] == 400
+    for path, value in (("/choice", {"number": 0, "choice": 0}), ("/respond", {"number": 0})):
+        assert post(url + path, value, Origin="http://evil.example")[0] == 403
+        assert get(url + path)[0] == 405
+    policy = get(url)[2]["content-security-policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+
+
+def test_only_what_was_asked_for_is_served(serve, tmp_path):
+    url = serve(run=tmp_path)
+    assert {get(url + path)[0] for path in ("/try", "/question", "/answer", "/pending", "/../secret")} == {404}
+    with pytest.raises(AnatomyError, match="nothing to watch"):
+        watch_app(None, None, None)
+
+
+def test_a_policy_can_be_tried(serve, bank):
+    url = serve(trial=Trial(make_policy("oracle"), bank))
+    asked = json.loads(get(f"{url}/question?number=3")[1])
+    assert asked["image"].startswith("data:image/png;base64,") and len(asked["options"]) in (3, 4)
+    status, said = post(f"{url}/respond", {"number": 3})
+    assert status == 200 and said["correct"] and said["text"].endswith(f"<answer>{'ABCD'[asked['answer']]}</answer>")
+
+
+def sit_down(bank, out, limit=4):
+    person = Person(BrowserPolicy(), limit)
+
+    def work():
+        try:
+            person.results = evaluate(person.policy, bank, limit=limit, out=out, resume=True, baselines=())
+        except AnatomyError as error:
+            person.problem = str(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return person, thread
+
+
+def test_a_persons_choices_become_an_evaluation_that_can_be_resumed(serve, bank, tmp_path):
+    person, thread = sit_down(bank, tmp_path)
+    url = serve(person=person)
+    for number, choice in enumerate((0, 2)):
+        until(lambda number=number: json.loads(get(f"{url}/pending")[1])["number"] == number)
+        assert post(f"{url}/choice", {"number": number, "choice": 7})[0] == 409
+        assert post(f"{url}/choice", {"number": number, "choice": choice}) == (200, {"taken": True})
+        assert post(f"{url}/choice", {"number": number, "choice": choice})[0] == 409
+    until(lambda: person.policy.pending[0] == 2)
+    person.policy.close()
+    thread.join(5)
+    assert "the same command goes on" in person.problem
+    assert [one.choice for one in read_rollouts(tmp_path)] == ["A", "C"]
+    person, thread = sit_down(bank, tmp_path)
+    for number in range(2):
+        until(lambda number=number: person.policy.pending[0] == number and person.policy.pending[1] is not None)
+        person.policy.choose(number, 1)
+    thread.join(5)
+    assert [one.choice for one in read_rollouts(tmp_path)] == ["A", "C", "B", "B"]
+    assert person.results.n == 4 and "Done" in person.lead()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as found:
+        yield found.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+class TestInTheBrowser:
+    @pytest.fixture
+    def page(self, browser):
+        page = browser.new_page()
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        yield page
+        assert page.problems == []
+        page.close()
+
+    def test_the_curves_update_by_themselves(self, serve, page, tmp_path):
+        log(tmp_path, 1)
+        page.goto(serve(run=tmp_path))
+        page.get_by_text("step 1", exact=True).wait_for()
+        for step in range(2, 30):
+            log(tmp_path, step, reward=step / 30)
+        page.get_by_text("step 29", exact=True).wait_for()
+        assert page.locator("svg.chart").count() == 2
+
+    def test_a_group_with_markup_stays_text(self, serve, page, tmp_path):
+        attack = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
+        said = {"stem": "What?", "options": ["liver", "gut"], "answer": "A", "edits": [], "text": attack, "reward": 0.0,
+                "parts": {}, "format": False, "correct": False, "truncated": False}  # fmt: skip
+        row = {"step": 1, "structure": "liver", "similarity": None, "image": None, "responses": [said]}
+        page.goto(serve(run=tmp_path))
+        (tmp_path / "groups.jsonl").write_text(json.dumps(row) + "\n")
+        page.get_by_text(attack).wait_for()
+        assert page.title() != "owned" and page.locator("img[src=x]").count() == 0
+
+    def test_a_person_answers_by_click_and_by_key(self, serve, page, bank, tmp_path):
+        person, thread = sit_down(bank, tmp_path, limit=3)
+        page.goto(serve(person=person) + "/answer")
+        stems = []
+        for number in range(3):
+            until(lambda: page.locator("#stem").inner_text() not in ("", *stems))
+            stems.append(page.locator("#stem").inner_text())
+            if number == 1:
+                page.keyboard.press("c")
+            else:
+                page.locator("#choices button").nth(0).click()
+        page.get_by_text("Done: ").wait_for()
+        thread.join(5)
+        rollouts = read_rollouts(tmp_path)
+        assert [one.choice for one in rollouts] == ["A", "C", "A"] and [one.stem for one in rollouts] == stems
+
+    def test_a_policy_is_tried_by_clicks(self, serve, page, bank):
+        page.goto(serve(trial=Trial(make_policy("oracle"), bank)) + "/try")
+        first = page.locator("#stem").inner_text()
+        page.locator("#choices button").first.click()
+        page.get_by_text("oracle is right").wait_for()
+        assert page.locator("#choices button.right").count() == 1
+        page.get_by_role("button", name="Next question").click()
+        until(lambda: page.locator("#stem").inner_text() != first)
