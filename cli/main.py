@@ -23,7 +23,7 @@ COMMANDS = {
     "sft": ("sft", "SFTRunConfig", "supervised fine-tuning on a bank, with evaluation before and after"),
     "warm-start": ("warm_start", "WarmStartRunConfig", "rebuild the embedded model from random weights"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
-    "report": ("report", "ReportConfig", "write report.html of a run or an evaluation"),
+    "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
     "bank list": ("bank", "ListConfig", "what banks, curricula, augmentations and policies there are"),
     "bank preview": ("bank", "PreviewConfig", "print questions and save their images"),
     "bank export": ("bank", "ExportConfig", "write questions as JSONL with images"),
