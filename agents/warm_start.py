@@ -48,7 +48,7 @@ class WarmStartConfig:
     """Share of the steps, at the end, with an unreliable annotator."""
     confused: float = 0.6
     """How often the annotator names the look-alike."""
-    alike: float = 0.8
+    alike: float = 0.75
     """Similarity from which an option is a look-alike, in ranks of pairs of structures."""
 
     def __post_init__(self) -> None:

@@ -56,19 +56,27 @@ def test_captions_tell_what_is_there(scenes, brain):
             assert slice_structures(question.image)["marker"] == question.structure
 
 
+LOOK_ALIKES = {
+    "liver": ["abdominal wall cavity"],
+    "abdominal wall cavity": ["liver"],
+    "gallbladder": ["cystic plate"],
+    "cystic plate": ["gallbladder", "omentum"],
+    "omentum": ["gut", "cystic plate"],
+    "gut": ["omentum"],
+}
+
+
 def test_the_unreliable_annotator_mistakes_only_look_alikes(scenes):
     similarity = make_similarity("auto", scenes)
-    twins = {"gallbladder": "cystic plate", "omentum": "gut", "liver": "abdominal wall cavity"}
-    twins |= {value: key for key, value in twins.items()}
     mistaken = 0
     for index in range(100):
         question = scenes.question(index)
-        target = mistaken_example(question, similarity, 0.8).target
-        twin = twins[question.structure]
-        expected = twin if twin in question.options else question.structure
+        target = mistaken_example(question, similarity, WarmStartConfig().alike).target
+        offered = [name for name in LOOK_ALIKES[question.structure] if name in question.options]
+        expected = [*offered, question.structure][0]
         assert target.endswith(f"<answer>{expected}</answer>")
-        mistaken += expected == twin
-    assert 30 < mistaken < 80
+        mistaken += bool(offered)
+    assert 40 < mistaken < 90
 
 
 def test_sft_learns_what_it_is_shown(make_backbone, scenes):
