@@ -34,7 +34,7 @@ class WarmStartConfig:
     """Settings of the warm start."""
 
     sft: SFTConfig = field(
-        default_factory=lambda: SFTConfig(steps=4000, learning_rate=1.5e-3, warmup_steps=50, final_lr_share=0.02)
+        default_factory=lambda: SFTConfig(steps=2800, learning_rate=1.5e-3, warmup_steps=50, final_lr_share=0.15)
     )
     """Optimisation; ``steps`` counts all three phases."""
     see: float = 0.1
@@ -44,7 +44,9 @@ class WarmStartConfig:
     captions: float = 0.2
     """Share of captions once they have faded out."""
     brain: float = 0.5
-    """Share of the images that are MRI."""
+    """Share of the images that are MRI, until captions have faded out."""
+    brain_late: float = 0.85
+    """Share of the images that are MRI from then on: scenes are learnt first."""
     mistake: float = 0.08
     """Share of the steps, at the end, with an unreliable annotator."""
     confused: float = 0.8
@@ -80,10 +82,11 @@ class WarmStart:
         progress = step / config.sft.steps
         faded = float(np.clip((progress - config.see) / config.fade, 0, 1))
         captions = 1 - (1 - config.captions) * faded
+        brain = config.brain if faded < 1 else config.brain_late
         in_order, mistaken = progress < config.see, progress >= 1 - config.mistake
         batch = []
         for _ in range(config.sft.batch_size):
-            bank = self.brain if rng.random() < config.brain else self.scenes
+            bank = self.brain if rng.random() < brain else self.scenes
             index = int(rng.integers(len(bank)))
             question = bank.question(index)
             if rng.random() < captions:

@@ -41,7 +41,8 @@ def test_phases_go_from_captions_to_questions_to_mistakes(scenes, brain):
     assert kinds(95)[2] > 40
     again = WarmStart(scenes, brain, recipe.config)
     assert [(e.prompt, e.target) for e in again.examples(95)] == [(e.prompt, e.target) for e in recipe.examples(95)]
-    assert sum("MRI" in example.prompt for example in recipe.examples(95)) in range(16, 49)
+    assert sum("MRI" in example.prompt for example in recipe.examples(30)) in range(16, 49)
+    assert sum("MRI" in example.prompt for example in recipe.examples(95)) in range(44, 64)
 
 
 def test_captions_tell_what_is_there(scenes, brain):
