@@ -117,6 +117,18 @@ class Backbone:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def no_tree(self) -> str | None:
+        """Why this model can't run trees; None where it can."""
+        kinds = set(getattr(self.model.config.get_text_config(), "layer_types", None) or ()) - {
+            "full_attention",
+            "sliding_attention",
+        }
+        if kinds:
+            return f"its {', '.join(sorted(kinds))} layers have no attention mask that could hold a tree"
+        if "flash" in str(self.model.config._attn_implementation):
+            return "flash attention takes no mask of its own; load the model with attn_implementation='sdpa'"
+        return None
+
     def attention_mask(self, trees: Sequence[Tree], width: int) -> Tensor | dict[str, Tensor]:
         """Mask ``(B, 1, width, width)`` of trees, or one per kind of layer for a model with sliding windows."""
         mask = ancestor_mask(trees, width)

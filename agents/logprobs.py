@@ -31,7 +31,9 @@ def chosen_logprobs(
     targets: Tensor,
     banned: Tensor,
     temperature: float = 1.0,
+    *,
     chunk: int = CHUNK,
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs of given tokens, and the entropy of the distribution each was drawn from.
 
@@ -42,14 +44,17 @@ def chosen_logprobs(
         banned: token ids that can't be drawn.
         temperature: of the sampling.
         chunk: tokens at a time.
+        entropy_gradient: whether the entropies are differentiable; it costs memory.
 
     Returns:
-        log-probs ``(T,)``, differentiable, and entropies ``(T,)`` in nats, without gradient; float32.
+        log-probs ``(T,)``, differentiable, and entropies ``(T,)`` in nats; float32.
     """
 
     def part(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         logprobs = tempered_log_softmax(head(states), banned, temperature)
-        entropy = torch.special.entr(logprobs.detach().exp()).sum(-1)
+        weighed = logprobs if entropy_gradient else logprobs.detach()
+        # Forbidden tokens have log-prob −∞; their share p log p is 0, and so is its gradient.
+        entropy = -(weighed.exp() * weighed.clamp(min=-1e4)).sum(-1)
         return logprobs.gather(-1, tokens[:, None]).squeeze(-1), entropy
 
     pairs = [(hidden[i : i + chunk], targets[i : i + chunk]) for i in range(0, len(hidden), chunk)]

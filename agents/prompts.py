@@ -7,7 +7,7 @@ processor gets; the image processor inside it is asked once per distinct image.
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,26 +34,38 @@ class EncodedPrompt:
     """Inputs that belong to the image, such as ``pixel_values``; the first dimension may be joined."""
 
 
+@dataclass(eq=False)
+class _Known:
+    """An image that was encoded before."""
+
+    image: Image
+    processed: Any = None
+    """What the image processor gave."""
+    prompts: dict[str, EncodedPrompt] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.processed.values() if isinstance(value, Tensor | np.ndarray))
+
+
 class PromptEncoder:
-    """Encodes prompts with a processor; keeps the newest, up to ``CACHE_BYTES`` of image tensors."""
+    """Encodes prompts with a processor; remembers the newest images and their prompts, up to ``CACHE_BYTES``."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        self._images: OrderedDict[int, tuple[Image, Any, int]] = OrderedDict()
-        self._prompts: OrderedDict[tuple[int, str], EncodedPrompt] = OrderedDict()
+        self._known: OrderedDict[int, _Known] = OrderedDict()
         self._bytes = 0
         self.images_processed = 0
         """How often the image processor ran."""
 
     def __call__(self, image: Image, prompt: str) -> EncodedPrompt:
         """Encode one image and one prompt."""
-        key = (id(image), prompt)
-        found = self._prompts.get(key)
-        if found is None or found.image is not image:
-            found = self._prompts[key] = self._encode(image, prompt)
-            while len(self._prompts) > 4096:
-                self._prompts.popitem(last=False)
-        return found
+        known = self._known.get(id(image))
+        if known is None or known.image is not image:
+            known = _Known(image)
+        if prompt not in known.prompts:
+            known.prompts[prompt] = self._encode(known, prompt)
+        return known.prompts[prompt]
 
     def render(self, prompt: str) -> str:
         """The chat text of a prompt: image, prompt, then the model's turn."""
@@ -61,52 +73,45 @@ class PromptEncoder:
         messages = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
-    def _encode(self, image: Image, prompt: str) -> EncodedPrompt:
-        with self._image_processed_once(image):
-            encoded = self.processor(text=[self.render(prompt)], images=[[image]], return_tensors="pt")
+    def _encode(self, known: _Known, prompt: str) -> EncodedPrompt:
+        with self._image_processed_once(known):
+            encoded = self.processor(text=[self.render(prompt)], images=[[known.image]], return_tensors="pt")
         tokens = encoded.pop("input_ids")
         encoded.pop("attention_mask", None)
         per_token = {name: value[0] for name, value in encoded.items() if value.shape == tokens.shape}
         per_image = {name: value for name, value in encoded.items() if value.shape != tokens.shape}
-        return EncodedPrompt(image, tokens[0], per_token, per_image)
+        return EncodedPrompt(known.image, tokens[0], per_token, per_image)
 
     @contextmanager
-    def _image_processed_once(self, image: Image) -> Iterator[None]:
+    def _image_processed_once(self, known: _Known) -> Iterator[None]:
         original = self.processor.image_processor
-        self.processor.image_processor = _Remembering(self, original, image)
+        self.processor.image_processor = _Remembering(self, original, known)
         try:
             yield
         finally:
             self.processor.image_processor = original
 
-    def _processed(self, original: Any, image: Image, images: Any, options: dict[str, Any]) -> Any:
-        known = self._images.get(id(image))
-        if known is None or known[0] is not image:
+    def processed(self, original: Any, known: _Known, images: Any, options: dict[str, Any]) -> Any:
+        """What the image processor gives for an image; it runs once for each."""
+        if known.processed is None:
             self.images_processed += 1
-            result = original(images, **options)
-            size = sum(value.nbytes for value in result.values() if isinstance(value, Tensor | np.ndarray))
-            known = self._images[id(image)] = (image, result, size)
-            self._bytes += size
-            while self._bytes > CACHE_BYTES and len(self._images) > 1:
-                self._forget(next(iter(self._images)))
+            known.processed = original(images, **options)
+            self._known[id(known.image)] = known
+            self._bytes += known.nbytes
+            while self._bytes > CACHE_BYTES and len(self._known) > 1:
+                self._bytes -= self._known.popitem(last=False)[1].nbytes
         # A shallow copy: processors take entries out of what they get.
-        return type(known[1])(data=dict(known[1].items()))
-
-    def _forget(self, key: int) -> None:
-        image, _, size = self._images.pop(key)
-        self._bytes -= size
-        for name in [name for name, prompt in self._prompts.items() if prompt.image is image]:
-            del self._prompts[name]
+        return type(known.processed)(data=dict(known.processed.items()))
 
 
 class _Remembering:
     """Stands in for an image processor and answers from memory; all else is the processor's."""
 
-    def __init__(self, encoder: PromptEncoder, original: Any, image: Image) -> None:
-        self._encoder, self._original, self._image = encoder, original, image
+    def __init__(self, encoder: PromptEncoder, original: Any, known: _Known) -> None:
+        self._encoder, self._original, self._known = encoder, original, known
 
     def __call__(self, images: Any, **options: Any) -> Any:
-        return self._encoder._processed(self._original, self._image, images, options)
+        return self._encoder.processed(self._original, self._known, images, options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)

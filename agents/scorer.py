@@ -27,7 +27,7 @@ class Scores:
     logprobs: Tensor
     """``(B, R)`` log-probs of the responses' tokens, differentiable."""
     entropy: Tensor
-    """``(B, R)`` entropy in nats of the distribution each token was drawn from, without gradient."""
+    """``(B, R)`` entropy in nats of the distribution each token was drawn from."""
     real: Tensor
     """``(B, R)`` bool: where there is a token."""
 
@@ -35,10 +35,11 @@ class Scores:
 class ResponseScorer(nn.Module):
     """Scores responses with a model."""
 
-    def __init__(self, backbone: Backbone, packing: Packing = "tree") -> None:
+    def __init__(self, backbone: Backbone, packing: Packing = "tree", *, entropy_gradient: bool = False) -> None:
         super().__init__()
         self.model: Any = backbone.model
         self.packing = packing
+        self.entropy_gradient = entropy_gradient
         self._backbone = (backbone,)  # in a tuple, so that it is no submodule
         self.tokens_forwarded = 0
         """Tokens that went through the decoder so far, padding included."""
@@ -48,7 +49,9 @@ class ResponseScorer(nn.Module):
         states, tokens, index = (self._tree_states if self.packing == "tree" else self._row_states)(trees)
         head, banned = self.model.get_output_embeddings(), self._backbone[0].banned
         targets = torch.from_numpy(tokens).to(states.device)
-        logprobs, entropy = chosen_logprobs(head, states, targets, banned, temperature)
+        logprobs, entropy = chosen_logprobs(
+            head, states, targets, banned, temperature, entropy_gradient=self.entropy_gradient
+        )
         # Places beyond a response's end point behind the last pair.
         layout = np.full((len(index), max(map(len, index))), len(tokens))
         for row, places in enumerate(index):

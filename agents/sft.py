@@ -10,6 +10,7 @@ from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step, warmu
 from anatomy_r1.agents.scorer import ResponseScorer
 from anatomy_r1.agents.tree import build_tree
 from anatomy_r1.banks import AnatomyError, Image, Question
+from anatomy_r1.banks.scene_graph import LOCATIONS
 from anatomy_r1.envs import render_prompt
 
 
@@ -52,7 +53,7 @@ class SFTConfig:
 
 
 def target_text(question: Question, answer: str | None = None) -> str:
-    """The response to imitate: where the structure is (if the bank knows), what it is, and the option's text.
+    """The response to imitate: where to look (if the bank knows), what is there, and the option's text.
 
     >>> from anatomy_r1.banks import open_bank  # doctest: +SKIP
     >>> target_text(open_bank("scenes").question(0))  # doctest: +SKIP
@@ -60,6 +61,9 @@ def target_text(question: Question, answer: str | None = None) -> str:
     """
     answer = answer or question.options[question.answer]
     location = question.details.get("location", "")
+    if "marker" in question.details:
+        x, y = question.details["marker"]
+        location = LOCATIONS[min(int(y * 3), 2) * 3 + min(int(x * 3), 2)]
     return f"<think>{f'{location} {answer}'.strip()}</think><answer>{answer}</answer>"
 
 

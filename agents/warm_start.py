@@ -4,9 +4,9 @@
    times faster than one answer per image does.
 2. *Answer*: captions now say "location structure" in random order, which binds location words to places nine times per
    image, in the words of the answers' think part; they fade out as questions of both banks fade in.
-3. *Mistake*: in the last share of the steps the labels are an unreliable annotator's, who, where an option looks much
-   like the right one, names that look-alike more often than not. This leaves room for reinforcement learning, and the
-   room lies where the paper says difficulty does: in the similarity of the options.
+3. *Mistake*: in the last share of the steps the labels are an unreliable annotator's, who mostly takes a structure for
+   its better known look-alike. This leaves room for reinforcement learning, and the room lies where the paper says
+   difficulty does: in the similarity of the options.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ import numpy as np
 from anatomy_r1.agents.sft import Example, SFTConfig, question_example, target_text
 from anatomy_r1.banks import AnatomyError, Bank, Question
 from anatomy_r1.banks.brain_slices import SliceImage, load_brain
+from anatomy_r1.banks.engine import with_options
 from anatomy_r1.banks.grammar import parse, render, rewrites
 from anatomy_r1.banks.scene_graph import LOCATIONS
 from anatomy_r1.banks.scenes import ScenesBank
-from anatomy_r1.curricula.similarity import Similarity, make_similarity
+from anatomy_r1.curricula.similarity import make_similarity
 from anatomy_r1.envs import render_prompt
 
 IN_ORDER = "Name the structures from the top left to the bottom right."
@@ -33,7 +34,7 @@ class WarmStartConfig:
     """Settings of the warm start."""
 
     sft: SFTConfig = field(
-        default_factory=lambda: SFTConfig(steps=4000, learning_rate=1.5e-3, warmup_steps=50, final_lr_share=0.02)
+        default_factory=lambda: SFTConfig(steps=2800, learning_rate=1.5e-3, warmup_steps=50, final_lr_share=0.15)
     )
     """Optimisation; ``steps`` counts all three phases."""
     see: float = 0.1
@@ -43,13 +44,15 @@ class WarmStartConfig:
     captions: float = 0.2
     """Share of captions once they have faded out."""
     brain: float = 0.5
-    """Share of the images that are MRI."""
+    """Share of the images that are MRI, until captions have faded out."""
+    brain_late: float = 0.85
+    """Share of the images that are MRI from then on: scenes are learnt first."""
     mistake: float = 0.08
     """Share of the steps, at the end, with an unreliable annotator."""
-    confused: float = 0.6
-    """How often the annotator names the look-alike."""
+    confused: float = 0.8
+    """How often the annotator takes a structure for its look-alike."""
     alike: float = 0.75
-    """Similarity from which an option is a look-alike, in ranks of pairs of structures."""
+    """Similarity from which structures are look-alikes, in ranks of pairs of structures."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.see + self.fade + self.mistake <= 1:
@@ -70,7 +73,7 @@ class WarmStart:
 
     def __init__(self, scenes: ScenesBank, brain: Bank, config: WarmStartConfig) -> None:
         self.scenes, self.brain, self.config = scenes, brain, config
-        self.similarity = {bank.name: make_similarity("auto", bank) for bank in (scenes, brain)}
+        self.annotators = {bank.name: Annotator(bank, config.alike) for bank in (scenes, brain)}
 
     def examples(self, step: int) -> list[Example]:
         """The batch of ``step``."""
@@ -79,16 +82,17 @@ class WarmStart:
         progress = step / config.sft.steps
         faded = float(np.clip((progress - config.see) / config.fade, 0, 1))
         captions = 1 - (1 - config.captions) * faded
+        brain = config.brain if faded < 1 else config.brain_late
         in_order, mistaken = progress < config.see, progress >= 1 - config.mistake
         batch = []
         for _ in range(config.sft.batch_size):
-            bank = self.brain if rng.random() < config.brain else self.scenes
+            bank = self.brain if rng.random() < brain else self.scenes
             index = int(rng.integers(len(bank)))
             question = bank.question(index)
             if rng.random() < captions:
                 batch.append(caption_example(question, self._seen(question, index), None if in_order else rng))
             elif mistaken and rng.random() < config.confused:
-                batch.append(mistaken_example(question, self.similarity[bank.name], config.alike))
+                batch.append(self.annotators[bank.name].label(question, rng))
             else:
                 batch.append(question_example(question))
         return batch
@@ -125,15 +129,36 @@ def caption_example(question: Question, seen: dict[str, str], shuffle: np.random
     return Example(question.pixels(), preamble + ANY_ORDER, named)
 
 
-def mistaken_example(question: Question, similarity: Similarity, alike: float) -> Example:
-    """The example of an annotator who takes the most similar option for the answer, if one is similar enough."""
-    rows = [similarity.rows[option] for option in question.options]
-    likeness = similarity.values[rows[question.answer]][rows].copy()
-    likeness[question.answer] = 0
-    look_alike = int(likeness.argmax())
-    if likeness[look_alike] < alike:
-        return question_example(question)
-    return Example(question.pixels(), render_prompt(question), target_text(question, question.options[look_alike]))
+class Annotator:
+    """Who labels the last phase: takes a structure for its look-alike, where that one comes first in the bank's list.
+
+    Of each pair of look-alikes so one is always known and the other mostly mistaken, and about half the answers of a
+    model that learns from this annotator are wrong, confidently so.
+
+    Args:
+        bank: whose structures.
+        alike: least similarity of a look-alike.
+    """
+
+    def __init__(self, bank: Bank, alike: float) -> None:
+        values = make_similarity("auto", bank).values - np.eye(len(bank.structures))
+        nearest = values.argmax(axis=1)
+        self.taken_for = {
+            name: bank.structures[other]
+            for row, (name, other) in enumerate(zip(bank.structures, nearest, strict=True))
+            if other < row and values[row, other] >= alike
+        }
+
+    def label(self, question: Question, rng: np.random.Generator) -> Example:
+        """The example this annotator gives: the look-alike as the answer, put among the options if need be."""
+        other = self.taken_for.get(question.structure)
+        if other not in question.distractors:
+            return question_example(question)
+        options = list(question.options)
+        if other not in options:
+            options[(question.answer + int(rng.integers(1, len(options)))) % len(options)] = other
+        shown = with_options(question, options, question.answer)
+        return Example(question.pixels(), render_prompt(shown), target_text(shown, other))
 
 
 def corpus(banks: Sequence[Bank], size: int = 3000) -> list[str]:

@@ -24,7 +24,7 @@ COMMANDS = {
     "sft": ("sft", "SFTRunConfig", "supervised fine-tuning on a bank, with evaluation before and after"),
     "warm-start": ("warm_start", "WarmStartRunConfig", "rebuild the embedded model from random weights"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
-    "report": ("report", "ReportConfig", "write report.html of a run or an evaluation"),
+    "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
     "compare": ("compare", "CompareConfig", "which of several evaluations is better, and on what"),
     "score": ("score", "ScoreConfig", "judge saved rollouts anew, without inference"),
     "suite": ("suite", "SuiteConfig", "many policies, banks and seeds, on one leaderboard"),

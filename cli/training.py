@@ -10,6 +10,7 @@ from anatomy_r1.agents import TINY_FOLDER, Policy, require_training_extra
 from anatomy_r1.banks import AnatomyError, Bank
 from anatomy_r1.cli.config import Scalar
 from anatomy_r1.cli.console import console, progress, table
+from anatomy_r1.evaluation.baselines import default_baselines
 from anatomy_r1.evaluation.results import RESULTS, Results, load_results
 from anatomy_r1.evaluation.rollouts import evaluate
 from anatomy_r1.evaluation.statistics import Estimate
@@ -82,13 +83,16 @@ def before_and_after(
     from anatomy_r1.agents.transformers_policy import TransformersPolicy
 
     results: dict[str, Results] = {}
+    baselines = default_baselines(bank, seed=held_out.seed) if held_out.limit else ()
 
     def side(name: str) -> None:
         if held_out.limit:
             policy = TransformersPolicy(
                 backbone, temperature=held_out.temperature, max_new_tokens=max_new_tokens, seed=held_out.seed
             )
-            results[name] = evaluate_with_progress(policy, bank, held_out, out / name, f"evaluate {name}")
+            results[name] = evaluate_with_progress(
+                policy, bank, held_out, out / name, f"evaluate {name}", baselines=baselines
+            )
 
     side("before")
     yield results

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from anatomy_r1.agents.grpo.objective import Loss, Scale
 from anatomy_r1.banks import AnatomyError
 
 
@@ -32,14 +33,20 @@ class GRPOConfig:
     """Sampling temperature, of the training softmax too."""
     max_completion_length: int = 48
     """Tokens after which a response is cut."""
+    loss_type: Loss = "grpo"
+    """Objective; see objective.py."""
     epsilon: float = 0.2
     """Lower clip of the ratio."""
     epsilon_high: float = 0.2
-    """Upper clip of the ratio."""
+    """Upper clip of the ratio; dapo takes 0.28, cispo 5 (the cap of the weight itself)."""
     beta: float = 0.0
     """Weight of the KL term to the policy as it was at the start."""
-    scale_rewards: Literal["group", "none"] = "group"
-    """Whether advantages are divided by the group's standard deviation."""
+    entropy_coef: float = 0.0
+    """Weight of an entropy bonus."""
+    scale_rewards: Scale = "group"
+    """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
+    dynamic_sampling: int = 0
+    """Times a batch may be refilled with fresh questions in place of groups whose rewards are all equal."""
     max_tokens: int = 16384
     """Tokens per forward pass of the update, padding included; changes memory, not results."""
     packing: Literal["tree", "padded"] = "tree"
@@ -66,6 +73,9 @@ class GRPOConfig:
         ):
             if getattr(self, name) < 1:
                 raise AnatomyError(f"grpo: {name} must be ≥ 1, got {getattr(self, name)}.")
+        for name in ("beta", "entropy_coef", "dynamic_sampling"):
+            if getattr(self, name) < 0:
+                raise AnatomyError(f"grpo: {name} must be ≥ 0, got {getattr(self, name)}.")
         for name in ("learning_rate", "temperature", "epsilon", "epsilon_high", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise AnatomyError(f"grpo: {name} must be > 0, got {getattr(self, name)}.")

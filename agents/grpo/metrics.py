@@ -1,27 +1,22 @@
 """What a GRPO step logs, under TRL's names where the meaning is the same."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anatomy_r1.agents.grpo.objective import invalid_groups
-from anatomy_r1.agents.policy import Response
+from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.curricula.diversity import answer_entropy, distinct_n
 
 
-def batch_metrics(
-    responses: Sequence[Response], rewards: NDArray[np.float64], info: Mapping[str, Any], group_size: int
-) -> dict[str, Any]:
-    """Metrics of one sampled batch; ``info`` is what the env said at reset and step."""
+def batch_metrics(batch: Batch) -> dict[str, Any]:
+    """Metrics of one sampled batch."""
+    rewards, info, group_size = batch.rewards, batch.info, batch.group_size
     invalid = invalid_groups(rewards, group_size)
-    structures = np.asarray(info["structure"])[::group_size]
-    chosen = np.asarray(info["chosen"], dtype=object).reshape(-1, group_size)
-    texts = [
-        [response.text for response in responses[i : i + group_size]] for i in range(0, len(responses), group_size)
-    ]
-    lengths = [len(response.token_ids or ()) for response in responses]
+    structures = info["structure"][::group_size]
+    chosen = info["chosen"].reshape(-1, group_size)
+    texts = [response.text for response in batch.responses]
+    groups = [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
     return {
         "reward": float(rewards.mean()),
         "reward_std": float(rewards.reshape(-1, group_size).std(axis=1, ddof=1).mean()),
@@ -29,7 +24,7 @@ def batch_metrics(
         "accuracy": mean_of(info["correct"]),
         "similarity": mean_of(info["similarity"]),
         "target_similarity": mean_of(info["target_similarity"]),
-        "stage": int(np.asarray(info["stage"])[0]),
+        "stage": int(info["stage"][0]),
         "frac_reward_zero_std": float(invalid.mean()),
         **{
             f"frac_reward_zero_std/{name}": float(invalid[structures == name].mean())
@@ -37,10 +32,10 @@ def batch_metrics(
         },
         **{f"questions/{name}": int((structures == name).sum()) for name in sorted(set(structures.tolist()))},
         "diversity/answer_entropy": float(np.mean([answer_entropy(group.tolist()) for group in chosen])),
-        "diversity/distinct_2": float(np.mean([distinct_n(group) for group in texts])),
+        "diversity/distinct_2": float(np.mean([distinct_n(group) for group in groups])),
         "frac_augmented": float(np.mean([bool(edits) for edits in info["edits"]])),
-        "completions/mean_length": float(np.mean(lengths)),
-        "completions/clipped_ratio": float(np.mean([response.truncated for response in responses])),
+        "completions/mean_length": float(batch.lengths.mean()),
+        "completions/clipped_ratio": float(np.mean([response.truncated for response in batch.responses])),
     }
 
 
@@ -49,12 +44,3 @@ def mean_of(values: Any) -> float | None:
     numbers = np.asarray(values, dtype=np.float64)
     numbers = numbers[np.isfinite(numbers)]
     return float(numbers.mean()) if len(numbers) else None
-
-
-def pooled(terms: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    """Means over all tokens of means over the ``tokens`` of parts; None where there are no parts."""
-    names = ("entropy", "kl", "clip_ratio/region_mean", "sampling/logprob_difference")
-    if not terms:
-        return dict.fromkeys(names)
-    weights = [part["tokens"] for part in terms]
-    return {name: float(np.average([part[name] for part in terms], weights=weights)) for name in names}

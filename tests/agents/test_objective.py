@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from anatomy_r1.agents.grpo.objective import group_advantages, invalid_groups, token_terms
 
+ALL = torch.ones(2, 2, dtype=torch.bool)
+
 
 def test_advantages_by_hand():
     rewards = np.array([1.5, 0.5, 0.5, 0.5, 1.5, 1.5, 1.5, 1.5])
@@ -34,7 +36,7 @@ def test_equal_rewards_that_are_not_round_have_exactly_no_advantage():
 def test_token_terms_by_hand():
     ratios = torch.tensor([[1.0, 1.5], [0.5, 1.1]])
     terms = token_terms(
-        ratios.log(), torch.zeros(2, 2), torch.tensor([2.0, -1.0]), clip_low=0.2, clip_high=0.3, beta=0.1,
+        ratios.log(), torch.zeros(2, 2), torch.tensor([2.0, -1.0]), ALL, clip_low=0.2, clip_high=0.3, beta=0.1,
         ref_logprobs=torch.zeros(2, 2),
     )  # fmt: skip
     k3 = [[1 / r - 1 + math.log(r) for r in row] for row in ratios.tolist()]
@@ -48,5 +50,5 @@ def test_token_terms_by_hand():
 
 def test_a_clipped_token_gives_no_gradient():
     logprobs = torch.tensor([[0.5, 0.0]], requires_grad=True)
-    token_terms(logprobs, torch.zeros(1, 2), torch.ones(1), clip_low=0.2, clip_high=0.2).loss.sum().backward()
+    token_terms(logprobs, torch.zeros(1, 2), torch.ones(1), ALL[:1]).loss.sum().backward()
     assert logprobs.grad[0].tolist() == [0.0, -1.0]

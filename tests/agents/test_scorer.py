@@ -131,7 +131,7 @@ def test_chunks_change_neither_values_nor_gradients(chunk):
     banned = torch.tensor([0, 1])
 
     def run(size):
-        values, entropy = chosen_logprobs(head, hidden, targets, banned, 0.5, size)
+        values, entropy = chosen_logprobs(head, hidden, targets, banned, 0.5, chunk=size)
         return values, entropy, torch.autograd.grad(values.sum(), [hidden, head.weight])
 
     expected, found = run(1000), run(chunk)

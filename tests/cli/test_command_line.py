@@ -12,6 +12,7 @@ import pytest
 
 from anatomy_r1.cli.main import COMMANDS, run
 
+PYTHON = [sys.executable, "-m", "anatomy_r1.cli"]
 TINY_RUN = [
     "--grpo.questions-per-step", "2", "--grpo.num-generations", "4", "--grpo.max-completion-length", "16",
     "--held-out.limit", "8",
@@ -19,13 +20,8 @@ TINY_RUN = [
 
 
 def command(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "anatomy_r1.cli", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    line = [*PYTHON, *map(str, arguments)]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def files(folder: Path):
@@ -100,7 +96,7 @@ def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
     config = (tmp_path / "whole/config.toml").read_text()
     assert 'curriculum = "uniform"' in config and "questions_per_step = 2" in config
 
-    going = subprocess.Popen([sys.executable, "-m", "anatomy_r1.cli", *arguments, "killed"], cwd=tmp_path)
+    going = subprocess.Popen([*PYTHON, *arguments, "killed"], cwd=tmp_path)
     wait_for(lambda: (tmp_path / "killed/checkpoints/step-000001").exists(), going)
     going.kill()
     going.wait()
@@ -116,9 +112,7 @@ def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
 
 def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
     arguments = ("train", *TINY_RUN, "--grpo.steps", "500", "--held-out.limit", "0", "--out", "run")
-    going = subprocess.Popen(
-        [sys.executable, "-m", "anatomy_r1.cli", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+    going = subprocess.Popen([*PYTHON, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: (tmp_path / "run/metrics.jsonl").exists(), going)
     going.send_signal(signal.SIGINT)
     _, errors = going.communicate(timeout=60)
@@ -139,15 +133,14 @@ def test_sft_trains_and_compares(tmp_path):
     )
 
 
-def test_export_can_be_evaluated_and_trained_on(tmp_path):
-    assert command("bank", "export", "--limit", "12", "--split", "train", "--out", "mine", cwd=tmp_path).returncode == 0
+def test_export_can_be_looked_at_and_trained_on(tmp_path):
+    done = command("bank", "export", "--limit", "12", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     spec = "jsonl:mine/questions.jsonl"
-    assert (done := command("bank", "preview", "--bank", spec, "--split", "None", cwd=tmp_path)).returncode == 0, (
-        done.stderr
-    )
-    done = command(
-        "train", "--bank", spec, *TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0", "--out", "run", cwd=tmp_path
-    )
+    done = command("bank", "preview", "--bank", spec, "--split", "None", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    few = (*TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0")
+    done = command("train", "--bank", spec, *few, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(metrics(tmp_path / "run")) == 1
 
@@ -161,8 +154,6 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_output_into_a_closed_pipe_is_no_error(tmp_path):
-    shown = subprocess.run(
-        f"{sys.executable} -m anatomy_r1.cli bank list | head -1", shell=True, cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    line, environment = " ".join([*PYTHON, "bank list | head -1"]), {**os.environ, "PYTHONUNBUFFERED": "1"}
+    shown = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert shown.returncode == 0 and "Traceback" not in shown.stderr

@@ -1,0 +1,187 @@
+"""The update: from a sampled batch to a step of the optimiser."""
+
+import copy
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.grpo.config import GRPOConfig
+from anatomy_r1.agents.grpo.objective import group_advantages, token_terms, token_weights
+from anatomy_r1.agents.grpo.rollout import Batch
+from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step
+from anatomy_r1.agents.scorer import ResponseScorer, Scores
+from anatomy_r1.agents.tree import LongRow, Tree, batches, plant
+from anatomy_r1.banks import AnatomyError
+
+HALVINGS = 3
+"""How often the token budget may be halved when the device runs out of memory."""
+_MEANS = ("entropy", "kl", "clip_ratio/region_mean", "sampling/logprob_difference")
+
+
+class Updater:
+    """Owns the scorer, the optimiser and the reference."""
+
+    def __init__(self, backbone: Backbone, config: GRPOConfig) -> None:
+        self.backbone, self.config = backbone, config
+        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        backbone.model.to(self.accelerator.device)
+        packing = config.packing
+        if packing == "tree" and (reason := backbone.no_tree()):
+            warnings.warn(f"{backbone.name}: {reason}; the update runs padded rows instead of trees.", stacklevel=2)
+            packing = "padded"
+        self._plain = ResponseScorer(backbone, packing, entropy_gradient=bool(config.entropy_coef))
+        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        self.scorer, self.optimiser = self.accelerator.prepare(self._plain, optimiser)
+        self.reference: ResponseScorer | None = None
+        if config.beta:
+            self.reference = ResponseScorer(backbone, packing)
+            self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
+        self.max_tokens = config.max_tokens
+        self.skipped_in_a_row = 0
+        self._checked = packing == "padded"
+
+    def update(self, batch: Batch, learning_rate: float) -> dict[str, float | None]:
+        """Learn from a batch; returns what is logged of it.
+
+        Raises:
+            AnatomyError: a row longer than ``max_tokens``, no memory even for small batches, or (once, at the first
+                batch) trees that don't give the log-probs of padded rows.
+        """
+        advantages = group_advantages(batch.rewards, batch.group_size, self.config.scale_rewards)
+        forwarded = self._plain.tokens_forwarded
+        self.backbone.model.train()
+        try:
+            norms, terms = self._within_memory(batch, advantages, learning_rate)
+        finally:
+            self.backbone.model.eval()
+        finite = [norm for norm in norms if math.isfinite(norm)]
+        self.skipped_in_a_row = 0 if len(finite) == len(norms) else self.skipped_in_a_row + 1
+        return {
+            **_pooled(terms),
+            "grad_norm": float(np.mean(finite)) if finite else 0.0,
+            "skipped_steps": len(norms) - len(finite),
+            "learning_rate": learning_rate,
+            "tokens/forwarded": self._plain.tokens_forwarded - forwarded,
+            "max_tokens": self.max_tokens,
+        }
+
+    def _within_memory(
+        self, batch: Batch, advantages: NDArray[np.float64], learning_rate: float
+    ) -> tuple[list[float], list[dict[str, float]]]:
+        """Update, with a smaller token budget for as long as the device runs out of memory."""
+        for halvings in range(HALVINGS + 1):
+            try:
+                return self._steps(batch, advantages, learning_rate)
+            except torch.OutOfMemoryError:
+                self.optimiser.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+                if halvings < HALVINGS:
+                    self.max_tokens //= 2
+                    warnings.warn(f"out of memory: max_tokens is now {self.max_tokens}; again.", stacklevel=2)
+        raise AnatomyError(
+            f"grpo: the device is out of memory even with --grpo.max-tokens {self.max_tokens}.\n"
+            "Use smaller images, a lower --grpo.max-completion-length, or a smaller model."
+        )
+
+    def _steps(
+        self, batch: Batch, advantages: NDArray[np.float64], learning_rate: float
+    ) -> tuple[list[float], list[dict[str, float]]]:
+        trees = self._plant(batch, advantages)
+        weights = token_weights(
+            batch.lengths, advantages, batch.group_size, self.config.loss_type, self.config.max_completion_length
+        )
+        norms: list[float] = []
+        terms: list[dict[str, float]] = []
+        for _ in range(self.config.num_iterations if trees else 0):
+            parts = batches(trees, self.max_tokens)
+            terms = [self._backward(batch, advantages, weights, part) for part in parts]
+            norms.append(clip_and_step(self.optimiser, learning_rate, self.config.max_grad_norm))
+        return norms, terms
+
+    def _plant(self, batch: Batch, advantages: NDArray[np.float64]) -> list[Tree]:
+        """Trees of the rows worth a forward pass."""
+        rows = np.flatnonzero(self._is_useful(batch, advantages)).tolist()
+        prompts = [self.backbone.encode(batch.images[i], batch.prompts[i]) for i in rows]
+        try:
+            trees = plant(rows, prompts, [batch.responses[i].token_ids or () for i in rows], self.max_tokens)
+        except LongRow as long:
+            raise AnatomyError(
+                f"grpo: question {batch.questions[long.row].id!r} with its response has {long.tokens} tokens, "
+                f"max_tokens is {self.max_tokens}.\n"
+                "Raise --grpo.max-tokens, or use smaller images or a lower --grpo.max-completion-length."
+            ) from None
+        if trees and not self._checked:
+            check_exact(self.backbone, min(trees, key=len), self.config.temperature)
+            self._checked = True
+        return trees
+
+    def _is_useful(self, batch: Batch, advantages: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Rows ``(B,)`` that add to the gradient: not empty and, without a KL or entropy term, with an advantage."""
+        spoken = batch.lengths > 0
+        return spoken if self.config.beta or self.config.entropy_coef else spoken & (advantages != 0)
+
+    def _backward(
+        self, batch: Batch, advantages: NDArray[np.float64], weights: NDArray[np.float64], trees: Sequence[Tree]
+    ) -> dict[str, float]:
+        """Add the gradient of some rows' share of the loss; returns means over their tokens."""
+        config = self.config
+        with self.accelerator.autocast():
+            scores: Scores = self.scorer(trees, config.temperature)
+        rows, real, like = np.concatenate([tree.rows for tree in trees]), scores.real, scores.logprobs
+        old = torch.zeros_like(like)
+        old[real] = like.new_tensor([p for i in rows for p in batch.responses[i].logprobs or ()])
+        terms = token_terms(
+            scores.logprobs,
+            old,
+            like.new_tensor(advantages[rows]),
+            real,
+            loss=config.loss_type,
+            clip_low=config.epsilon,
+            clip_high=config.epsilon_high,
+            beta=config.beta,
+            ref_logprobs=self._reference_logprobs(trees),
+        )
+        loss = terms.loss - config.entropy_coef * scores.entropy if config.entropy_coef else terms.loss
+        self.accelerator.backward((loss * real * like.new_tensor(weights[rows])[:, None]).sum())
+        values = (scores.entropy, terms.kl, terms.clipped, (scores.logprobs - old).abs())
+        means = {name: float(v.detach()[real].float().mean()) for name, v in zip(_MEANS, values, strict=True)}
+        return {"tokens": float(real.sum()), **means}
+
+    def _reference_logprobs(self, trees: Sequence[Tree]) -> Tensor | None:
+        if self.reference is None:
+            return None
+        with torch.no_grad():
+            scores: Scores = self.reference(trees, self.config.temperature)
+        return scores.logprobs
+
+
+@torch.no_grad()
+def check_exact(backbone: Backbone, tree: Tree, temperature: float) -> None:
+    """Compare the tree with padded rows on real data.
+
+    Raises:
+        AnatomyError: they differ by more than rounding can explain.
+    """
+    tolerance = 1e-3 if next(backbone.model.parameters()).dtype in (torch.float32, torch.float64) else 0.2
+    found, expected = (ResponseScorer(backbone, way)([tree], temperature).logprobs for way in ("tree", "padded"))
+    gap = float((found - expected).abs().max())
+    if not gap <= tolerance:
+        raise AnatomyError(
+            f"{backbone.name}: trees give other log-probs than padded rows (largest difference {gap:.2g}).\n"
+            "This architecture is not served by trees yet: use --grpo.packing padded."
+        )
+
+
+def _pooled(terms: Sequence[dict[str, float]]) -> dict[str, float | None]:
+    """Means over all tokens of means over the tokens of parts; None where there are no parts."""
+    if not terms:
+        return dict.fromkeys(_MEANS)
+    weights = [part["tokens"] for part in terms]
+    return {name: float(np.average([part[name] for part in terms], weights=weights)) for name in _MEANS}
