@@ -34,7 +34,7 @@ format: .venv/ready
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,report,brain,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,report,brain,hf,validate,text,diversity,dev]'
 	touch $@
 
 clean:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from anatomy_r1.agents.backbone import ANSWER_END, Backbone
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.policy import Observations, Response
 from anatomy_r1.agents.prompts import collate
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.banks import AnatomyError, Question
 
 _STREAM = 41
 
@@ -26,7 +27,8 @@ class TransformersPolicy:
         top_p: share of probability mass to sample from. Log-probs are those of the full distribution, so keep 1 for
             training.
         max_new_tokens: responses are cut there and marked ``truncated``.
-        seed: of the sampling stream; responses depend on it, on the number of calls so far and on the row alone.
+        seed: of the sampling stream; responses depend on it and on the question alone where observations have
+            ``question``, else on it, on the number of calls so far and on the row.
         batch_size: prompts sampled at once.
     """
 
@@ -61,9 +63,7 @@ class TransformersPolicy:
         """See :meth:`Policy.respond`. Rows with the same image object and prompt share one prefill."""
         images, prompts = observations["image"], observations["prompt"]
         rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
-        rng = np.random.default_rng([self.seed, _STREAM, self._calls])
-        self._calls += 1
-        draws = rng.random((len(rows), n, self.max_new_tokens))
+        draws = self._draws(observations.get("question"), len(rows), n)
         places: dict[tuple[int, str], list[int]] = {}
         for place, row in enumerate(rows):
             places.setdefault(row, []).append(place)
@@ -83,6 +83,16 @@ class TransformersPolicy:
                     responses[place], sampled = sampled[:n], sampled[n:]
         return [response for answers in responses for response in answers]
 
+    def describe(self) -> dict[str, Any]:
+        """What evaluations record of it."""
+        model, images = self.backbone.model, getattr(self.backbone.processor, "image_processor", None)
+        limits = ("size", "min_pixels", "max_pixels", "do_resize")
+        return {
+            "backend": "transformers", "dtype": str(model.dtype), "device": str(model.device),
+            "temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens,
+            "image": {name: str(value) for name in limits if (value := getattr(images, name, None)) is not None},
+        }  # fmt: skip
+
     def state_dict(self) -> dict[str, Any]:
         """Position in the sampling stream."""
         return {"calls": self._calls}
@@ -90,6 +100,15 @@ class TransformersPolicy:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self._calls = int(state["calls"])
+
+    def _draws(self, questions: Sequence[Question] | None, rows: int, n: int) -> np.ndarray:
+        """Uniform draws ``(rows, n, max_new_tokens)``: by the question where it is given, else by the call."""
+        if questions is None:
+            rng = np.random.default_rng([self.seed, _STREAM, self._calls])
+            self._calls += 1
+            return rng.random((rows, n, self.max_new_tokens))
+        seeds = ([self.seed, _STREAM + 1, crc32(question.id.encode("utf-8", "replace"))] for question in questions)
+        return np.stack([np.random.default_rng(seed).random((n, self.max_new_tokens)) for seed in seeds])
 
     @torch.no_grad()
     def _sample(

@@ -76,7 +76,7 @@ def _show(found: Audit) -> None:
     console.print("right letters: " + escape(", ".join(f"{name} {count:,}" for name, count in counts.items())))
     top = ", ".join(f"{name} {count / found.n:.1%}" for name, count in found.answers.items())
     console.print(escape(f"answers ({found.distinct_answers:,} different): {top}"))
-    if found.tells:
+    if found.tells and any(finding.what.startswith("text-only") for finding in found.findings):
         console.print(escape("the classifier goes by: " + "; ".join(found.tells)))
     for finding in found.findings:
         colour = "red" if finding.grave else "yellow"

@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 from rich.markup import escape
 
+from anatomy_r1.agents import require_training_extra
 from anatomy_r1.banks import AnatomyError
 from anatomy_r1.cli.config import read_config
 from anatomy_r1.cli.console import console, errors
@@ -25,6 +26,7 @@ COMMANDS = {
     "warm-start": ("warm_start", "WarmStartRunConfig", "rebuild the embedded model from random weights"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
     "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
+    "figures": ("figures", "FiguresConfig", "PNG figures of training runs, with bands over seeds"),
     "compare": ("compare", "CompareConfig", "which of several evaluations is better, and on what"),
     "score": ("score", "ScoreConfig", "judge saved rollouts anew, without inference"),
     "suite": ("suite", "SuiteConfig", "many policies, banks and seeds, on one leaderboard"),
@@ -38,6 +40,9 @@ COMMANDS = {
     "bank export": ("bank", "ExportConfig", "write questions as JSONL, or as a data set for Hugging Face or TRL"),
 }
 """Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
+
+TRAINING = ("demo", "train", "sft", "warm-start")
+"""Subcommands that need torch and transformers."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,6 +72,8 @@ def _dispatch(arguments: list[str]) -> int:
     if name is None:
         return _usage(arguments)
     module, config_name, help_text = COMMANDS[name]
+    if name in TRAINING:
+        require_training_extra(f"anatomy-r1 {name}")
     kind = getattr(importlib.import_module(f"anatomy_r1.cli.{module}"), config_name)
     rest = arguments[len(name.split()) :]
     path, rest = _take_config(rest)

@@ -3,20 +3,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anatomy_r1.agents import require_training_extra
+from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.run_folder import RunFolder, write_text
+from anatomy_r1.agents.sft import SFT
+from anatomy_r1.agents.tiny_model import build_model, build_processor, build_tokenizer
+from anatomy_r1.agents.warm_start import WarmStart, WarmStartConfig, corpus
 from anatomy_r1.banks import open_bank
 from anatomy_r1.banks.scenes import ScenesBank
 from anatomy_r1.cli.config import to_toml
 from anatomy_r1.cli.console import console, progress
 from anatomy_r1.cli.train import CONFIG
-
-require_training_extra("warm-start")
-
-from anatomy_r1.agents.backbone import Backbone  # noqa: E402
-from anatomy_r1.agents.sft import SFT  # noqa: E402
-from anatomy_r1.agents.tiny_model import build_model, build_processor, build_tokenizer  # noqa: E402
-from anatomy_r1.agents.warm_start import WarmStart, WarmStartConfig, corpus  # noqa: E402
 
 
 @dataclass(frozen=True)

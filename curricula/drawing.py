@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks import AnatomyError, Bank, Question
-from anatomy_r1.curricula.search import DistractorSearch, Found, Pool, Spread, Weighting, window
+from anatomy_r1.curricula.search import LEVELS, DistractorSearch, Found, Pool, Spread, Weighting, level_of, window
 from anatomy_r1.curricula.similarity import Floats, OptionSimilarity
 
 PROBES = 64
@@ -86,7 +86,7 @@ class Recompose:
         self.bank, self.search, self._probes = bank, search, probes
         values = [search.spread(question) for question in probes]
         self.spread = Spread(np.concatenate(values), np.concatenate([np.full(len(v), 1 / len(v)) for v in values]))
-        self._tilt = lru_cache(maxsize=1024)(lambda target: self.spread.tilt(target, search.tolerance))
+        search.tilts = self._tilts = self.spread.tilts(search.tolerance)
         self._usual_mass = lru_cache(maxsize=256)(self._find_usual_mass)
 
     def measured(self, measure: OptionSimilarity) -> "Recompose":
@@ -95,15 +95,16 @@ class Recompose:
 
     def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
         """A question with recomposed, shuffled options, and its S(q)."""
-        how = Weighting(target, self._tilt(round(target, 3)), emphasis.structures)
-        length, plain = len(self.bank), emphasis is NONE
+        level, length = level_of(target), len(self.bank)
+        how = Weighting(target, self._tilts[level], emphasis.structures)
+        plain = not emphasis.answers and emphasis.questions is None
         tried: list[tuple[float, Question, Pool]] = []
         for _ in range(TRIES):
             question = self.bank.question(int(rng.random() * length)) if plain else self._ask(rng, emphasis)
             if (pool := self.search.pool(question)) is None:
                 return question, self.search.measure(question)
             mass = self.search.mass(pool, len(question.options) - 1, how)
-            if mass and rng.random() * self._usual_mass(round(target, 2), len(question.distractors), emphasis) < mass:
+            if mass and rng.random() * self._usual_mass(level, len(question.distractors), emphasis) < mass:
                 tried = [(mass, question, pool)]
                 break
             tried.append((mass, question, pool))
@@ -133,9 +134,9 @@ class Recompose:
     def _rows_of(self) -> dict[str, NDArray[np.intp]]:
         return _by_structure([self.bank.question(i).structure for i in range(len(self.bank))])
 
-    def _find_usual_mass(self, target: float, pool: int, emphasis: Emphasis) -> float:
+    def _find_usual_mass(self, level: int, pool: int, emphasis: Emphasis) -> float:
         """A high mass over the probes with a pool of that size (over all, if none has): with it, none is redrawn."""
-        how = Weighting(target, self._tilt(target), emphasis.structures)
+        how = Weighting(level / LEVELS, self._tilts[level], emphasis.structures)
         probes = [question for question in self._probes if len(question.distractors) == pool] or self._probes
         masses = [
             self.search.mass(found, len(question.options) - 1, how)
@@ -181,13 +182,13 @@ class Select:
         self._order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN sorts last
         self._values = values[self._order]
         self.spread = Spread(self._values)
-        self._tilt = lru_cache(maxsize=1024)(lambda target: self.spread.tilt(target, self.tolerance))
+        self._tilts = self.spread.tilts(self.tolerance)
         self._factors = lru_cache(maxsize=1)(self._find_factors)
 
     def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
         """One of the questions within the tolerance, by weight; where there is none, of the nearest."""
         low, high = window(self._values, target, self.tolerance)
-        tilt, factors = self._tilt(round(target, 3)), self._factors(emphasis)
+        tilt, factors = self._tilts[level_of(target)], self._factors(emphasis)
         for _ in range(4 * TRIES):
             at = low + int(rng.random() * (high - low))
             chance = math.exp(
@@ -227,7 +228,7 @@ class Select:
 
 
 def _recomposed(question: Question, found: Found, rng: np.random.Generator) -> Question:
-    options = [question.options[question.answer], *(found.pool.names[i] for i in found.chosen.tolist())]
+    options = [question.options[question.answer], *(found.pool.names[i] for i in found.chosen)]
     order = rng.permutation(len(options)).tolist()
     # What ``dataclasses.replace`` does, without checking texts again that the bank and the pool have checked.
     changed = object.__new__(type(question))

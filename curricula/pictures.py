@@ -96,6 +96,8 @@ class ImageEdit:
     """Whether the amount's sign is random."""
     words: str = ""
     """Pattern of words whose meaning the change would touch."""
+    digits: int = 3
+    """Decimals of the amount."""
 
     def refuses(self, question: Question) -> str:
         """Questions that speak of what would change pass unchanged."""
@@ -107,7 +109,7 @@ class ImageEdit:
         coin, share, sign = rng.random(3).tolist()
         if coin < 0.5:
             return None
-        amount = round(self.least + share * (self.most - self.least), 3)
+        amount = round(self.least + share * (self.most - self.least), self.digits)
         amount = -amount if self.both_ways and sign < 0.5 else amount
         return replace(question, image=EditedImage(question.image, self.name, amount)), f"{self.name}:{amount:g}"
 
@@ -118,7 +120,7 @@ IMAGE_EDITS: Mapping[str, ImageEdit] = {
         ImageEdit("colour", 0.03, 0.12, both_ways=True, words=COLOURS),
         ImageEdit("contrast", 0.75, 1.3, words=_INTENSITY),
         ImageEdit("blur", 0.4, 1.0),
-        ImageEdit("jpeg", 40, 85),
+        ImageEdit("jpeg", 40, 85, digits=0),
         ImageEdit("rotate", 2.0, 10.0, both_ways=True, words=PLACES),
     )
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb
 from typing import NamedTuple
@@ -21,6 +21,9 @@ SAMPLES = 12
 """Times CANDIDATES sets stand for all of a large pool."""
 BINS = 1_000
 """Resolution of a :class:`Spread`, per unit of S."""
+LEVELS = 200
+"""Steps of the target for which tilts and masses are computed, once."""
+_CENTRES = (np.arange(BINS) + 0.5) / BINS
 STEEPEST = 60.0
 """Tilt at which, where few sets lie within the tolerance, one of them would soon be the only one drawn."""
 TRIES = 8
@@ -38,6 +41,11 @@ class Weighting:
     structures: Floats | None = None
     """``(K,)``, by row of the matrix; None: all equal."""
 
+    @property
+    def level(self) -> int:
+        """Number of the level nearest to the target."""
+        return level_of(self.target)
+
     def of(self, values: Floats, rows: Indices) -> Floats | None:
         """Weights ``(M,)`` of sets with S ``values`` and options ``rows`` ``(M, n)``; None: all equal."""
         weights: Floats | None = np.exp(self.tilt * (values - self.target)) if self.tilt else None
@@ -54,24 +62,26 @@ class Spread:
         bins = (values * BINS).astype(int).clip(0, BINS - 1)
         self._mass = np.bincount(bins, weights, minlength=BINS)
         self._total = float(self._mass.sum())
-        self._centres = (np.arange(BINS) + 0.5) / BINS
         shares = self._mass.cumsum() / self._total
-        low, high = self._centres[np.searchsorted(shares, (0.1, 0.9))].tolist()
+        low, high = _CENTRES[np.searchsorted(shares, (0.1, 0.9))].tolist()
         self.reach: tuple[float, float] = low, high
         self.range = float(values.min()), float(values.max())
 
     def reaches(self, target: float, tolerance: float) -> bool:
         """Whether some set lies within the tolerance."""
-        return bool(self._mass[self._part(target, tolerance)].any())
+        return bool(self._mass[_within(target, tolerance)].any())
 
-    def tilt(self, target: float, tolerance: float) -> float:
-        """The tilt by which the mean S of the sets within the tolerance is the target.
+    def tilts(self, tolerance: float) -> list[float]:
+        """For each level the tilt by which the mean S of the sets within the tolerance is the level's target.
 
         Few sets may lie there, and more on one side of the target than on the other. Where all lie on one side, no
         tilt helps and the steepest is used.
         """
-        part = self._part(target, tolerance)
-        mass, distance = self._mass[part], self._centres[part] - target
+        return [self._tilt(level / LEVELS, tolerance) for level in range(LEVELS + 1)]
+
+    def _tilt(self, target: float, tolerance: float) -> float:
+        part = _within(target, tolerance)
+        mass, distance = self._mass[part], _CENTRES[part] - target
         if not mass.any():
             return 0.0
         low, high = -STEEPEST, STEEPEST
@@ -81,14 +91,10 @@ class Spread:
             low, high = (low, middle) if too_high else (middle, high)
         return (low + high) / 2
 
-    def share(self, target: float, tolerance: float, tilt: float) -> float:
-        """Share of the sets that lie within the tolerance, each weighted by the tilt."""
-        part = self._part(target, tolerance)
-        weights = np.exp(tilt * (self._centres[part] - target))
-        return float(self._mass[part] @ weights / self._total)
-
-    def _part(self, target: float, tolerance: float) -> slice:
-        return slice(*np.searchsorted(self._centres, (target - tolerance, target + tolerance)).tolist())
+    def shares(self, kernels: Floats) -> list[float]:
+        """Weight of the sets within the tolerance of each level, over the number of all; see :func:`make_kernels`."""
+        found: list[float] = (self._mass @ kernels / self._total).tolist()
+        return found
 
 
 class Pool:
@@ -113,7 +119,7 @@ class Found(NamedTuple):
     """A set of distractors for a question."""
 
     pool: Pool
-    chosen: Indices
+    chosen: Sequence[int]
     """Places in the pool."""
     similarity: float
     """S(q) with them."""
@@ -132,10 +138,9 @@ class DistractorSearch:
         self._pool = lru_cache(maxsize=1024)(self._build_pool)
         self._same: dict[int, tuple[tuple[str, ...], str, Pool]] = {}
         self._table = lru_cache(maxsize=1024)(self._build_table)
-        self._histogram = lru_cache(maxsize=1024)(lambda pool, wanted: Spread(self._sample(pool, wanted)))
-        self._share = lru_cache(maxsize=8192)(
-            lambda pool, wanted, target, tilt: self._histogram(pool, wanted).share(target, tolerance, tilt)
-        )
+        self._shares = lru_cache(maxsize=1024)(self._find_shares)
+        self.tilts: Sequence[float] = (0.0,) * (LEVELS + 1)
+        """Of each level; whoever draws sets them before the first draw."""
 
     def pool(self, question: Question) -> Pool | None:
         """The question's pool; None where its options are fixed, or too few distractors are in the matrix."""
@@ -158,11 +163,20 @@ class DistractorSearch:
             low, high = window(values, how.target, self.tolerance)
             if abs(values[low] - how.target) > self.tolerance + 1e-9:
                 return 0.0
-            weights = self._weights(pool, sets_of(len(pool.members), wanted)[order[low:high]], values[low:high], how)
-            return float(high - low if weights is None else weights.sum()) / len(values)
-        share = float(self._share(pool, wanted, how.target, how.tilt))
+            rows = pool.members[sets_of(len(pool.members), wanted)[order[low:high]]]
+            weights = how.of(values[low:high], rows)
+            mass = (high - low if weights is None else float(weights.sum())) / len(values)
+            return mass if how.structures is None else mass * float(how.structures[pool.answer])
+        share = self._shares(pool, wanted)[how.level]
         # In a large pool the other options' factors average out to the same for every answer.
         return share if how.structures is None else share * float(how.structures[pool.answer])
+
+    def _find_shares(self, pool: Pool, wanted: int) -> list[float]:
+        return Spread(self._sample(pool, wanted)).shares(self._kernels)
+
+    @cached_property
+    def _kernels(self) -> Floats:
+        return make_kernels(self.tilts, self.tolerance)
 
     def find(self, pool: Pool, wanted: int, how: Weighting, rng: np.random.Generator) -> Found:
         """``wanted`` distractors: a random set within the tolerance, else the nearest."""
@@ -170,17 +184,17 @@ class DistractorSearch:
             values, order = self._table(pool, wanted)
             low, high = window(values, how.target, self.tolerance)
             sets, values = sets_of(len(pool.members), wanted)[order[low:high]], values[low:high]
-            at = _pick(self._weights(pool, sets, values, how), len(sets), rng)
-            return Found(pool, sets[at], float(values[at]))
+            at = _pick(how.of(values, pool.members[sets]), len(sets), rng)
+            return Found(pool, sets[at].tolist(), float(values[at]))
         for _ in range(TRIES):
-            sets, values = self._candidates(pool, wanted, rng)
+            places, rows, values = self._candidates(pool, wanted, rng)
             error = abs(values - how.target)
             hits = (error <= self.tolerance).nonzero()[0]
             if len(hits):
-                at = hits[_pick(self._weights(pool, sets[hits], values[hits], how), len(hits), rng)]
-                return Found(pool, sets[at], float(values[at]))
+                at = int(hits[_pick(how.of(values[hits], rows[hits]), len(hits), rng)])
+                return Found(pool, places[at : at + wanted].tolist(), float(values[at]))
         at = int(error.argmin())
-        return self._refined(Found(pool, sets[at], float(values[at])), how.target)
+        return self._refined(Found(pool, places[at : at + wanted].tolist(), float(values[at])), how.target)
 
     def spread(self, question: Question) -> Floats:
         """S of the sets the question may have, or of a sample of them; empty where its options are fixed."""
@@ -196,27 +210,26 @@ class DistractorSearch:
         assert pool.answer is not None
         return self.measure.of_sets(pool.answer, pool.members[sets])
 
-    def _weights(self, pool: Pool, sets: Indices, values: Floats, how: Weighting) -> Floats | None:
-        if how.structures is None:
-            return how.of(values, sets)
-        weights = how.of(values, pool.members[sets])
-        return None if weights is None else weights * how.structures[pool.answer]
-
     def _build_table(self, pool: Pool, wanted: int) -> tuple[Floats, NDArray[np.int32]]:
         """S of all sets of the pool in ascending order, and which sets they are."""
         values = self._values(pool, sets_of(len(pool.members), wanted))
         order = np.argsort(values, kind="stable")
         return values[order], order.astype(np.int32)
 
-    def _candidates(self, pool: Pool, wanted: int, rng: np.random.Generator) -> tuple[Indices, Floats]:
-        """Sets that are each as likely as any other, though not independent: runs of one random order; and their S."""
-        order = rng.permutation(len(pool.members))
-        sets = order.take(_runs(min(len(order) - wanted + 1, CANDIDATES), wanted)).T
-        return sets, self._values(pool, sets)
+    def _candidates(self, pool: Pool, wanted: int, rng: np.random.Generator) -> tuple[Indices, Indices, Floats]:
+        """Sets that are each as likely as any other, though not independent: runs of one random order.
+
+        Returns:
+            the order of the pool's places, the sets as rows of the matrix ``(M, wanted)``, and their S.
+        """
+        places = rng.permutation(len(pool.members))
+        rows = pool.members.take(places).take(_runs(min(len(places) - wanted + 1, CANDIDATES), wanted)).T
+        assert pool.answer is not None
+        return places, rows, self.measure.of_sets(pool.answer, rows)
 
     def _sample(self, pool: Pool, wanted: int) -> Floats:
         rng = np.random.default_rng(0)
-        return np.concatenate([self._candidates(pool, wanted, rng)[1] for _ in range(SAMPLES)])
+        return np.concatenate([self._candidates(pool, wanted, rng)[2] for _ in range(SAMPLES)])
 
     def _refined(self, found: Found, target: float) -> Found:
         """The nearest set of the same pool."""
@@ -226,11 +239,11 @@ class DistractorSearch:
             chosen = sets[abs(self._values(found.pool, sets) - target).argmin()]
         else:
             chosen = self._improved(found, target)
-        return found._replace(chosen=chosen, similarity=float(self._values(found.pool, chosen)))
+        return found._replace(chosen=chosen.tolist(), similarity=float(self._values(found.pool, chosen)))
 
     def _improved(self, found: Found, target: float) -> Indices:
         """Replace one distractor at a time with the best of the pool, until near enough or nothing improves."""
-        pool, chosen, error = found.pool, found.chosen.copy(), abs(found.similarity - target)
+        pool, chosen, error = found.pool, np.array(found.chosen), abs(found.similarity - target)
         before = np.inf
         while self.tolerance < error < before:
             before = error
@@ -242,6 +255,24 @@ class DistractorSearch:
                 chosen[place] = int(errors.argmin())
                 error = float(errors.min())
         return chosen
+
+
+def level_of(target: float) -> int:
+    """Number of the level nearest to a target."""
+    return min(max(round(target * LEVELS), 0), LEVELS)
+
+
+def make_kernels(tilts: Sequence[float], tolerance: float) -> Floats:
+    """Weight of each bin of a spread at each level ``(BINS, LEVELS + 1)``: 0 beyond the tolerance."""
+    kernels = np.zeros((BINS, LEVELS + 1))
+    for level, tilt in enumerate(tilts):
+        part = _within(level / LEVELS, tolerance)
+        kernels[part, level] = np.exp(tilt * (_CENTRES[part] - level / LEVELS))
+    return kernels
+
+
+def _within(target: float, tolerance: float) -> slice:
+    return slice(*np.searchsorted(_CENTRES, (target - tolerance, target + tolerance)).tolist())
 
 
 def window(values: Floats, target: float, tolerance: float) -> tuple[int, int]:

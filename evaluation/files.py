@@ -38,8 +38,13 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file atomically: readers see the old one or the new one.
+
+    Args:
+        path: the file; its folder is made where there is none.
+        data: what to write.
+        durable: wait until it has reached the disk, so that not even a power cut loses it.
 
     Raises:
         AnatomyError: the folder can't be written, or the disk is full.
@@ -50,8 +55,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(name).chmod(0o644)
             Path(name).replace(path)
         except BaseException:

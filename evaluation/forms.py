@@ -6,10 +6,11 @@ image of another question. What it still gets right, it did not see.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, Image, Question
+from anatomy_r1.banks import AnatomyError, Image, Question
 
 CONTROLS = ("blank", "other-image")
 """Names of the controls, as results have them."""
@@ -38,15 +39,22 @@ def permuted(question: Question, number: int) -> Question:
     )
 
 
-def control(name: str, question: Question, index: int, indices: Sequence[int], part: Bank) -> Question:
+def decoded_once(question: Question) -> Question:
+    """The question, whose image is decoded on the first look and kept."""
+    return replace(question, image=cache(question.pixels))
+
+
+def control(
+    name: str, question: Question, index: int, indices: Sequence[int], make: Callable[[int], Question]
+) -> Question:
     """The question of a control.
 
     Args:
         name: one of :data:`CONTROLS`.
         question: as it is asked otherwise.
         index: its place in ``indices``.
-        indices: all questions of the evaluation, as indices of ``part``.
-        part: where they come from.
+        indices: all questions of the evaluation, as indices of their bank.
+        make: the question of an index.
 
     Raises:
         AnatomyError: an unknown control.
@@ -54,7 +62,7 @@ def control(name: str, question: Question, index: int, indices: Sequence[int], p
     if name == "blank":
         return replace(question, image=_blanked(question))
     if name == "other-image":
-        return replace(question, image=_other(question, index, indices, part).image)
+        return replace(question, image=_other(question, index, indices, make).image)
     raise AnatomyError(f"unknown control {name!r}; known: {', '.join(CONTROLS)}.")
 
 
@@ -62,13 +70,13 @@ def _blanked(question: Question) -> Callable[[], Image]:
     return lambda: np.full_like(question.pixels(), GREY)
 
 
-def _other(question: Question, index: int, indices: Sequence[int], part: Bank) -> Question:
+def _other(question: Question, index: int, indices: Sequence[int], make: Callable[[int], Question]) -> Question:
     """The next question of another group and with another answer; failing that of another group; failing that any."""
     second = question
     for step in range(1, min(TRIES, len(indices))):
-        other = part.question(indices[(index + step) % len(indices)])
+        other = make(indices[(index + step) % len(indices)])
         if other.group_key != question.group_key:
             if other.structure != question.structure:
                 return other
             second = other if second is question else second
-    return second if second is not question else part.question(indices[(index + 1) % len(indices)])
+    return second if second is not question else make(indices[(index + 1) % len(indices)])

@@ -14,22 +14,24 @@ from anatomy_r1.evaluation.suite import Cell
 PAGE = "leaderboard.html"
 
 
-def leaderboard_rows(cells: Sequence[Cell]) -> tuple[list[str], list[tuple[str, list[Cell | None], float]]]:
+def leaderboard_rows(cells: Sequence[Cell]) -> tuple[list[str], list[tuple[str, list[Cell | None], float | None]]]:
     """Banks, and per policy its cells and the mean of their accuracies, best first."""
     banks = list(dict.fromkeys(cell.bank for cell in cells))
     rows = []
     for policy in dict.fromkeys(cell.policy for cell in cells):
         mine = {cell.bank: cell for cell in cells if cell.policy == policy}
         known = [cell.accuracy.value for cell in mine.values() if cell.accuracy is not None]
-        rows.append((policy, [mine.get(bank) for bank in banks], sum(known) / len(known) if known else 0.0))
-    return banks, sorted(rows, key=lambda row: -row[2])
+        rows.append((policy, [mine.get(bank) for bank in banks], sum(known) / len(known) if known else None))
+    return banks, sorted(rows, key=lambda row: -(row[2] or 0.0))
 
 
 def write_leaderboard(cells: Sequence[Cell], out: Path) -> None:
     """Write ``leaderboard.json`` and ``leaderboard.md`` into the suite's folder."""
     write_json(out / "leaderboard.json", [dataclasses.asdict(cell) for cell in cells])
     banks, rows = leaderboard_rows(cells)
-    lines = [[policy, *map(cell_text, found), f"{100 * mean:.1f}"] for policy, found, mean in rows]
+    lines = [
+        [policy, *map(cell_text, found), "–" if mean is None else f"{100 * mean:.1f}"] for policy, found, mean in rows
+    ]
     write_bytes(out / "leaderboard.md", (markdown_table(["", *banks, "mean"], lines) + "\n").encode())
 
 

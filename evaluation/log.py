@@ -91,7 +91,7 @@ class RunLog:
             return None
         name = f"images/{place:04d}.png"
         if not (self.folder / name).exists():
-            write_bytes(self.folder / name, _png(question))
+            write_bytes(self.folder / name, _png(question), durable=False)
         return name
 
 
@@ -141,5 +141,5 @@ def _lines(path: Path) -> Iterator[tuple[int, Rollout]]:
 def _png(question: Question) -> bytes:
     image, buffer = Pil.fromarray(question.pixels()), io.BytesIO()
     image.thumbnail((EDGE, EDGE))
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from anatomy_r1.evaluation.asking import ask
 from anatomy_r1.evaluation.baselines import default_baselines
 from anatomy_r1.evaluation.columns import Columns
 from anatomy_r1.evaluation.environment import describe_environment, describe_policy
-from anatomy_r1.evaluation.forms import CONTROLS, control, permuted
+from anatomy_r1.evaluation.forms import CONTROLS, control, decoded_once, permuted
 from anatomy_r1.evaluation.groups import groups_of
 from anatomy_r1.evaluation.log import CONTROL_ROLLOUTS, RunLog
 from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Results, Rollout, load_results
@@ -135,6 +136,7 @@ class _Asking:
 
     def __post_init__(self) -> None:
         self._questions, self._prompts = hashlib.sha256(), hashlib.sha256()
+        self._make = lru_cache(maxsize=256)(self.part.question)  # the controls look ahead
 
     def run(self, columns: Columns, size: int, progress: Progress | None) -> None:
         """Ask what ``columns`` lacks, ``size`` questions at a time."""
@@ -157,7 +159,7 @@ class _Asking:
 
     def _take(self, place: int, answered: Columns | None) -> Question:
         """The question at a place of the draw, hashed, and compared with the one that was answered there before."""
-        question = self.part.question(self.indices[place])
+        question = self._make(self.indices[place])
         if answered is not None and (was := answered.names("question_id")[place]) != question.id:
             raise AnatomyError(
                 f"question {place} of this evaluation was {was!r} and is {question.id!r} now: the bank has changed, "
@@ -166,7 +168,7 @@ class _Asking:
         facts = (question.id, question.stem, question.options, question.answer)
         self._questions.update(json.dumps(facts).encode())
         self._prompts.update(render_prompt(question).encode("utf-8", "surrogatepass"))
-        return question
+        return decoded_once(question) if self.controls or place < self.log.gallery else question
 
     def _answer(self, places: Sequence[tuple[int, Question]]) -> Sequence[Rollout]:
         """All responses to some questions, judged and written down."""
@@ -193,7 +195,7 @@ class _Asking:
         """The policy's responses to the same questions without their images."""
         if not places or not self.controls:
             return
-        asked = [control(name, q, place, self.indices, self.part) for name in self.controls for place, q in places]
+        asked = [control(name, q, place, self.indices, self._make) for name in self.controls for place, q in places]
         responses = self._ask(asked, 1)
         order = [(row * len(places) + at, name) for at in range(len(places)) for row, name in enumerate(self.controls)]
         rollouts = [judge(asked[form], responses[form], self.reward, control=name) for form, name in order]

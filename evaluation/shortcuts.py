@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anatomy_r1.agents.blind import TextClassifier
 from anatomy_r1.agents.scripted import odd_case
-from anatomy_r1.banks import Question, normalise
+from anatomy_r1.banks import LETTERS, Question, normalise
 
 Floats = NDArray[np.float64]
 FOLDS = 5
@@ -64,7 +64,9 @@ def bets(questions: Sequence[Question], seed: int = 0) -> dict[str, Floats]:
 
 
 def group_folds(groups: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """Fold of each question, ``(N,)``; a group is never cut."""
+    """Fold of each question, ``(N,)``; a group is never cut, unless it is the only one."""
+    if len(set(groups)) == 1:
+        groups = [str(place) for place in range(len(groups))]
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     order: NDArray[np.int64] = np.random.default_rng([seed, STREAM]).permutation(len(names)) % FOLDS
     return order[codes]
@@ -74,7 +76,26 @@ def tells(questions: Sequence[Question], count: int = 8) -> list[str]:
     """What the text-only classifier goes by: features of right options, weighted by how often they help."""
     some = list(questions[:LEARNT])
     classifier = _classifier(some)
-    return classifier.strongest([(q.stem, q.options) for q in some], [q.answer for q in some], count)
+    found = classifier.strongest([(q.stem, q.options) for q in some], [q.answer for q in some], count)
+    return [_in_words(name) for name in found]
+
+
+def _in_words(feature: str) -> str:
+    """A feature of :mod:`anatomy_r1.agents.blind` as people say it."""
+    option, bar, words = feature.partition(" | ")
+    if bar:
+        return f"{option!r} where the question says {words!r}"
+    kind, _, rest = feature.partition(" ")
+    yes = rest.startswith("True")
+    told = {
+        "says": f"the answer {rest!r}", "holds": f"the word {rest!r}",
+        "place": f"letter {LETTERS[int(rest)] if rest.isdigit() else rest}",
+        "named": "the question names it" if yes else "the question does not name it",
+        "longest": "it is the longest" if yes else "it is not the longest",
+        "stop": "it ends in a full stop" if yes else "it ends in no full stop",
+        "lower": f"it begins with a {'small letter' if yes else 'capital'} ({rest.rpartition(' ')[2]} small in all)",
+    }  # fmt: skip
+    return told.get(kind, feature)
 
 
 def _letter(train: list[Question], held: list[Question]) -> list[float]:

@@ -50,6 +50,7 @@ _MAIN = (
     _Plan("Invalid-gradient ratio", "groups whose rewards are all equal", True, (("all structures", INVALID),)),
     _Plan("Accuracy while training", "of sampled responses, at the curriculum's difficulty", True,
           (("accuracy", "accuracy"),)),
+    _Plan("Held-out accuracy", "of a fixed set, evaluated while training", True, (("accuracy", "eval/accuracy"),)),
     _Plan("Entropy", "nats per token", False, (("entropy", "entropy"),)),
     _Plan("Response length", "tokens", False, (("mean", "completions/mean_length"),)),
     _Plan("Loss", "nats per token", False, (("loss", "loss"),)),

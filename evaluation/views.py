@@ -73,11 +73,9 @@ def headline(results: Mapping[str, Results]) -> str:
     where = f"on {next(iter(results.values())).bank} questions"
     if len(shares) == 1:
         return f"{shares[0]} right {where}"
-    return (
-        f"From {shares[0]} to {shares[1]} {where}"
-        if list(results) == TRAINING
-        else f"{shares[0]} and {shares[1]} {where}"
-    )
+    if list(results) == TRAINING:
+        return f"From {shares[0]} to {shares[1]} {where}"
+    return ", ".join(f"{side} {share}" for side, share in zip(results, shares, strict=True)) + f" {where}"
 
 
 def bars(results: Mapping[str, Results]) -> list[Bar]:
@@ -106,9 +104,10 @@ def cards(results: Mapping[str, Results], rollouts: Mapping[str, Sequence[Rollou
         found.append(
             Card("What the image adds", points(gain.value), f"points over the blanked image; {_points_range(gain)}")
         )
-    was = f"was {earlier[0].reward:.2f} before" if earlier else "per response"
+    then = "was {} before" if list(results) == TRAINING else f"{next(iter(results))}: {{}}"
+    was = then.format(f"{earlier[0].reward:.2f}") if earlier else "per response"
     found.append(Card("Mean reward", f"{latest.reward:.2f}", was))
-    was = f"was {percent(earlier[0].format_failures)} before" if earlier else "of the responses"
+    was = then.format(percent(earlier[0].format_failures)) if earlier else "of the responses"
     found.append(Card("Wrong form", percent(latest.format_failures), was))
     if not earlier:
         found.append(Card("Cut off", percent(latest.truncated), "of the responses, at the token limit"))

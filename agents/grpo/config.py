@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from anatomy_r1.agents.grpo.objective import Loss, Scale
+from anatomy_r1.agents.grpo.variants_advantage import Baseline
 from anatomy_r1.banks import AnatomyError
 
 
@@ -45,6 +46,10 @@ class GRPOConfig:
     """Weight of an entropy bonus."""
     scale_rewards: Scale = "group"
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
+    baseline: Baseline = "group"
+    """What a response is judged against: its whole group, those to the same variant, or both."""
+    condition: Literal["own", "original"] = "own"
+    """What the update is conditioned on: the variant that a response answered, or its original question."""
     dynamic_sampling: int = 0
     """Times a batch may be refilled with fresh questions in place of groups whose rewards are all equal."""
     max_tokens: int = 16384

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo.config import GRPOConfig
-from anatomy_r1.agents.grpo.objective import group_advantages, token_terms, token_weights
+from anatomy_r1.agents.grpo.objective import token_terms, token_weights
 from anatomy_r1.agents.grpo.rollout import Batch
+from anatomy_r1.agents.grpo.variants_advantage import advantages_of, on_original
 from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step
 from anatomy_r1.agents.scorer import ResponseScorer, Scores
 from anatomy_r1.agents.tree import LongRow, Tree, batches, plant
@@ -54,7 +56,9 @@ class Updater:
             AnatomyError: a row longer than ``max_tokens``, no memory even for small batches, or (once, at the first
                 batch) trees that don't give the log-probs of padded rows.
         """
-        advantages = group_advantages(batch.rewards, batch.group_size, self.config.scale_rewards)
+        advantages = advantages_of(batch, self.config.baseline, self.config.scale_rewards)
+        if self.config.condition == "original":
+            batch = self._on_original(batch, advantages)
         forwarded = self._plain.tokens_forwarded
         self.backbone.model.train()
         try:
@@ -121,6 +125,21 @@ class Updater:
             check_exact(self.backbone, min(trees, key=len), self.config.temperature)
             self._checked = True
         return trees
+
+    @torch.no_grad()
+    def _on_original(self, batch: Batch, advantages: NDArray[np.float64]) -> Batch:
+        """The batch conditioned on the original questions, with the log-probs that the policy has for them now."""
+        batch = on_original(batch)
+        responses = list(batch.responses)
+        for part in batches(self._plant(batch, advantages), self.max_tokens):
+            with self.accelerator.autocast():
+                scores: Scores = self.scorer(part, self.config.temperature)
+            for row, logprobs in zip(
+                np.concatenate([tree.rows for tree in part]), scores.logprobs.tolist(), strict=True
+            ):
+                count = len(responses[row].token_ids or ())
+                responses[row] = replace(responses[row], logprobs=tuple(logprobs[:count]))
+        return replace(batch, responses=responses)
 
     def _is_useful(self, batch: Batch, advantages: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Rows ``(B,)`` that add to the gradient: not empty and, without a KL or entropy term, with an advantage."""

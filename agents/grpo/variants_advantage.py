@@ -12,11 +12,16 @@ with exactly equal rewards) has advantage exactly 0.
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from anatomy_r1.agents.grpo.objective import Floats, Scale, group_advantages
+from anatomy_r1.agents.grpo.rollout import Batch
+
+Baseline = Literal["group", "variant", "local-global"]
 _EPSILON = 1e-4
 
 
@@ -32,19 +37,19 @@ def variant_numbers(edits: Sequence[Hashable], prompts: Sequence[str], group_siz
 
 
 def per_variant_advantages(
-    rewards: Floats, variants: NDArray[np.int64], group_size: int, scale: str = "group"
+    rewards: Floats, variants: NDArray[np.int64], group_size: int, scale: Scale = "group"
 ) -> Floats:
     """Advantages ``(B,)`` against the responses to the same prompt; ``scale="none"`` leaves the deviation out."""
-    advantages = np.zeros(len(rewards))
+    advantages, deviation = np.zeros(len(rewards)), float(rewards.std(ddof=1))
     groups = np.arange(len(rewards)) // group_size
     for key in np.unique(groups * group_size + variants):
         rows = np.flatnonzero(groups * group_size + variants == key)
-        advantages[rows] = _against_each_other(rewards[rows], scale)
+        advantages[rows] = _against_each_other(rewards[rows], scale, deviation)
     return advantages
 
 
 def local_global_advantages(
-    rewards: Floats, variants: NDArray[np.int64], group_size: int, scale: str = "group"
+    rewards: Floats, variants: NDArray[np.int64], group_size: int, scale: Scale = "group"
 ) -> Floats:
     """Per-variant and pooled advantages ``(B,)``, each scaled to deviation 1 over the batch; their mean."""
     whole = np.zeros_like(variants)
@@ -53,27 +58,32 @@ def local_global_advantages(
     return np.asarray((local + pooled) / 2)
 
 
-def condition_on(
-    condition: str, prompts: Sequence[str], images: Sequence[object], group_size: int
-) -> tuple[list[str], list[object]]:
-    """Prompts and images ``(B,)`` that the update evaluates each response under.
+def advantages_of(batch: Batch, baseline: Baseline, scale: Scale) -> Floats:
+    """Advantages ``(B,)`` of a sampled batch."""
+    if baseline == "group":
+        return group_advantages(batch.rewards, batch.group_size, scale)
+    variants = variant_numbers(batch.info["edits"].tolist(), batch.prompts, batch.group_size)
+    judge = per_variant_advantages if baseline == "variant" else local_global_advantages
+    return judge(batch.rewards, variants, batch.group_size, scale)
 
-    Args:
-        condition: ``own``: what the response saw; ``original``: what the group's first place saw, which is the
-            question without edits (as NoisyRollout does, arXiv 2504.13055). The sampling log-probs stay those of the
-            own prompt, so with ``original`` the ratio also corrects for the change of prompt.
-        prompts: of each place.
-        images: of each place.
-        group_size: places per group.
+
+def on_original(batch: Batch) -> Batch:
+    """The batch as if every response had answered its group's original question, which is its first place's.
+
+    So does NoisyRollout (arXiv 2504.13055): variants make responses various, the policy learns to give them to the
+    question as it is. The sampling log-probs are still those under the variants; the update needs them anew.
     """
-    if condition == "own":
-        return list(prompts), list(images)
-    first = [place - place % group_size for place in range(len(prompts))]
-    return [prompts[place] for place in first], [images[place] for place in first]
+    first = [place - place % batch.group_size for place in range(len(batch))]
+    return replace(
+        batch,
+        questions=[batch.questions[place] for place in first],
+        images=[batch.images[place] for place in first],
+        prompts=[batch.prompts[place] for place in first],
+    )
 
 
-def _against_each_other(rewards: Floats, scale: str) -> Floats:
+def _against_each_other(rewards: Floats, scale: Scale, deviation: float) -> Floats:
     if (rewards == rewards[0]).all():
         return np.zeros(len(rewards))
-    centred = rewards - rewards.mean()
-    return np.asarray(centred / (rewards.std(ddof=1) + _EPSILON) if scale == "group" else centred)
+    own = rewards.std(ddof=1) if scale == "group" else deviation
+    return np.asarray((rewards - rewards.mean()) / (own + _EPSILON) if scale != "none" else rewards - rewards.mean())

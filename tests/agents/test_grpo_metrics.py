@@ -3,16 +3,19 @@ import pytest
 
 from anatomy_r1.agents import Response
 from anatomy_r1.agents.grpo.metrics import batch_metrics
+from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 
 def test_a_batch_counts_its_structures_and_measures_how_various_its_groups_are():
     env = AnatomyVQAVectorEnv(12, group_size=4, bank="scenes")
-    env.reset(seed=0)
+    observations, _ = env.reset(seed=0)
     letters = [*"AAAA", *"AABB", *"ABCD"]
     texts = [f"<think>I see it.</think><answer>{letter}</answer>" for letter in letters]
     rewards, info = env.step(texts)[1::3]
-    row = batch_metrics([Response(text) for text in texts], rewards, info, 4)
+    responses = [Response(text) for text in texts]
+    batch = Batch(env.questions, observations["image"], observations["prompt"], responses, rewards, info, 4)
+    row = batch_metrics(batch)
     counts = {name.removeprefix("questions/"): count for name, count in row.items() if name.startswith("questions/")}
     structures = info["structure"][::4].tolist()
     assert counts == {name: structures.count(name) for name in structures}

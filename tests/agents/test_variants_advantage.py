@@ -1,13 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from anatomy_r1.agents.grpo import GRPOConfig
 from anatomy_r1.agents.grpo.objective import group_advantages
+from anatomy_r1.agents.grpo.rollout import Sampler
+from anatomy_r1.agents.grpo.update import Updater
 from anatomy_r1.agents.grpo.variants_advantage import (
-    condition_on,
+    advantages_of,
     local_global_advantages,
+    on_original,
     per_variant_advantages,
     variant_numbers,
 )
+from anatomy_r1.agents.transformers_policy import TransformersPolicy
 
 
 def test_variants_are_told_apart_by_edits_and_prompt_within_a_group():
@@ -47,7 +54,56 @@ def test_local_and_global_weigh_the_same():
     assert not local_global_advantages(np.ones(8), variants[:8], 8).any()
 
 
-@pytest.mark.parametrize(("condition", "expected"), [("own", list("abcdef")), ("original", list("aaaddd"))])
-def test_what_the_update_is_conditioned_on(condition, expected):
-    prompts, images = condition_on(condition, list("abcdef"), list("ABCDEF"), 3)
-    assert prompts == expected and images == [text.upper() for text in expected]
+def sampled(env, backbone, seed=0):
+    policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=16, seed=seed)
+    return Sampler(env, policy).sample(0.0, 0)[0]
+
+
+@pytest.fixture
+def varied_env(make_env):
+    return make_env(augmentation_options={"trigger": "always"})
+
+
+def test_the_update_may_be_conditioned_on_the_original_question(make_talker, varied_env):
+    """One step on what ``original`` makes of a batch is the step on the same responses to the originals."""
+    backbone = make_talker()
+    batch = sampled(varied_env, backbone)
+    rewards = np.tile([1.5, 0.5, 0.5, 0.0], 3)
+    batch = replace(batch, rewards=rewards)
+    config = GRPOConfig(num_generations=4, questions_per_step=3, max_completion_length=16, condition="original")
+    logged = Updater(backbone, config).update(batch, 1e-3)
+    assert logged["sampling/logprob_difference"] < 1e-5  # the ratio starts at 1
+    original = on_original(batch)
+    assert original.prompts == [batch.prompts[place - place % 4] for place in range(12)] != list(batch.prompts)
+    expected = make_talker()
+    Updater(expected, replace(config, condition="own", epsilon=1e9, epsilon_high=1e9)).update(original, 1e-3)
+    own = make_talker()
+    Updater(own, replace(config, condition="own")).update(batch, 1e-3)
+    moved, as_own = (
+        sum(
+            float(((a - b).detach() ** 2).sum())
+            for a, b in zip(backbone.model.parameters(), other.model.parameters(), strict=True)
+        )
+        for other in (expected, own)
+    )
+    assert moved < as_own
+
+
+@pytest.mark.parametrize("baseline", ["group", "variant", "local-global"])
+def test_the_baseline_of_a_batch(make_talker, varied_env, baseline):
+    batch = sampled(varied_env, make_talker())
+    batch = replace(batch, rewards=np.arange(12.0))
+    variants = variant_numbers(batch.info["edits"].tolist(), batch.prompts, 4)
+    expected = {
+        "group": group_advantages(batch.rewards, 4),
+        "variant": per_variant_advantages(batch.rewards, variants, 4),
+        "local-global": local_global_advantages(batch.rewards, variants, 4),
+    }[baseline]
+    np.testing.assert_allclose(advantages_of(batch, baseline, "group"), expected)
+    assert variants.max() == 3
+
+
+def test_scaled_by_the_batch():
+    rewards = np.array([0.0, 1.0, 5.0, 9.0])
+    found = per_variant_advantages(rewards, np.array([0, 0, 0, 0]), 2, "batch")
+    np.testing.assert_allclose(found, np.array([-0.5, 0.5, -2, 2]) / rewards.std(ddof=1), rtol=1e-3)

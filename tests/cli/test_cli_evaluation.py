@@ -1,17 +1,19 @@
 """The commands around evaluation, as a user types them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.cli.main import run
+
+URL = "http://127.0.0.1:8971"
 
 
 def said(capsys, *arguments, code=0):
@@ -39,21 +41,21 @@ def test_evaluate_shows_what_stands_beside_the_result(capsys, bank):
     for words in ("Chance", "Longest option", "Odd letter case", "pass@2", "majority@3", "consistency", "macro-F1",
                   "evaluate 60/60", "report: one/report.html"):  # fmt: skip
         assert words in shown
-    results = json.loads(open("one/results.json").read())
+    results = json.loads(Path("one/results.json").read_text())
     assert (results["n"], results["responses"], results["schema_version"]) == (60, 360, 2)
 
 
 def test_an_interrupted_evaluation_is_resumed_and_a_changed_one_refused(capsys, bank):
     evaluate(capsys, bank, "noisy-oracle:0.6", "whole")
     evaluate(capsys, bank, "noisy-oracle:0.6", "cut")
-    os.remove("cut/results.json")
-    lines = open("cut/rollouts.jsonl", "rb").read().splitlines(keepends=True)
-    open("cut/rollouts.jsonl", "wb").write(b"".join(lines[:20]) + lines[20][:30])
+    Path("cut/results.json").unlink()
+    lines = Path("cut/rollouts.jsonl").read_bytes().splitlines(keepends=True)
+    Path("cut/rollouts.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:30])
     command = ["evaluate", "--policy", "noisy-oracle:0.6", "--bank", bank, "--out", "cut"]
     assert "nothing was overwritten" in said(capsys, *command, code=2)
     assert "n was 1, now 2" in said(capsys, *command, "--resume", "--n", "2", code=2)
     said(capsys, *command, "--resume")
-    assert open("cut/rollouts.jsonl").read() == open("whole/rollouts.jsonl").read()
+    assert Path("cut/rollouts.jsonl").read_text() == Path("whole/rollouts.jsonl").read_text()
 
 
 def test_compare_score_and_suite(capsys, bank):
@@ -61,23 +63,25 @@ def test_compare_score_and_suite(capsys, bank):
     evaluate(capsys, bank, "noisy-oracle:0.9", "b")
     shown = said(capsys, "compare", "a", "b", "--out", "cmp")
     assert "by structure" in shown and "Holm" in shown
-    assert {"comparison.json", "comparison.md", "comparison.tex", "comparison.html"} == set(os.listdir("cmp"))
-    assert "won" in open("cmp/comparison.html").read()
+    assert {"comparison.json", "comparison.md", "comparison.tex", "comparison.html"} == {
+        path.name for path in Path("cmp").iterdir()
+    }
+    assert "won" in Path("cmp/comparison.html").read_text()
     shown = said(capsys, "score", "b", "--out", "c", "--correct-weight", "2")
-    assert "newly right 0, newly wrong 0" in shown and os.path.exists("c/report.html")
-    open("suite.toml", "w").write(
+    assert "newly right 0, newly wrong 0" in shown and Path("c/report.html").exists()
+    Path("suite.toml").write_text(
         f'[[policies]]\nspec = "random"\n[[policies]]\nspec = "oracle"\n[[banks]]\nspec = "{bank}"\nname = "mine"\n'
     )
     shown = said(capsys, "suite", "suite.toml", "--out", "suite")
     assert shown.index("oracle") < shown.rindex("random") and "leaderboard: suite/leaderboard.html" in shown
-    assert os.path.exists("suite/oracle/mine/seed-0/report.html")
+    assert Path("suite/oracle/mine/seed-0/report.html").exists()
 
 
 def test_audit_prints_tables_or_json(capsys, bank):
     shown = said(capsys, "audit", bank)
     assert "text-only classifier" in shown and "right letters" in shown
     data = json.loads(said(capsys, "audit", bank, "--json", "--out", "audit.json"))
-    assert data["n"] == 60 and data == json.loads(open("audit.json").read())
+    assert data["n"] == 60 and data == json.loads(Path("audit.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -105,17 +109,18 @@ def test_a_person_evaluates_in_the_browser_and_ctrl_c_ends_it(tmp_path):
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for number in range(2):
-            state = poll(
-                server, lambda: json.loads(urllib.request.urlopen("http://127.0.0.1:8971/pending").read()), number
-            )
+            state = poll(server, lambda: json.loads(urllib.request.urlopen(f"{URL}/pending").read()), number)
             body = json.dumps({"number": state["number"], "choice": 1}).encode()
-            urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8971/choice", body))
+            urllib.request.urlopen(urllib.request.Request(f"{URL}/choice", body))
         poll(server, lambda: {"number": 2} if (tmp_path / "me/results.json").exists() else {"number": None}, 2)
     finally:
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=20)
     assert "Traceback" not in errors
-    assert [json.loads(line)["choice"] for line in open(tmp_path / "me/rollouts.jsonl")] == ["B", "B"]
+    assert [json.loads(line)["choice"] for line in (tmp_path / "me/rollouts.jsonl").read_text().splitlines()] == [
+        "B",
+        "B",
+    ]
 
 
 def poll(server, ask, number, seconds=60):

@@ -157,3 +157,12 @@ def test_output_into_a_closed_pipe_is_no_error(tmp_path):
     line, environment = " ".join([*PYTHON, "bank list | head -1"]), {**os.environ, "PYTHONUNBUFFERED": "1"}
     shown = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert shown.returncode == 0 and "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("name", ["train", "demo", "sft", "warm-start"])
+def test_without_torch_training_names_the_pip_line(name, tmp_path):
+    code = f"import sys; sys.modules['torch'] = None; from anatomy_r1.cli.main import run; sys.exit(run(['{name}']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"anatomy-r1 {name} needs torch" in done.stderr and "pip install 'anatomy-r1[train]'" in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())

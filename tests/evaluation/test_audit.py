@@ -127,6 +127,11 @@ def test_rules_learn_on_other_groups_only():
     assert bets(marked)["blind"].mean() < 0.75
 
 
+def test_a_single_group_is_cut_for_want_of_others():
+    questions = [replace(plain(number), group_key="video", stem=f"What is word{number}?") for number in range(60)]
+    assert bets(questions)["blind"].mean() < 0.5
+
+
 def test_ties_are_worth_what_a_random_choice_among_them_is():
     question = replace(plain(0), options=("aa", "bb", "c", "d"), answer=0, structure="aa")
     assert bets([question] * 5)["longest"].tolist() == [0.5] * 5
@@ -157,7 +162,8 @@ def test_the_released_rows_give_away_about_half():
 
 
 @needs_data
-def test_letter_case_gives_omnimedvqa_away_until_it_is_normalised():
+def test_letter_case_gives_omnimedvqa_away_until_it_is_normalised(monkeypatch):
+    monkeypatch.setattr("anatomy_r1.evaluation.shortcuts.LEARNT", 300)  # the classifier is not what is tested here
     with images_may_be_absent():
         as_is = OmniMedVQABank(DATA / "omnimedvqa")
         normalised = OmniMedVQABank(DATA / "omnimedvqa", options="normalised")

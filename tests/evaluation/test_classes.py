@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.evaluation.anatomy import anatomical_errors, is_laterality_error
+from anatomy_r1.agents import make_policy
+from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.files import images_may_be_absent
+from anatomy_r1.evaluation import evaluate, read_rollouts
+from anatomy_r1.evaluation.anatomy import anatomical_errors, is_laterality_error, taxonomy_distance
 from anatomy_r1.evaluation.classes import Classes, confusion
 from anatomy_r1.evaluation.columns import Columns
 
@@ -83,3 +89,33 @@ def test_errors_are_measured_in_the_taxonomy(rollout_of):
 def test_no_wrong_answers_have_no_distance(rollout_of):
     found = anatomical_errors(Columns.of([rollout(rollout_of, "heart", "heart", ("heart", "lung"))]))
     assert (found.wrong, found.distance, found.laterality) == (0, None, 0.0)
+
+
+def test_distances_come_from_the_taxonomy_that_knows_both():
+    distance = taxonomy_distance()
+    side, lobe = distance("left hippocampus", "right hippocampus"), distance("left hippocampus", "cerebellum exterior")
+    assert 0 < side < 0.5 and (lobe is None or side < lobe)
+    assert 0 < distance("gallbladder", "cystic plate") < distance("gallbladder", "grasper") <= 1
+    assert distance("liver", "liver") == 0 and distance("liver", "no such thing") is None
+
+
+DATA = Path("/work/shared/data/ssg_vqa")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
+def test_ssg_vqas_own_groups_and_their_macro_f1(tmp_path):
+    with images_may_be_absent():
+        bank = open_bank("ssg-vqa", path=DATA)
+        found = evaluate(
+            make_policy("noisy-oracle:0.5"), bank, split="validation", out=tmp_path, baselines=(), gallery=0
+        )
+    assert {row.name for row in found.tables["hops"]} <= {"zero-hop", "one-hop", "single-and"}
+    assert {"object", "attribute", "exist", "count"} == {row.name for row in found.tables["asks"]}
+    for kind, share in found.group_f1["asks"].items():
+        rows = [one for one in read_rollouts(tmp_path) if one.groups.get("asks") == kind]
+        if kind != "mean":
+            truths, chosen = [one.right for one in rows], [one.chosen or "none" for one in rows]
+            expected = metrics.f1_score(truths, chosen, labels=sorted(set(truths)), average="macro", zero_division=0)
+            assert share == pytest.approx(expected)
+    parts = [share for kind, share in found.group_f1["asks"].items() if kind != "mean"]
+    assert found.group_f1["asks"]["mean"] == pytest.approx(np.mean(parts))

@@ -38,7 +38,7 @@ def test_figures_are_png_files_with_something_on_them(runs, tmp_path):
 
 
 def test_a_figure_holds_the_runs_own_values(runs):
-    metrics = {name: Metrics.read(run / "metrics.jsonl") for name, run in runs.items()}
+    metrics = {name: [Metrics.read(run / "metrics.jsonl")] for name, run in runs.items()}
     reward, similarity = plot_reward_and_similarity(metrics).axes
     raw, smooth = (line.get_ydata() for line in reward.lines[2:4])
     assert raw == pytest.approx(0.4 + 0.01 * np.arange(40))
@@ -66,3 +66,21 @@ def test_a_run_without_metrics_and_a_missing_extra_are_named(runs, tmp_path, mon
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(AnatomyError, match=r"pip install 'anatomy-r1\[report\]'"):
         write_figures(runs, tmp_path)
+
+
+def test_seeds_become_a_mean_within_a_band(tmp_path):
+    rewards = {"0": np.linspace(0.2, 0.6, 41), "1": np.linspace(0.4, 0.8, 41)[:31], "2": np.full(41, 0.5)}
+    for name, values in rewards.items():
+        (tmp_path / name).mkdir()
+        rows = [{"step": step, "reward": value} for step, value in enumerate(values.tolist())]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seeds = [Metrics.read(tmp_path / name / "metrics.jsonl") for name in rewards]
+    axis = plot_reward_and_similarity({"asc": seeds}).axes[0]
+    (line,) = axis.lines
+    assert line.get_xdata().tolist() == list(range(31))
+    middle = [values[15] for values in rewards.values()]
+    assert line.get_ydata()[15] == pytest.approx(np.mean(middle), abs=0.01)
+    edges = axis.collections[0].get_paths()[0].vertices
+    at = edges[edges[:, 0] == 15][:, 1]
+    assert (at.min(), at.max()) == pytest.approx((min(middle), max(middle)), abs=0.01)
+    assert len(write_figures({"asc": [tmp_path / "0", tmp_path / "1"]}, tmp_path / "figures")) == 2

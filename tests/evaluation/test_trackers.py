@@ -26,7 +26,7 @@ def test_only_finite_numbers_are_sent():
 
 
 def test_an_unknown_tracker_and_a_missing_package_are_named(tmp_path, monkeypatch):
-    with pytest.raises(AnatomyError, match="unknown tracker 'tensorbord'. Did you mean 'tensorboard'"):
+    with pytest.raises(AnatomyError, match=r"unknown tracker 'tensorbord'. Did you mean 'tensorboard'"):
         make_tracker("tensorbord", tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(AnatomyError, match=r"pip install 'anatomy-r1\[trackers\]'"):
