@@ -1,5 +1,8 @@
 """``anatomy-r1 train``: GRPO against the environment, from a model to a better model and a report."""
 
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import gymnasium
 import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
 from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.run_folder import RunFolder, write_text
-from anatomy_r1.banks import open_bank
+from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.cli.config import Scalar, extras, to_toml
 from anatomy_r1.cli.console import console, progress
 from anatomy_r1.cli.training import (
@@ -21,7 +24,9 @@ from anatomy_r1.cli.training import (
     show_comparison,
     training_part,
 )
+from anatomy_r1.evaluation.checkups import Checkups
 from anatomy_r1.evaluation.results import Results
+from anatomy_r1.evaluation.trackers import make_tracker
 
 CONFIG = "config.toml"
 
@@ -50,6 +55,10 @@ class TrainConfig:
     """Go on from the last checkpoint in the folder."""
     seed: int = 0
     """Seed of questions and sampling."""
+    evaluate_every: int = 0
+    """Steps between evaluations on 200 validation questions, the best policy kept in OUT/best; 0: none."""
+    tracker: str = ""
+    """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
@@ -86,10 +95,37 @@ def train(config: TrainConfig) -> dict[str, Results]:
     write_text(config.out / CONFIG, to_toml(config))
     console.print(f"run: {config.out}")
     with before_and_after(backbone, bank, config.held_out, config.out, grpo.max_completion_length) as results:
-        with progress("train", grpo.steps) as update:
-            trainer.train(run, on_step=lambda row: update(row["step"], _note(row)))
+        with progress("train", grpo.steps) as update, _tracked(config) as track:
+
+            def on_step(row: dict[str, Any]) -> None:
+                update(row["step"], _note(row))
+                track(row)
+
+            trainer.train(run, on_step, _checkups(config, backbone, bank))
         backbone.save(config.out / "policy")
     return results
+
+
+@contextlib.contextmanager
+def _tracked(config: TrainConfig) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What hears each row of metrics, for as long as training goes on."""
+    if not config.tracker:
+        yield lambda row: None
+        return
+    tracker = make_tracker(config.tracker, config.out, dataclasses.asdict(config))
+    try:
+        yield lambda row: tracker.log(row, row["step"])
+    finally:
+        tracker.close()
+
+
+def _checkups(config: TrainConfig, backbone: Any, bank: Bank) -> Callable[[int], dict[str, Any]]:
+    if not config.evaluate_every:
+        return lambda step: {}
+    from anatomy_r1.agents.transformers_policy import TransformersPolicy
+
+    policy = TransformersPolicy(backbone, max_new_tokens=config.grpo.max_completion_length)
+    return Checkups(policy, bank, config.out, save=backbone.save, every=config.evaluate_every)
 
 
 def _note(row: dict[str, Any]) -> str:

@@ -52,8 +52,18 @@ class GRPO:
         self.sampler = Sampler(env, self.policy)
         self.step_index = 0
 
-    def train(self, run: RunFolder, on_step: Callable[[Row], None] = lambda row: None) -> None:
+    def train(
+        self,
+        run: RunFolder,
+        on_step: Callable[[Row], None] = lambda row: None,
+        measure: Callable[[int], Row] = lambda step: {},
+    ) -> None:
         """Go on until ``config.steps``; log, save and report each step.
+
+        Args:
+            run: folder of the run.
+            on_step: hears the metrics of each step.
+            measure: gives further metrics after a step, such as a held-out accuracy.
 
         Raises:
             KeyboardInterrupt: the user asked to stop; a checkpoint was written.
@@ -65,6 +75,7 @@ class GRPO:
         with graceful_interrupt() as interrupt:
             while self.step_index < self.config.steps:
                 row = self.step(run.path)
+                row |= measure(self.step_index)
                 run.log(row)
                 on_step(row)
                 stop = interrupt.requested or self.updater.skipped_in_a_row >= self.config.max_skipped

@@ -64,7 +64,7 @@ def test_every_command_has_help(name, capsys):
         (["train", "--config", "none.toml"], "config file not found"),
         (["evaluate", "--bank", "scenes", "--bank-options", "sise", "3"], "bank 'scenes' can't be built"),
         (["evaluate", "--split", "tset"], "tset"),
-        (["bank", "export", "--bank", "jsonl:none.jsonl"], "none.jsonl"),
+        (["bank", "export", "jsonl:none.jsonl"], "none.jsonl"),
         (["report", "--run-folder", "none"], "none"),
     ],
 )
@@ -110,6 +110,15 @@ def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
     ]
 
 
+def test_checkups_are_logged_and_the_best_policy_is_kept(tmp_path):
+    few = (*TINY_RUN, "--grpo.steps", "2", "--held-out.limit", "0", "--evaluate-every", "1")
+    done = command("train", *few, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracies = [row["eval/accuracy"] for row in metrics(tmp_path / "run")]
+    assert len(accuracies) == 2 and all(0 < accuracy < 1 for accuracy in accuracies)
+    assert (tmp_path / "run/best/config.json").exists()
+
+
 def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
     arguments = ("train", *TINY_RUN, "--grpo.steps", "500", "--held-out.limit", "0", "--out", "run")
     going = subprocess.Popen([*PYTHON, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -137,7 +146,7 @@ def test_export_can_be_looked_at_and_trained_on(tmp_path):
     done = command("bank", "export", "--limit", "12", "--out", "mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     spec = "jsonl:mine/questions.jsonl"
-    done = command("bank", "preview", "--bank", spec, "--split", "None", cwd=tmp_path)
+    done = command("bank", "preview", spec, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     few = (*TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0")
     done = command("train", "--bank", spec, *few, "--out", "run", cwd=tmp_path)
