@@ -62,7 +62,7 @@ def main() -> None:
     axes.imshow(np.asarray(question.pixels()))
     axes.set_axis_off()
     figure.text(
-        0.45, 0.86, "\n".join(textwrap.wrap(question.stem, 58)), color=INK, fontsize=14, weight="bold", va="center"
+        0.45, 0.86, "\n".join(textwrap.wrap(question.stem, 50)), color=INK, fontsize=14, weight="bold", va="center"
     )
     for place, option in enumerate(question.options):
         here = place == question.answer
