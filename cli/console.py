@@ -47,14 +47,16 @@ def progress(title: str, total: int) -> Iterator[Update]:
 
 def _plain(title: str, total: int) -> Update:
     started = last = time.monotonic()
+    first: int | None = None
 
     def update(done: int, note: str = "") -> None:
-        nonlocal last
+        nonlocal last, first
         now = time.monotonic()
+        first = done - 1 if first is None else first  # a resumed task does not begin at 0
         if done < total and now - last < PLAIN_EVERY:
             return
         last = now
-        left = (now - started) / max(done, 1) * (total - done)
+        left = (now - started) / max(done - first, 1) * (total - done)
         console.print(escape(f"{title} {done}/{total}  {now - started:.0f} s, ETA {left:.0f} s  {note}".rstrip()))
 
     return update
