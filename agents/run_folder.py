@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anatomy_r1.banks import AnatomyError
+from anatomy_r1.banks.writing import write_bytes
 
 KEPT = 2
 
@@ -35,7 +35,10 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self._latest()
         if resume and self.checkpoint is None:
-            raise AnatomyError(f"{path}: nothing to resume from (no checkpoints/step-*); start without --resume.")
+            raise AnatomyError(
+                f"{path}: nothing to resume from (no checkpoints/step-*).\n"
+                "Start without --resume, in a new or emptied folder."
+            )
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row of metrics."""
@@ -43,10 +46,12 @@ class RunFolder:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Drop rows of metrics beyond ``step`` (and a torn last one): they will be made again."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
+        """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again."""
+        for name in ("metrics.jsonl", "groups.jsonl"):
+            if (self.path / name).exists():
+                self._forget(self.path / name, step)
+
+    def _forget(self, path: Path, step: int) -> None:
         rows = []
         with path.open(encoding="utf-8") as file:
             for line in file:
@@ -56,7 +61,7 @@ class RunFolder:
                 except (ValueError, KeyError):
                     break
                 rows.append(line)
-        write_text(path, "".join(rows))
+        write_bytes(path, "".join(rows).encode())
 
     def save(self, step: int, write: Any) -> Path:
         """Make ``checkpoints/step-…`` by calling ``write(folder)``; visible only once whole. Keeps the newest two."""
@@ -76,16 +81,6 @@ class RunFolder:
     def _latest(self) -> Path | None:
         found = sorted(p for p in (self.path / "checkpoints").glob("step-*") if p.suffix != ".partial")
         return found[-1] if found else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def save_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:

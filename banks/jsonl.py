@@ -21,7 +21,6 @@ import copy
 import json
 import os
 import stat
-import tempfile
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +38,7 @@ from anatomy_r1.banks.files import parse_json
 from anatomy_r1.banks.images import MAX_PIXELS, read_image
 from anatomy_r1.banks.question import LETTERS, Bank, Image, Question, find_markup, normalise
 from anatomy_r1.banks.rows import Refusal, settle
+from anatomy_r1.banks.writing import write_bytes, write_chunks
 
 MAX_LINE = 4_000_000
 """Longest line in bytes."""
@@ -283,7 +283,8 @@ def export_jsonl(bank: Bank, indices: Iterable[int], folder: str | Path, split: 
     if target.exists():
         raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    return _write(target, (_line(bank.question(index), folder, split) for index in indices))
+    write_chunks(target, (_line(bank.question(index), folder, split) for index in indices))
+    return target
 
 
 def _line(question: Question, folder: Path, split: str | None) -> bytes:
@@ -309,22 +310,8 @@ def _save(pixels: Image, folder: Path) -> str:
     if not (folder / relative).exists():
         buffer = BytesIO()
         Pil.fromarray(pixels).save(buffer, "PNG")
-        _write(folder / relative, [buffer.getvalue()])
+        write_bytes(folder / relative, buffer.getvalue(), durable=False)
     return relative
-
-
-def _write(path: Path, chunks: Iterable[bytes]) -> Path:
-    """Write a file that is never seen half-written."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(chunks)
-        Path(temporary).chmod(0o644)  # mkstemp's files are private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:

@@ -8,10 +8,11 @@ from typing import Annotated
 import tyro
 
 from anatomy_r1.banks import AnatomyError
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.evaluation.compare import compare
 from anatomy_r1.evaluation.comparison_tables import HEADER, rows_of, structure_rows, to_latex, to_markdown
-from anatomy_r1.evaluation.files import write_bytes, write_json
+from anatomy_r1.evaluation.files import write_json
 from anatomy_r1.evaluation.report import write_comparison
 
 SHOWN = 14

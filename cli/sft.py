@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from anatomy_r1.agents.run_folder import RunFolder, write_text
+from anatomy_r1.agents.run_folder import RunFolder
 from anatomy_r1.agents.sft import SFT, Example, SFTConfig, question_example
 from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.config import extras, to_toml
 from anatomy_r1.cli.console import progress
 from anatomy_r1.cli.train import CONFIG
@@ -48,14 +49,14 @@ class SFTRunConfig:
         bank = open_bank(self.bank, **extras(self.bank_options))
         run = RunFolder(self.out)
         part = training_part(bank)
-        backbone = load_backbone(self.policy, seed=self.sft.seed)
+        backbone = load_backbone(self.policy)
 
         def examples(step: int) -> list[Example]:
             rng = np.random.default_rng([self.sft.seed, _STREAM, step])
             return [question_example(part.question(int(i))) for i in rng.integers(len(part), size=self.sft.batch_size)]
 
         trainer = SFT(backbone, examples, self.sft)
-        write_text(self.out / CONFIG, to_toml(self))
+        write_bytes(self.out / CONFIG, to_toml(self).encode())
         with before_and_after(backbone, bank, self.held_out, self.out, self.max_completion_length) as results:
             with progress("sft", self.sft.steps) as update:
                 for step in range(self.sft.steps):

@@ -11,8 +11,9 @@ import gymnasium
 
 import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
 from anatomy_r1.agents.grpo.config import GRPOConfig
-from anatomy_r1.agents.run_folder import RunFolder, write_text
+from anatomy_r1.agents.run_folder import RunFolder
 from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.config import Scalar, extras, to_toml
 from anatomy_r1.cli.console import console, progress
 from anatomy_r1.cli.training import (
@@ -75,7 +76,7 @@ def train(config: TrainConfig) -> dict[str, Results]:
     """Run GRPO as configured; returns the evaluations by side (``before``, ``after``)."""
     bank = open_bank(config.bank, **extras(config.bank_options))
     run = RunFolder(config.out, resume=config.resume)
-    backbone = load_backbone(config.policy, seed=config.seed)
+    backbone = load_backbone(config.policy)
     from anatomy_r1.agents.grpo import GRPO
 
     grpo = config.grpo
@@ -92,7 +93,7 @@ def train(config: TrainConfig) -> dict[str, Results]:
         seed=config.seed,
     )
     trainer = GRPO(backbone, env, grpo, seed=config.seed)
-    write_text(config.out / CONFIG, to_toml(config))
+    write_bytes(config.out / CONFIG, to_toml(config).encode())
     console.print(f"run: {config.out}")
     with before_and_after(backbone, bank, config.held_out, config.out, grpo.max_completion_length) as results:
         with progress("train", grpo.steps) as update, _tracked(config) as track:

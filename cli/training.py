@@ -35,14 +35,11 @@ class HeldOut:
     """Of the answers; 0 is greedy."""
 
 
-def load_backbone(policy: str, *, seed: int = 0) -> "Backbone":
+def load_backbone(policy: str) -> "Backbone":
     """Load the model that a policy spec names: ``tiny`` or ``hf:PATH_OR_ID``."""
     require_training_extra("training")
-    import torch
-
     from anatomy_r1.agents.backbone import Backbone
 
-    torch.manual_seed(seed)
     if policy == "tiny":
         return Backbone.load(TINY_FOLDER)
     if not policy.startswith("hf:"):

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.run_folder import RunFolder, write_text
+from anatomy_r1.agents.run_folder import RunFolder
 from anatomy_r1.agents.sft import SFT
 from anatomy_r1.agents.tiny_model import build_model, build_processor, build_tokenizer
 from anatomy_r1.agents.warm_start import WarmStart, WarmStartConfig, corpus
 from anatomy_r1.banks import open_bank
 from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.config import to_toml
 from anatomy_r1.cli.console import console, progress
 from anatomy_r1.cli.train import CONFIG
@@ -32,7 +33,7 @@ class WarmStartRunConfig:
         backbone = Backbone(build_model(processor, self.recipe.sft.seed), processor, "tiny")
         examples = WarmStart(*banks, self.recipe).examples
         trainer = SFT(backbone, examples, self.recipe.sft)
-        write_text(self.out / CONFIG, to_toml(self))
+        write_bytes(self.out / CONFIG, to_toml(self).encode())
         with progress("warm-start", self.recipe.sft.steps) as update:
             for step in range(self.recipe.sft.steps):
                 row = trainer.step(step)

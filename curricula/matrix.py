@@ -1,7 +1,7 @@
 """How alike structures are: a symmetric matrix over named structures, unit diagonal, values in [0, 1]; and its CSV."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks import AnatomyError, normalise
+from anatomy_r1.banks.writing import write_bytes
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -69,13 +70,12 @@ class Similarity:
 
     def save(self, path: Path) -> None:
         """Write the matrix as CSV: a header of names, then per structure its name and its row."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["", *self.names])
-            for name, row in zip(self.names, self.values.tolist(), strict=True):
-                writer.writerow([name, *row])
-        temporary.replace(path)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["", *self.names])
+        for name, row in zip(self.names, self.values.tolist(), strict=True):
+            writer.writerow([name, *row])
+        write_bytes(path, text.getvalue().encode())
 
     def _pair(self, at: tuple[int, int]) -> str:
         return f"{self.names[at[0]]!r} and {self.names[at[1]]!r}"

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.evaluation.comparison_tables import markdown_table, points
-from anatomy_r1.evaluation.files import write_bytes, write_json
+from anatomy_r1.evaluation.files import write_json
 from anatomy_r1.evaluation.report import TEMPLATES, load_template
 from anatomy_r1.evaluation.suite import Cell
 

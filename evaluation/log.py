@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Self
 from PIL import Image as Pil
 
 from anatomy_r1.banks import AnatomyError, Question
-from anatomy_r1.evaluation.files import write_bytes, write_json
+from anatomy_r1.banks.writing import write_bytes
+from anatomy_r1.evaluation.files import write_json
 from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, SCHEMA_VERSION, Rollout, rollout_of
 
 SETTINGS = "settings.json"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.banks import AnatomyError
-from anatomy_r1.evaluation.files import write_bytes
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.evaluation.metrics import METRICS, Floats, Metrics, Series
 from anatomy_r1.evaluation.training_charts import INVALID, STRUCTURES, structure_series
 

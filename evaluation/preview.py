@@ -13,10 +13,10 @@ from PIL import ImageOps
 
 from anatomy_r1.banks import LETTERS, AnatomyError, Bank, Image, Question
 from anatomy_r1.banks.prefetch import stream
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity
 from anatomy_r1.curricula.variants import GrammarRewrite, PermuteOptions, distinct_variants
 from anatomy_r1.envs import as_picture
-from anatomy_r1.evaluation.files import write_bytes
 
 SHEET, PAGE = "sheet.png", "index.html"
 TILE = 320

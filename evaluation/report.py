@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_r1.banks import AnatomyError
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.evaluation.diagrams import confusion_view, reliability_chart, similarity_chart
-from anatomy_r1.evaluation.files import write_bytes
 from anatomy_r1.evaluation.gallery import gallery_data
 from anatomy_r1.evaluation.metrics import METRICS, Metrics
 from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Rollout, load_results, read_rollouts

@@ -16,9 +16,10 @@ from anatomy_r1.agents.grpo.rollout import Sampler
 from anatomy_r1.agents.grpo.update import Updater
 from anatomy_r1.agents.interrupt import graceful_interrupt
 from anatomy_r1.agents.optimisation import warmup_cosine
-from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser, write_text
+from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.banks import AnatomyError
+from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]
@@ -124,7 +125,7 @@ class GRPO:
             "policy": self.policy.state_dict(),
             "max_tokens": self.updater.max_tokens,
         }
-        write_text(folder / "state.json", json.dumps(state, allow_nan=False))
+        write_bytes(folder / "state.json", json.dumps(state, allow_nan=False).encode())
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""

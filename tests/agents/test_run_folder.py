@@ -41,9 +41,11 @@ def test_metrics_beyond_the_checkpoint_and_torn_lines_are_forgotten(tmp_path):
     run = RunFolder(tmp_path / "run")
     for step in (1, 2, 3):
         run.log({"step": step, "reward": 0.5})
+    (tmp_path / "run/groups.jsonl").write_text('{"step": 1}\n{"step": 3}\n')
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "rew')
     run.forget_after(2)
+    assert (tmp_path / "run/groups.jsonl").read_text() == '{"step": 1}\n'
     assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 2]
 
 
