@@ -99,10 +99,10 @@ def test_other_text_is_no_stem(text):
 
 
 def test_long_text_is_read_in_linear_time():
-    start = time.perf_counter()
+    start = time.process_time()
     for text in ("What is the " + "a_" * 200_000, "There is a " + "red " * 100_000 + "thing", "that is " * 50_000):
         assert parse(text) is None
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 30  # quadratic would be hours
 
 
 def thing(name, kind, place):
