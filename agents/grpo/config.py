@@ -43,7 +43,7 @@ class GRPOConfig:
     beta: float = 0.0
     """Weight of the KL term to the policy as it was at the start."""
     entropy_coef: float = 0.0
-    """Weight of an entropy bonus."""
+    """Weight of an entropy bonus, the mean over all tokens."""
     scale_rewards: Scale = "group"
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
     baseline: Baseline = "group"

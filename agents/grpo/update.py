@@ -167,8 +167,11 @@ class Updater:
             beta=config.beta,
             ref_logprobs=self._reference_logprobs(trees),
         )
-        loss = terms.loss - config.entropy_coef * scores.entropy if config.entropy_coef else terms.loss
-        self.accelerator.backward((loss * real * like.new_tensor(weights[rows])[:, None]).sum())
+        loss = (terms.loss * real * like.new_tensor(weights[rows])[:, None]).sum()
+        if config.entropy_coef:
+            # A mean over tokens whatever the objective's mean is, as in TRL.
+            loss = loss - config.entropy_coef * (scores.entropy * real).sum() / int(batch.lengths.sum())
+        self.accelerator.backward(loss)
         values = (scores.entropy, terms.kl, terms.clipped, (scores.logprobs - old).abs())
         means = {name: float(v.detach()[real].float().mean()) for name, v in zip(_MEANS, values, strict=True)}
         return {"tokens": float(real.sum()), **means}

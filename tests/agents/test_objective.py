@@ -1,4 +1,6 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.agents.grpo.objective import group_advantages, invalid_groups, token_terms
+from anatomy_r1.agents.grpo.objective import group_advantages, invalid_groups, token_terms, token_weights
 
 ALL = torch.ones(2, 2, dtype=torch.bool)
 
@@ -52,3 +54,23 @@ def test_a_clipped_token_gives_no_gradient():
     logprobs = torch.tensor([[0.5, 0.0]], requires_grad=True)
     token_terms(logprobs, torch.zeros(1, 2), torch.ones(1), ALL[:1]).loss.sum().backward()
     assert logprobs.grad[0].tolist() == [0.0, -1.0]
+
+
+TRL = json.loads(Path(__file__).with_name("trl_losses.json").read_text())
+
+
+@pytest.mark.parametrize("case", TRL["cases"], ids=lambda case: f"{case['loss_type']}-{case['beta']}")
+def test_loss_and_gradient_are_those_of_trl(case):
+    given = {name: torch.tensor(value, dtype=torch.float64) for name, value in TRL["given"].items()}
+    logprobs, real = given["logprobs"].requires_grad_(), given["mask"].bool()
+    terms = token_terms(
+        logprobs, given["old"], given["advantages"], real, loss=case["loss_type"], clip_low=0.2,
+        clip_high=case["epsilon_high"], beta=case["beta"], ref_logprobs=given["reference"] if case["beta"] else None,
+    )  # fmt: skip
+    weights = token_weights(
+        real.sum(1).numpy(), given["advantages"].numpy(), len(real), case["loss_type"], TRL["longest"]
+    )
+    loss = (terms.loss * real * torch.tensor(weights)[:, None]).sum()
+    loss.backward()
+    assert loss.item() == pytest.approx(case["loss"], abs=1e-6)
+    assert torch.allclose(logprobs.grad, torch.tensor(case["gradient"], dtype=torch.float64), rtol=0, atol=1e-6)
