@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.agents.prompts import PromptEncoder
+from anatomy_r1.agents.prompts import EncodedPrompt, PromptEncoder
 from anatomy_r1.agents.tree import Tree, ancestor_mask
 from anatomy_r1.banks import AnatomyError
 
@@ -88,23 +88,38 @@ class Backbone:
     def positions(self, tree: Tree) -> Tensor:
         """Position ids of a tree's nodes, ``(N,)``, or ``(3, N)`` for a model with positions in time, height, width."""
         depths = torch.from_numpy(tree.depths)
-        index = getattr(self.model.base_model, "get_rope_index", None)
-        if index is None:
+        if not self._has_axes:
             return depths
         positions = torch.zeros(3, len(tree), dtype=torch.long)
         for number, prompt in enumerate(tree.prompts):
-            own, delta = index(
-                input_ids=prompt.tokens[None],
-                **{name: value[None] for name, value in prompt.per_token.items()},
-                **{name: value for name, value in prompt.per_image.items() if name.endswith("grid_thw")},
-                attention_mask=torch.ones_like(prompt.tokens)[None],
-            )
+            own, delta = self._rope_index(prompt)
             nodes = torch.from_numpy(tree.prompt_of == number)
             inside = depths < len(prompt.tokens)
-            positions[:, nodes & inside] = own[:, 0, depths[nodes & inside]].cpu()
+            positions[:, nodes & inside] = own[:, depths[nodes & inside]]
             # Text behind the prompt counts on from its last position, on all axes alike.
-            positions[:, nodes & ~inside] = depths[nodes & ~inside] + int(delta)
+            positions[:, nodes & ~inside] = depths[nodes & ~inside] + delta
         return positions
+
+    def starts(self, prompts: Sequence[EncodedPrompt]) -> Tensor | None:
+        """Position ``(B,)`` of the first token behind each prompt where that is not its length, else None."""
+        if not self._has_axes:
+            return None
+        return torch.tensor([len(prompt.tokens) + self._rope_index(prompt)[1] for prompt in prompts])
+
+    @property
+    def _has_axes(self) -> bool:
+        """Whether a position has a time, a height and a width."""
+        return hasattr(self.model.base_model, "get_rope_index")
+
+    def _rope_index(self, prompt: EncodedPrompt) -> tuple[Tensor, int]:
+        """Positions of a prompt's tokens ``(3, P)``, and what is added to a place behind it to get its position."""
+        own, delta = self.model.base_model.get_rope_index(
+            input_ids=prompt.tokens[None],
+            **{name: value[None] for name, value in prompt.per_token.items()},
+            **{name: value for name, value in prompt.per_image.items() if name.endswith("grid_thw")},
+            attention_mask=torch.ones_like(prompt.tokens)[None],
+        )
+        return own[:, 0].cpu(), int(delta)
 
     def closes(self, tokens: Tensor) -> Tensor:
         """Which tokens hold a ``>`` and may so complete a closing tag; bool, of the tokens' shape."""

@@ -126,6 +126,8 @@ class TransformersPolicy:
         cache.batch_select_indices(owner)
         decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
         mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
+        starts = self.backbone.starts(encoded)
+        position = None if starts is None else starts.to(owner.device)[owner]
         for step in range(self.max_new_tokens):
             token, going = decoder.take(logits, step)
             if step + 1 == self.max_new_tokens or not going.any():
@@ -134,10 +136,12 @@ class TransformersPolicy:
                 going = going.to(mask.device)
                 cache.batch_select_indices(going.nonzero().squeeze(1))
                 mask, token = mask[going], token[going]
+                position = None if position is None else position[going]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             out = model(
-                input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
+                input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1,
+                position_ids=None if position is None else (position + step).expand(3, 1, -1).mT,
+            )  # fmt: skip
             logits = out.logits[:, -1]
         model.train(was_training)
         return decoder.responses()

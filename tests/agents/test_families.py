@@ -3,7 +3,7 @@
 Prompts are made by hand, since several processors need torchvision; what a processor would give is given.
 """
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.prompts import EncodedPrompt
 from anatomy_r1.agents.scorer import ResponseScorer
+from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.agents.tree import plant
 
 TEXT = {
@@ -119,15 +120,28 @@ TOKEN_TYPES = {"gemma3": "token_type_ids", "qwen2_vl": "mm_token_type_ids", "qwe
 }
 
 
+class Numbers:
+    """A tokenizer whose tokens are their own numbers."""
+
+    pad_token_id, eos_token_id, pad_token = 0, 2, "<pad>"
+    all_special_ids, added_tokens_decoder = (), MappingProxyType({})
+
+    def __len__(self):
+        return TEXT["vocab_size"]
+
+    def convert_ids_to_tokens(self, tokens):
+        return list(map(str, tokens))
+
+    def decode(self, tokens, **_):
+        return " ".join(map(str, tokens))
+
+
 def make(family):
     name, config, image = family()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(name, **config)).double().eval()
-    tokenizer = SimpleNamespace(
-        pad_token_id=0, eos_token_id=2, all_special_ids=[], added_tokens_decoder={}, pad_token="<pad>"
-    )
-    backbone = Backbone(model, SimpleNamespace(tokenizer=tokenizer, chat_template="{}"), name)
+    backbone = Backbone(model, SimpleNamespace(tokenizer=Numbers(), chat_template="{}"), name)
 
     def prompt(picture, text, seed):
         inputs, placeholder = image(seed)
@@ -177,6 +191,26 @@ def test_scores_and_gradients_equal_one_row_at_a_time(family, packing):
     assert expected.keys() == found.keys()
     error = torch.cat([(expected[name] - found[name]).flatten() for name in expected]).norm()
     assert error / norm < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_sampled_logprobs_are_those_of_the_sampled_tokens(family):
+    if not hasattr(transformers.models, family.__name__):
+        pytest.skip(f"transformers {transformers.__version__} has no {family.__name__}")
+    backbone, prompt = make(family)
+    backbone.eos = (2, 60, 61, 62)  # so that responses differ in length, and rows are dropped on the way
+    pictures = [np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)]
+    texts = {"long": (0, [20, 21, 22, 23, 24, 25, 26], 1), "other": (1, [20, 40], 2), "reworded": (0, [20, 30, 31], 1)}
+    encoded = {name: prompt(pictures[picture], text, seed) for name, (picture, text, seed) in texts.items()}
+    backbone.encode = lambda image, name: encoded[name]
+    asked = ["long", "other", "other", "reworded", "long", "other"]
+    policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=12, seed=5)
+    responses = policy.respond({"image": [pictures[texts[name][0]] for name in asked], "prompt": asked}, n=4)
+    assert len({len(response.token_ids) for response in responses}) > 3
+    for name, response in zip(np.repeat(asked, 4), responses, strict=True):
+        with torch.no_grad():
+            expected = alone(backbone, encoded[name], list(response.token_ids))
+        assert torch.allclose(torch.tensor(response.logprobs, dtype=torch.float64), expected, atol=1e-5)
 
 
 def gradients(backbone, loss):
