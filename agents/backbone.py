@@ -125,7 +125,9 @@ class Backbone:
         """Which tokens hold a ``>`` and may so complete a closing tag; bool, of the tokens' shape."""
         if self._closes is None:
             pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
-            self._closes = torch.tensor([piece is not None and ">" in piece for piece in pieces])
+            # Models may know more tokens than their tokenizer.
+            self._closes = torch.zeros(self.model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+            self._closes[: len(pieces)] = torch.tensor([piece is not None and ">" in piece for piece in pieces])
         return self._closes[tokens.cpu()]
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -127,7 +127,7 @@ class Numbers:
     all_special_ids, added_tokens_decoder = (), MappingProxyType({})
 
     def __len__(self):
-        return TEXT["vocab_size"]
+        return TEXT["vocab_size"] - 4  # Qwen's models, too, know tokens that their tokenizers don't
 
     def convert_ids_to_tokens(self, tokens):
         return list(map(str, tokens))
