@@ -1,0 +1,86 @@
+"""Our GRPO, a step for each line that comes in: python worker_ours.py SHAPE MODEL tree|padded."""
+
+import json
+import sys
+from time import perf_counter
+from typing import Any
+
+import torch
+from model import Work, lengths, memory, noise_reward
+from shapes import SHAPES, Shape, questions
+from torch import Tensor
+
+from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents.transformers_policy import _Decoder
+from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
+
+
+class Listed:
+    """A bank of given questions."""
+
+    name, splits = "listed", ("train",)
+
+    def __init__(self, shape: Shape) -> None:
+        self.rows = questions(shape)
+        self.structures = tuple(sorted({option for question in self.rows for option in question.options}))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def question(self, index: int) -> Any:
+        return self.rows[index % len(self.rows)]
+
+    def index_of(self, question_id: str) -> int:
+        return next(i for i, question in enumerate(self.rows) if question.id == question_id)
+
+    def split(self, name: str) -> "Listed":
+        return self
+
+
+def force_lengths(wanted: list[int]) -> None:
+    """Make every decoder end its rows at these lengths, and not before."""
+    choose = _Decoder.choose_freely if hasattr(_Decoder, "choose_freely") else _Decoder._choose
+    _Decoder.choose_freely = choose
+
+    def forced(self: _Decoder, logprobs: Tensor, draws: Tensor) -> Tensor:
+        (end,) = self.backbone.eos
+        last = torch.tensor([wanted[row] == len(self.tokens[row]) + 1 for row in self.rows.tolist()])
+        return torch.where(last, end, choose(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws))
+
+    _Decoder._choose = forced
+
+
+def main(shape: Shape, folder: str, packing: Any) -> None:
+    """Train until nobody asks for more."""
+    backbone = Backbone.load(folder)
+    batch = shape.questions * shape.group
+    noise = {"noise": (1.0, lambda question, text, score: noise_reward(text))}
+    reward = RewardConfig(format_weight=0, correct_weight=0, extra=noise) if shape.forced else None
+    env = AnatomyVQAVectorEnv(num_envs=batch, group_size=shape.group, bank=Listed(shape), reward=reward)
+    config = GRPOConfig(
+        steps=10_000, questions_per_step=shape.questions, num_generations=shape.group, learning_rate=1e-6,
+        max_completion_length=shape.response, loss_type=shape.loss, packing=packing, final_lr_share=1.0,
+    )  # fmt: skip
+    trainer = GRPO(backbone, env, config)
+    inner = backbone.model.model
+    text = inner.language_model if hasattr(inner, "language_model") else inner.text_model
+    vision = inner.visual if hasattr(inner, "visual") else inner.vision_model
+    work = Work(backbone.model, backbone.processor.image_processor, vision, text.layers[0])
+    if shape.forced:
+        backbone._closes = torch.zeros(8192, dtype=torch.bool)
+    while True:
+        print("READY", json.dumps(memory()), flush=True)
+        if not sys.stdin.readline():
+            return
+        if shape.forced:
+            force_lengths(lengths(trainer.step_index, batch, shape.response, shape.ragged))
+        work.take()
+        started = perf_counter()
+        row = trainer.step()
+        said = {"step": perf_counter() - started, "sampling": row["seconds/sampling"], "update": row["seconds/update"]}
+        print("STEP", json.dumps({**said, **work.take(), **memory()}), flush=True)
+
+
+if __name__ == "__main__":
+    main(SHAPES[sys.argv[1]], sys.argv[2], sys.argv[3])
