@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from anatomy_r1.agents.prompts import EncodedPrompt, PromptEncoder
 from anatomy_r1.agents.tree import Tree, ancestor_mask
+from anatomy_r1.agents.vision import Vision
 from anatomy_r1.banks import AnatomyError
 
 ANSWER_END = "</answer>"
@@ -47,6 +48,7 @@ class Backbone:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.pad_token: int = self.tokenizer.pad_token_id
         self.encode = PromptEncoder(processor)
+        self.vision = Vision(model)
         self.eos = _end_tokens(model, self.tokenizer)
         self.banned = _banned_tokens(model, self.tokenizer, keep=self.eos)
         self._closes: Tensor | None = None

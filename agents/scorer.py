@@ -68,7 +68,8 @@ class ResponseScorer(nn.Module):
             for asked, path in zip(tree.asked, tree.paths, strict=True)
         ]
         lengths = [len(response) for _, response in pairs]
-        hidden = self._hidden(collate([_lengthen(*pair) for pair in pairs], self._backbone[0].pad_token, side="right"))
+        inputs = collate([_lengthen(*pair) for pair in pairs], self._backbone[0].pad_token, side="right")
+        hidden = self._hidden(inputs, [prompt for prompt, _ in pairs])
         row = np.repeat(np.arange(len(pairs)), lengths)
         # A token is predicted at the position before its own.
         starts = [len(prompt.tokens) - 1 for prompt, _ in pairs]
@@ -79,7 +80,7 @@ class ResponseScorer(nn.Module):
 
     def _tree_states(self, trees: Sequence[Tree]) -> tuple[Tensor, Ints, list[Ints]]:
         """The same, where rows that share a token share its state."""
-        hidden = self._hidden(self._tree_inputs(trees))
+        hidden = self._hidden(self._tree_inputs(trees), [tree.prompts[0] for tree in trees])
         row, at, targets, index, offset = [], [], [], [], 0
         for number, tree in enumerate(trees):
             nodes, inverse = np.unique(np.concatenate(tree.paths), return_inverse=True)
@@ -91,12 +92,13 @@ class ResponseScorer(nn.Module):
         states = hidden[torch.from_numpy(np.concatenate(row)), torch.from_numpy(np.concatenate(at))]
         return states, np.concatenate(targets), index
 
-    def _hidden(self, inputs: dict[str, Any]) -> Tensor:
-        """Last hidden states ``(B, T, H)``."""
+    def _hidden(self, inputs: dict[str, Any], prompts: Sequence[EncodedPrompt]) -> Tensor:
+        """Last hidden states ``(B, T, H)`` of rows about the images of ``prompts``."""
         backbone = self._backbone[0]
         self.tokens_forwarded += inputs["input_ids"].numel()
         inputs = {name: _to(value, backbone.device) for name, value in inputs.items()}
-        hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state
+        with backbone.vision.showing(prompts):
+            hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state
         return hidden
 
     def _tree_inputs(self, trees: Sequence[Tree]) -> dict[str, Any]:

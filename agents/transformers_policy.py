@@ -120,7 +120,8 @@ class TransformersPolicy:
         encoded = [self.backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
         inputs = collate(encoded, self.backbone.pad_token, side="left")
         inputs = {name: value.to(self.backbone.device) for name, value in inputs.items()}
-        out = model(**inputs, use_cache=True, logits_to_keep=1)
+        with self.backbone.vision.showing(encoded):
+            out = model(**inputs, use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
         cache = out.past_key_values
         cache.batch_select_indices(owner)

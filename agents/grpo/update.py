@@ -45,6 +45,8 @@ class Updater:
         if config.beta:
             self.reference = ResponseScorer(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
+            if backbone.vision.frozen():
+                backbone.vision.serve(self.reference.model)
         self.max_tokens = config.max_tokens
         self.skipped_in_a_row = 0
         self._checked = packing == "padded"

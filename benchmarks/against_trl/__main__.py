@@ -85,7 +85,9 @@ def measure(shape: str, steps: int, model: Path) -> dict[str, dict[str, float]]:
     found = {}
     for name, worker in workers.items():
         after = worker.rows[1:]
-        row = {key: statistics.median(r[key] for r in after) for key in ("step", "sampling", "images", "patches", "tokens")}
+        row = {
+            key: statistics.median(r[key] for r in after) for key in ("step", "sampling", "images", "patches", "tokens")
+        }
         row["update"] = statistics.median(r.get("update", r["step"] - r["sampling"]) for r in after)
         row["memory"], row["resident"] = worker.rows[-1]["peak"] - worker.start["now"], worker.rows[-1]["peak"]
         found[name] = row

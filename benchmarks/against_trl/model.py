@@ -8,8 +8,13 @@ from zlib import crc32
 import numpy as np
 import torch
 import torchvision_ops  # noqa: F401 (before transformers)
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
-from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
 
 from anatomy_r1.agents.tiny_model import build_tokenizer
 from anatomy_r1.banks import Question
@@ -27,7 +32,9 @@ _TEMPLATE = (
 
 def write_model(folder: Path) -> None:
     """The model and its processor as a transformers folder."""
-    tokenizer = build_tokenizer([" " + " ".join(WORDS), f"user assistant {render_prompt(RandomBank(28, 1).question(0))}"])
+    tokenizer = build_tokenizer(
+        [" " + " ".join(WORDS), f"user assistant {render_prompt(RandomBank(28, 1).question(0))}"]
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": list(_SPECIAL)})
     tokenizer.eos_token = "<|im_end|>"
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
@@ -141,4 +148,3 @@ def memory() -> dict[str, float]:
     """Resident memory now and at its peak, in MB."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return {name: int(lines[key].split()[0]) / 1000 for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
-

@@ -59,9 +59,7 @@ def main(shape: Shape, folder: str, checkpointing: bool) -> None:
     processor = AutoProcessor.from_pretrained(folder)
     asked = questions(shape)
     by_prompt = {rendered(question): question for question in asked}
-    rows = [
-        {"prompt": [{"role": "user", "content": rendered(q)}], "image": Image.fromarray(q.pixels())} for q in asked
-    ]
+    rows = [{"prompt": [{"role": "user", "content": rendered(q)}], "image": Image.fromarray(q.pixels())} for q in asked]
 
     def reward(prompts: Any, completions: Any, **_: Any) -> list[float]:
         texts = [completion[-1]["content"] for completion in completions]

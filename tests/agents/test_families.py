@@ -213,6 +213,35 @@ def test_sampled_logprobs_are_those_of_the_sampled_tokens(family):
         assert torch.allclose(torch.tensor(response.logprobs, dtype=torch.float64), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_a_frozen_tower_looks_at_an_image_once_and_changes_nothing(family, packing):
+    if not hasattr(transformers.models, family.__name__):
+        pytest.skip(f"transformers {transformers.__version__} has no {family.__name__}")
+    backbone, prompt = make(family)
+    pictures = [np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)]
+    prompts = [prompt(pictures[0], [20, 21, 22], 1), prompt(pictures[0], [20, 30], 1), prompt(pictures[1], [20], 2)]
+    responses = [[50, 51], [50], [70, 71, 72]]
+
+    def scored():
+        scores = ResponseScorer(backbone, packing)(plant(range(3), prompts, responses, 1000)).logprobs
+        return scores, gradients(backbone, (scores * torch.arange(1, scores.numel() + 1).view_as(scores)).sum())
+
+    expected, whole = scored()
+    text = {id(parameter) for parameter in backbone.model.get_decoder().parameters()}
+    for parameter in backbone.model.parameters():
+        parameter.requires_grad_(id(parameter) in text)
+    for _ in range(3):
+        found, part = scored()
+        assert torch.allclose(found, expected, atol=1e-10)
+        assert part.keys() == {n for n, p in backbone.model.named_parameters() if p.requires_grad} & whole.keys()
+        assert all(torch.allclose(part[name], whole[name], atol=1e-9) for name in part)
+    assert backbone.vision.looks == 2
+    next(p for p in backbone.model.parameters() if not p.requires_grad).requires_grad_(True)
+    scored()
+    assert backbone.vision.looks == 2 and not backbone.vision.frozen()
+
+
 def gradients(backbone, loss):
     backbone.model.zero_grad()
     loss.backward()
