@@ -16,6 +16,7 @@ from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.logprobs import chosen_logprobs
 from anatomy_r1.agents.prompts import EncodedPrompt, collate, join_images
 from anatomy_r1.agents.tree import Ints, Tree
+from anatomy_r1.agents.tree_attention import cut, install
 
 Packing = Literal["tree", "padded"]
 
@@ -39,6 +40,8 @@ class ResponseScorer(nn.Module):
         super().__init__()
         self.model: Any = backbone.model
         self.packing = packing
+        if packing == "tree":
+            install(backbone.model.config.get_text_config())
         self.entropy_gradient = entropy_gradient
         self._backbone = (backbone,)  # in a tuple, so that it is no submodule
         self.tokens_forwarded = 0
@@ -116,7 +119,13 @@ class ResponseScorer(nn.Module):
         inputs["position_ids"] = torch.stack(
             [nn.functional.pad(each, (0, width - each.shape[-1])) for each in positions], dim=-2
         )
-        inputs["attention_mask"] = backbone.attention_mask(trees, width)
+        mask = backbone.attention_mask(trees, width)
+        device = backbone.device
+        inputs["attention_mask"] = (
+            {kind: cut(part.to(device)) for kind, part in mask.items()}
+            if isinstance(mask, dict)
+            else cut(mask.to(device))
+        )
         return inputs
 
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from anatomy_r1.agents import tree_attention
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.prompts import EncodedPrompt
 from anatomy_r1.agents.scorer import ResponseScorer
@@ -162,9 +163,9 @@ def alone(backbone, prompt, response):
     return logits.log_softmax(-1)[range(len(response)), response]
 
 
-@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("packing", ["tree", "blocks", "padded"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
-def test_scores_and_gradients_equal_one_row_at_a_time(family, packing):
+def test_scores_and_gradients_equal_one_row_at_a_time(family, packing, monkeypatch):
     if not hasattr(transformers.models, family.__name__):
         pytest.skip(f"transformers {transformers.__version__} has no {family.__name__}")
     backbone, prompt = make(family)
@@ -179,8 +180,16 @@ def test_scores_and_gradients_equal_one_row_at_a_time(family, packing):
     weights = [torch.linspace(-1, 1, len(single), dtype=torch.float64) + 0.3 for single in singles]
     expected = gradients(backbone, sum((s * w).sum() for s, w in zip(singles, weights, strict=True)))
 
-    trees = plant(range(7), prompts, responses, 1000)
+    trees, attended = plant(range(7), prompts, responses, 1000), []
+    blocks = packing == "blocks"
+    if blocks:
+        packing, attend = "tree", tree_attention.sdpa_attention_forward
+        monkeypatch.setattr(tree_attention, "BLOCK", 4)
+        monkeypatch.setattr(
+            tree_attention, "sdpa_attention_forward", lambda *a, **k: attended.append(a[1].shape[2]) or attend(*a, **k)
+        )
     scores = ResponseScorer(backbone, packing)(trees)
+    assert not blocks or (len(attended) > 3 and max(attended) == 4)  # queries of each call, in 3 layers
     loss = 0
     for row, logprobs in zip((int(i) for tree in trees for i in tree.rows), scores.logprobs, strict=True):
         found = logprobs[: len(responses[row])].double()
