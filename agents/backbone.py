@@ -79,11 +79,24 @@ class Backbone:
         """Where the model is."""
         return torch.device(next(self.model.parameters()).device)
 
-    def save(self, folder: Path) -> None:
-        """Write model and processor as a transformers folder."""
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write model and processor as a transformers folder; of a model with adapters, the adapters alone.
+
+        Args:
+            folder: where.
+            weights: those to write in place of the model's own, such as sharded ones that were gathered.
+        """
         with _no_bars():
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=weights)
             self.processor.save_pretrained(folder)
+
+    def read(self, folder: Path) -> dict[str, Tensor]:
+        """Weights that :meth:`save` wrote, by the names they have in this model.
+
+        Loaded by the way every model is loaded, so every name is checked: a loader that skips names it doesn't know
+        would resume from random weights.
+        """
+        return Backbone.load(folder, dtype=self.model.dtype).model.state_dict()  # type: ignore[no-any-return]
 
     def positions(self, tree: Tree) -> Tensor:
         """Position ids of a tree's nodes, ``(N,)``, or ``(3, N)`` for a model with positions in time, height, width."""

@@ -59,14 +59,18 @@ class TransformersPolicy:
         self.seed, self.batch_size = seed, batch_size
         self._calls = 0
 
-    def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:
-        """See :meth:`Policy.respond`. Rows with the same image object and prompt share one prefill."""
+    def respond(self, observations: Observations, *, n: int = 1, only: Sequence[int] | None = None) -> list[Response]:
+        """See :meth:`Policy.respond`. Rows with the same image object and prompt share one prefill.
+
+        With ``only``, some rows are answered, just as they would be among all.
+        """
         images, prompts = observations["image"], observations["prompt"]
         rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
         draws = self._draws(observations.get("question"), len(rows), n)
+        only = range(len(rows)) if only is None else only
         places: dict[tuple[int, str], list[int]] = {}
-        for place, row in enumerate(rows):
-            places.setdefault(row, []).append(place)
+        for place in only:
+            places.setdefault(rows[place], []).append(place)
         responses: list[list[Response]] = [[] for _ in rows]
         groups = list(places.values())
         for start in range(0, len(groups), self.batch_size):
@@ -81,7 +85,7 @@ class TransformersPolicy:
             for group in batch:
                 for place in group:
                     responses[place], sampled = sampled[:n], sampled[n:]
-        return [response for answers in responses for response in answers]
+        return [response for place in only for response in responses[place]]
 
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
