@@ -10,7 +10,8 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -71,6 +72,13 @@ class Engine:
         """Hand module and optimiser to the engine; gradients are scaled down to ``max_norm``."""
         self.max_norm = max_norm
         if self.deepspeed:  # it clips by itself, and asks for a batch size where there is no data loader
+            if len({group["weight_decay"] for group in optimiser.param_groups}) > 1:
+                raise AnatomyError(
+                    "DeepSpeed finds the moments of one group of parameters only: set weight_decay to 0."
+                )
+            for group in optimiser.param_groups[1:]:
+                optimiser.param_groups[0]["params"] += group["params"]
+            del optimiser.param_groups[1:]
             settings = self.accelerator.state.deepspeed_plugin.deepspeed_config
             settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": max_norm}
         self.scorer, self.optimiser = self.accelerator.prepare(scorer, optimiser)
@@ -137,10 +145,7 @@ class Engine:
             with self._unsharded():
                 return self.scorer.call(work)  # type: ignore[no-any-return]
         if self.deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3:
-            import deepspeed
-
-            with deepspeed.zero.GatheredParameters(list(self.scorer.parameters())):
-                return work()
+            return self._zero.with_whole_weights(self.scorer, work)  # type: ignore[no-any-return]
         return work()
 
     @contextlib.contextmanager
@@ -158,28 +163,42 @@ class Engine:
                 if part is not self.scorer:
                     part.set_reshard_after_forward(bool(self.accelerator.state.fsdp_plugin.reshard_after_forward))
 
+    @property
+    def _zero(self) -> Any:
+        return import_module("anatomy_r1.agents.deepspeed_state")
+
     def state(self, model: nn.Module) -> State:
         """Weights by name; of a sharded model they are gathered on the main process, on the CPU."""
-        return get_model_state_dict(model, options=_FULL) if self.sharded else model.state_dict()
+        if self.deepspeed:
+            return self._zero.weights(model)  # type: ignore[no-any-return]
+        return cast(State, get_model_state_dict(model, options=_FULL)) if self.sharded else model.state_dict()
 
-    def load_state(self, model: nn.Module, state: State) -> None:
-        """Load weights by name, checked."""
-        if self.sharded:
-            set_model_state_dict(model, state, options=_FROM_MAIN)
+    def load_state(self, model: nn.Module, read: Callable[[], State]) -> None:
+        """Load the weights that ``read`` gives by name, checked."""
+        state = self._zero.undivided(read) if self.deepspeed else read()
+        if self.deepspeed:
+            self._zero.set_weights(model, state)
+        elif self.sharded:
+            set_model_state_dict(model, cast(dict[str, Any], state), options=_FROM_MAIN)
         else:
             model.load_state_dict(state, strict=True)
 
     def optimiser_state(self, model: nn.Module) -> dict[str, State]:
         """State of the optimiser by the parameter's name; of a sharded model it is gathered as in :meth:`state`."""
-        optimiser = _bare(self.optimiser)
+        optimiser = self._bare_optimiser()
+        if self.deepspeed:
+            return self._zero.moments(model, optimiser)  # type: ignore[no-any-return]
         if self.sharded:
-            return dict(get_optimizer_state_dict(model, optimiser, options=_FULL).get("state", {}))
+            gathered: Any = get_optimizer_state_dict(model, optimiser, options=_FULL)
+            return dict(gathered.get("state", {}))
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         return {names[id(parameter)]: dict(values) for parameter, values in optimiser.state.items()}
 
     def load_optimiser_state(self, model: nn.Module, state: dict[str, State]) -> None:
         """Restore what :meth:`optimiser_state` gave; hyperparameters stay those of the config."""
-        optimiser = _bare(self.optimiser)
+        optimiser = self._bare_optimiser()
+        if self.deepspeed:
+            return self._zero.set_moments(self.scorer, model, state)  # type: ignore[no-any-return]
         if self.sharded:
             groups = get_optimizer_state_dict(model, optimiser)["param_groups"]
             set_optimizer_state_dict(model, optimiser, {"state": state, "param_groups": groups}, options=_FROM_MAIN)  # type: ignore[dict-item]
@@ -189,6 +208,13 @@ class Engine:
         numbered = {place: state[name] for place, name in enumerate(order) if name in state}
         optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
 
+    def _bare_optimiser(self) -> Any:
+        """The optimiser below all wrappers."""
+        bare = self.optimiser
+        while hasattr(bare, "optimizer"):
+            bare = bare.optimizer
+        return bare
+
 
 def join(minutes: float = 60.0) -> PartialState:
     """Join the other processes, if a launcher started any; later calls change nothing.
@@ -196,9 +222,13 @@ def join(minutes: float = 60.0) -> PartialState:
     Args:
         minutes: how long processes wait for each other before they give up.
     """
-    if not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
-    return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU") == "true" or None, timeout=timedelta(minutes=minutes))
+    settings: dict[str, Any] = {"timeout": timedelta(minutes=minutes)}
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available():
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            settings["backend"] = "gloo"
+        else:
+            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true", **settings)
 
 
 def _shard_on_cpu(accelerator: Accelerator) -> None:
@@ -207,8 +237,3 @@ def _shard_on_cpu(accelerator: Accelerator) -> None:
     if accelerator.mixed_precision != "no":
         plugin.set_mixed_precision(accelerator.mixed_precision)
     accelerator.state.distributed_type, accelerator.state.fsdp_plugin = DistributedType.FSDP, plugin
-
-
-def _bare(optimiser: Any) -> torch.optim.Optimizer:
-    """The optimiser below accelerate's wrapper."""
-    return getattr(optimiser, "optimizer", optimiser)  # type: ignore[no-any-return]

@@ -145,9 +145,9 @@ class GRPO:
                 stacklevel=2,
             )
         model, reference = self.backbone.model, self.updater.reference
-        self.engine.load_state(model, self.backbone.read(folder / "policy"))
+        self.engine.load_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
-            self.engine.load_state(reference.model, load_file(folder / "reference.safetensors"))
+            self.engine.load_state(reference.model, lambda: load_file(folder / "reference.safetensors"))
         self.engine.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.updater.max_tokens = int(state["max_tokens"])

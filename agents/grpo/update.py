@@ -130,7 +130,7 @@ class Updater:
             self.engine.whole(lambda: self._check(trees))
             self._checked = True
         if len(parts) < passes:
-            shortest = min(np.flatnonzero(batch.lengths), key=lambda row: batch.lengths[row])
+            shortest = min(np.flatnonzero(batch.lengths).tolist(), key=lambda row: batch.lengths[row])
             prompt = self.backbone.encode(batch.images[shortest], batch.prompts[shortest])
             idle = build_tree([], [prompt], [batch.responses[shortest].token_ids or ()])
             parts += [[idle]] * (passes - len(parts))
