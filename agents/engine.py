@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -38,6 +39,7 @@ from anatomy_r1.banks import AnatomyError
 T = TypeVar("T")
 State = dict[str, Tensor]
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_LOST = ("gloo", "NCCL", "Connection", "Timed out", "Broken pipe")
 _FROM_MAIN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
@@ -229,6 +231,27 @@ def join(minutes: float = 60.0) -> PartialState:
         else:
             os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true", **settings)
+
+
+@contextlib.contextmanager
+def lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
+    """Say in words that another process is gone, and where ``last`` whole checkpoint is.
+
+    Raises:
+        AnatomyError: the processes have lost each other.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        lost = isinstance(error, torch.distributed.DistError) or any(word in reason for word in _LOST)
+        if PartialState().num_processes == 1 or not lost:
+            raise
+        found = last()
+        raise AnatomyError(
+            f"another process ended or did not answer in time ({' '.join(reason.split())[:160]}).\n"
+            + (f"Its own message tells why. {found} is whole: go on with --resume." if found else "No checkpoint yet.")
+        ) from None
 
 
 def _shard_on_cpu(accelerator: Accelerator) -> None:

@@ -30,6 +30,8 @@ class TransformersPolicy:
         seed: of the sampling stream; responses depend on it and on the question alone where observations have
             ``question``, else on it, on the number of calls so far and on the row.
         batch_size: prompts sampled at once.
+        device: where a model that is loaded goes; None: a GPU if there is one.
+        trust_remote_code: whether code that is shipped with a model may run.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class TransformersPolicy:
         seed: int = 0,
         batch_size: int = 64,
         device: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         if temperature < 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
             raise AnatomyError(
@@ -53,7 +56,7 @@ class TransformersPolicy:
         else:
             on = device or ("cuda" if torch.cuda.is_available() else "cpu")
             dtype = torch.bfloat16 if on.startswith("cuda") else torch.float32
-            self.backbone = Backbone.load(model, dtype=dtype, device=on)
+            self.backbone = Backbone.load(model, dtype=dtype, device=on, trust_remote_code=trust_remote_code)
         self.name = self.backbone.name
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self.seed, self.batch_size = seed, batch_size
