@@ -133,6 +133,8 @@ class TransformersPolicy:
         cache.batch_select_indices(owner)
         decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
         mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
+        deltas = getattr(model.base_model, "rope_deltas", None)
+        deltas = None if deltas is None else deltas[owner]
         for step in range(self.max_new_tokens):
             token, going = decoder.take(logits, step)
             if step + 1 == self.max_new_tokens or not going.any():
@@ -140,10 +142,15 @@ class TransformersPolicy:
             if not going.all():
                 going = going.to(mask.device)
                 cache.batch_select_indices(going.nonzero().squeeze(1))
-                mask, token = mask[going], token[going]
+                mask, token, deltas = mask[going], token[going], None if deltas is None else deltas[going]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             out = model(
-                input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=token[:, None],
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+                **_positions(mask, deltas),
             )
             logits = out.logits[:, -1]
         model.train(was_training)
@@ -197,6 +204,11 @@ class _Decoder:
             Response(self.backbone.decode(tokens), tuple(tokens), tuple(logprobs), truncated=not done)
             for tokens, logprobs, done in zip(self.tokens, self.logprobs, self.done, strict=True)
         ]
+
+
+def _positions(mask: Tensor, deltas: Tensor | None) -> dict[str, Tensor]:
+    """Positions of the newest tokens, for models with positions on three axes: these leave them to their caller."""
+    return {} if deltas is None else {"position_ids": (mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1)}
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:

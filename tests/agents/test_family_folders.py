@@ -1,4 +1,4 @@
-"""Whole folders of six families: prompts, sampling, update, saving and reloading, as a user's model goes through them."""
+"""Whole folders of six families go the way of a user's model: prompts, sampling, update, saving, reloading."""
 
 import importlib.util
 import json
