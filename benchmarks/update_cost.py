@@ -85,7 +85,9 @@ def make_backbone(device: str) -> Backbone:
         torch.manual_seed(0)
         model = Qwen2_5_VLForConditionalGeneration(config)
     tokenizer = SimpleNamespace(pad_token_id=0, eos_token_id=2, all_special_ids=[], added_tokens_decoder={})
-    return Backbone(model.to(device), SimpleNamespace(tokenizer=tokenizer, chat_template="{}"), "measured")
+    return Backbone(
+        model.to(device), SimpleNamespace(tokenizer=tokenizer, image_processor=object(), chat_template="{}"), "measured"
+    )
 
 
 def group_of(case: Case) -> tuple[list[EncodedPrompt], list[list[int]]]:

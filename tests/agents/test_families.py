@@ -142,7 +142,7 @@ def make(family):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(name, **config)).double().eval()
-    backbone = Backbone(model, SimpleNamespace(tokenizer=Numbers(), chat_template="{}"), name)
+    backbone = Backbone(model, SimpleNamespace(tokenizer=Numbers(), image_processor=object(), chat_template="{}"), name)
 
     def prompt(picture, text, seed):
         inputs, placeholder = image(seed)
