@@ -168,6 +168,7 @@ class _Decoder:
         self.tokens: list[list[int]] = [[] for _ in draws]
         self.logprobs: list[list[float]] = [[] for _ in draws]
         self.done = [False] * len(draws)
+        self.broken: set[int] = set()
 
     def take(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Choose the next token of each running row.
@@ -176,9 +177,11 @@ class _Decoder:
             the tokens ``(rows,)`` and which of these rows go on, bool ``(rows,)``.
         """
         logprobs = tempered_log_softmax(logits, self.backbone.banned, self.temperature or 1.0)
-        token = self._choose(logprobs, self.draws[self.rows, step])
+        broken = logprobs[:, 0].isnan()  # one such logit makes a row's log-probs NaN throughout
+        token = self._choose(logprobs, self.draws[self.rows, step]).masked_fill(broken, 0)
         chosen = logprobs.gather(-1, token[:, None]).squeeze(1).tolist()
-        closing, going = self.backbone.closes(token), torch.ones(len(token), dtype=torch.bool)
+        closing, going = self.backbone.closes(token), ~broken.cpu()
+        self.broken.update(self.rows[~going].tolist())
         for i, (row, new) in enumerate(zip(self.rows.tolist(), token.tolist(), strict=True)):
             self.tokens[row].append(new)
             self.logprobs[row].append(chosen[i])
@@ -202,8 +205,10 @@ class _Decoder:
     def responses(self) -> list[Response]:
         """What was sampled, row by row."""
         return [
-            Response(self.backbone.decode(tokens), tuple(tokens), tuple(logprobs), truncated=not done)
-            for tokens, logprobs, done in zip(self.tokens, self.logprobs, self.done, strict=True)
+            Response(self.backbone.decode(tokens), tuple(tokens), tuple(logprobs), truncated=not self.done[row])
+            if row not in self.broken
+            else Response("", failed="the model's logits are not finite")
+            for row, (tokens, logprobs) in enumerate(zip(self.tokens, self.logprobs, strict=True))
         ]
 
 

@@ -1,5 +1,6 @@
 """Sampling a batch from the environment: groups of responses, and refills for groups that teach nothing."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -95,6 +96,9 @@ class Sampler:
         asked = perf_counter()
         responses = self.policy.respond(observations)
         sampled = perf_counter()
+        for question, response in zip(self.env.questions, responses, strict=True):
+            if response.failed:
+                warnings.warn(f"question {question.id!r}: no response ({response.failed}).", stacklevel=2)
         _, rewards, _, _, info = self.env.step([response.text for response in responses])
         self.seconds["seconds/sampling"] += sampled - asked
         self.seconds["seconds/scoring"] += asked - started + perf_counter() - sampled

@@ -99,7 +99,10 @@ class Updater:
                 if halvings < HALVINGS:
                     self.max_tokens //= 2
                     warnings.warn(f"out of memory: max_tokens is now {self.max_tokens}; again.", stacklevel=2)
-        raise AnatomyError(
+        raise self._no_memory()
+
+    def _no_memory(self) -> AnatomyError:
+        return AnatomyError(
             f"grpo: the device is out of memory with --grpo.max-tokens {self.max_tokens}.\n"
             "Lower it, turn on --model.gradient-checkpointing, or use smaller images, a lower "
             "--grpo.max-completion-length, or a smaller model."
@@ -150,6 +153,8 @@ class Updater:
         try:
             return plant(rows, prompts, [batch.responses[i].token_ids or () for i in rows], self.max_tokens)
         except LongRow as long:
+            if self.max_tokens < self.config.max_tokens:
+                raise self._no_memory() from None
             raise AnatomyError(
                 f"grpo: question {batch.questions[long.row].id!r} with its response has {long.tokens} tokens, "
                 f"max_tokens is {self.max_tokens}.\n"
@@ -242,7 +247,8 @@ def check_exact(backbone: Backbone, tree: Tree, temperature: float) -> None:
     """
     tolerance = 1e-3 if next(backbone.model.parameters()).dtype in (torch.float32, torch.float64) else 0.2
     found, expected = (ResponseScorer(backbone, way)([tree], temperature).logprobs for way in ("tree", "padded"))
-    gap = float((found - expected).abs().max())
+    both_broken = found.isnan() & expected.isnan()  # what is no number is named where it would be learnt from
+    gap = float((found - expected).abs().masked_fill(both_broken, 0).max())
     if not gap <= tolerance:
         raise AnatomyError(
             f"{backbone.name}: trees give other log-probs than padded rows (largest difference {gap:.2g}).\n"

@@ -6,9 +6,12 @@ import threading
 import pytest
 import torch
 
+from anatomy_r1.agents import Response
 from anatomy_r1.agents.grpo import GRPO, GRPOConfig
 from anatomy_r1.agents.grpo.update import Updater
 from anatomy_r1.agents.run_folder import RunFolder
+from anatomy_r1.agents.scorer import ResponseScorer
+from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.banks import AnatomyError
 
 SMALL = {
@@ -74,14 +77,48 @@ def test_updates_move_the_weights_only_where_groups_differ(make_talker, make_env
     assert not equal(before, after)
 
 
+@pytest.mark.parametrize("objective", [{}, {"entropy_coef": 0.5, "loss_type": "dr_grpo"}])
 @pytest.mark.parametrize("other", [{"max_tokens": 120}, {"packing": "padded"}])
-def test_token_budget_and_packing_do_not_change_the_update(make_talker, make_env, other):
-    (whole, row), (split, split_row) = (learnt(make_talker, make_env, **options) for options in ({}, other))
+def test_token_budget_and_packing_do_not_change_the_update(make_talker, make_env, objective, other):
+    (whole, row), (split, split_row) = (
+        learnt(make_talker, make_env, **options) for options in (objective, objective | other)
+    )
     assert distance(whole, split) < 0.02 * distance(whole, weights(make_talker()))
     assert row["entropy"] == pytest.approx(split_row["entropy"], abs=1e-5)
     assert row["grad_norm"] == pytest.approx(split_row["grad_norm"], rel=1e-4)
     if "packing" in other:
         assert row["tokens/forwarded"] < split_row["tokens/forwarded"] / 2
+
+
+def test_an_entropy_bonus_raises_the_entropy(make_talker, make_env):
+    bonus, plain = (
+        learnt(make_talker, make_env, steps=4, entropy_coef=coefficient)[1]["entropy"] for coefficient in (1.0, 0.0)
+    )
+    assert bonus > 1.05 * plain
+
+
+@pytest.mark.parametrize(("fits", "budget"), [(150, 128), (50, None)])
+def test_out_of_memory_halves_the_token_budget(make_talker, make_env, monkeypatch, fits, budget):
+    forward = ResponseScorer.forward
+
+    def limited(self, trees, temperature=1.0):
+        if len(trees) * max(map(len, trees)) > fits:
+            raise torch.OutOfMemoryError
+        return forward(self, trees, temperature)
+
+    monkeypatch.setattr(ResponseScorer, "forward", limited)
+    backbone = make_talker()
+    trainer = GRPO(backbone, make_env(seed=4), GRPOConfig(steps=4, max_tokens=512, **SMALL))
+    trainer.updater._checked = True
+    if budget is None:
+        with pytest.raises(AnatomyError, match="out of memory with --grpo.max-tokens 64"), pytest.warns(UserWarning):
+            trainer.step()
+        return
+    with pytest.warns(UserWarning, match="max_tokens is now 128"):
+        row = trainer.step()
+    assert row["max_tokens"] == budget and row["skipped_steps"] == 0
+    monkeypatch.undo()
+    assert distance(weights(backbone), learnt(make_talker, make_env)[0]) < 1e-3
 
 
 def test_groups_without_variance_are_skipped_without_a_trace(make_talker, make_env, monkeypatch):
@@ -123,6 +160,33 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_stops_the_run(make_talker,
         trainer.train(RunFolder(tmp_path / "run"))
     assert equal(before, weights(backbone))
     assert [json.loads(line)["skipped_steps"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 1]
+
+
+@pytest.mark.parametrize("where", ["sampling", "update"])
+def test_log_probs_that_are_not_finite_are_named_and_not_learnt_from(make_talker, make_env, where):
+    backbone = make_talker()
+    trainer = GRPO(backbone, make_env(), GRPOConfig(steps=9, **SMALL))
+    before = weights(backbone)
+
+    def spoil(module, inputs, logits):
+        if (logits.ndim == 3) == (where == "sampling"):
+            logits[..., 5] = float("nan")
+
+    backbone.model.get_output_embeddings().register_forward_hook(spoil)
+    with pytest.warns(UserWarning, match="not finite") as caught:
+        row = trainer.step()
+    asked = [question.id for question in trainer.env.questions]
+    assert any(name in str(warning.message) for warning in caught for name in asked)
+    assert row["skipped_steps"] == 1 and equal(before, weights(backbone))
+
+
+def test_groups_that_are_all_equal_skip_the_step_and_are_counted(make_talker, make_env, monkeypatch):
+    backbone, env = make_talker(), make_env()
+    monkeypatch.setattr(TransformersPolicy, "respond", lambda self, observations, **_: [Response("")] * env.num_envs)
+    before = weights(backbone)
+    row = GRPO(backbone, env, GRPOConfig(steps=9, **SMALL)).step()
+    assert row["frac_reward_zero_std"] == 1 and row["skipped_steps"] == 1 and row["tokens/forwarded"] == 0
+    assert equal(before, weights(backbone))
 
 
 def test_ctrl_c_finishes_the_step_and_saves(make_talker, make_env, tmp_path):
