@@ -111,7 +111,7 @@ def test_out_of_memory_halves_the_token_budget(make_talker, make_env, monkeypatc
     trainer = GRPO(backbone, make_env(seed=4), GRPOConfig(steps=4, max_tokens=512, **SMALL))
     trainer.updater._checked = True
     if budget is None:
-        with pytest.raises(AnatomyError, match="out of memory with --grpo.max-tokens 64"), pytest.warns(UserWarning):
+        with pytest.raises(AnatomyError, match=r"out of memory with --grpo\.max-tokens 64"), pytest.warns(UserWarning):
             trainer.step()
         return
     with pytest.warns(UserWarning, match="max_tokens is now 128"):
