@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo import GRPO, GRPOConfig
 from anatomy_r1.agents.run_folder import RunFolder
 from anatomy_r1.banks import AnatomyError
 
+sys.path.insert(0, str(Path(__file__).parent))
+from two_processes import trainer
+
 WORKER = Path(__file__).with_name("two_processes.py")
-ROOT = Path(__file__).parents[2]
 # Uneven: five groups for two processes, and passes so small that one process needs more of them.
 LOOK = {"groups": 5, "temperature": 2.0, "max_tokens": 400, "beta": 0.05}
 
@@ -64,38 +67,42 @@ SHARDED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("environment", "kind"), [({}, "MULTI_CPU"), (SHARDED, "FSDP")], ids=["ddp", "fsdp2"])
-def test_two_processes_learn_what_one_learns_and_resume_bitwise(environment, kind, alone, tmp_path):
-    jobs = {
-        "whole": LOOK, "half": LOOK | {"until": 3}, "resumed": LOOK | {"resume": "half"}, "lora": LOOK | {"rank": 4},
-    }  # fmt: skip
-    found, kinds = launch(2, tmp_path, jobs, **environment)
+HALVES = {"whole": LOOK, "half": LOOK | {"until": 3}, "resumed": LOOK | {"resume": "half"}}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    out = tmp_path_factory.mktemp("together")
+    return launch(2, out, HALVES | {"lora": LOOK | {"rank": 4}, "left": LOOK | {"until": 3}}), out
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sharded")
+    return launch(2, out, HALVES | {"lora": LOOK | {"rank": 4}}, **SHARDED), out
+
+
+@pytest.mark.parametrize(("runs", "kind"), [("together", "MULTI_CPU"), ("sharded", "FSDP")])
+def test_two_processes_learn_what_one_learns_and_resume_bitwise(runs, kind, alone, request):
+    (found, kinds), folder = request.getfixturevalue(runs)
     assert kinds == {"kind": kind, "count": 2}
     expected, out = alone
     assert largest(found["whole"], expected["whole"]) < 1e-5
     assert largest(found["lora"], expected["lora"]) < 1e-5
-    for one, other in zip(rows(out / "whole"), rows(tmp_path / "whole"), strict=True):
+    for one, other in zip(rows(out / "whole"), rows(folder / "whole"), strict=True):
         assert one.keys() == other.keys()
         for name, value in one.items():
             assert value == other[name] or other[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
     assert largest(found["whole"], found["resumed"]) == 0
-    assert rows(tmp_path / "whole") == rows(tmp_path / "half")
+    assert rows(folder / "whole") == rows(folder / "half")
 
 
-def test_a_run_of_two_processes_goes_on_with_one_and_says_what_differs(alone, tmp_path):
-    launch(2, tmp_path, {"half": LOOK | {"until": 3}})
-    jobs = {"resumed": LOOK | {"resume": "half"}}
-    found, _ = launch(1, tmp_path, jobs)
-    assert largest(found["resumed"], alone[0]["whole"]) < 1e-5
-
-
-def test_resuming_with_another_number_of_processes_warns(make_talker, make_env, tmp_path):
-    config = GRPOConfig(steps=1, questions_per_step=3, num_generations=4, max_completion_length=8)
-    GRPO(make_talker(), make_env(), config).train(RunFolder(tmp_path / "run"))
-    state = tmp_path / "run/checkpoints/step-000001/state.json"
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"processes": 8}))
-    with pytest.warns(UserWarning, match="written by 8 processes, resumed by 1: .* not bitwise"):
-        GRPO(make_talker(), make_env(), config).load(state.parent)
+def test_a_run_of_two_processes_goes_on_with_one_and_says_what_differs(alone, together):
+    folder = together[1]
+    grpo = trainer(dict(LOOK))
+    with pytest.warns(UserWarning, match="written by 2 processes, resumed by 1: .* not bitwise"):
+        grpo.train(RunFolder(folder / "left", resume=True))
+    assert largest(grpo.backbone.model.state_dict(), alone[0]["whole"]) < 1e-5
 
 
 def test_processes_that_see_different_rewards_are_stopped(make_talker, make_env, monkeypatch):
@@ -130,11 +137,7 @@ def test_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path):
     _, errors = main.communicate(timeout=120)
     assert main.returncode == 2, errors
     assert "another process ended" in errors and "go on with --resume" in errors and "Traceback" not in errors
-    last = max((tmp_path / "run/checkpoints").glob("step-*[0-9]"))
-    step = json.loads((last / "state.json").read_text())["step"]
-    done = subprocess.run(
-        [sys.executable, *arguments, "--resume", "--grpo.steps", str(step + 1)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == step + 1
+    run = RunFolder(tmp_path / "run", resume=True)
+    step = json.loads((run.checkpoint / "state.json").read_text())["step"]
+    assert run.checkpoint.name == f"step-{step:06d}" and step >= 2
+    Backbone.load(run.checkpoint / "policy")
