@@ -54,7 +54,7 @@ def main():
         state = engine.state(grpo.backbone.model)
         if engine.is_main:
             save_file({k: v.clone().contiguous() for k, v in state.items()}, out / f"{name}.safetensors")
-            (out / f"{name}.json").write_text(json.dumps({"kind": engine.kind, "count": engine.count}))
+            (out / "kinds.json").write_text(json.dumps({"kind": engine.kind, "count": engine.count}))
         engine.accelerator.wait_for_everyone()
 
 
