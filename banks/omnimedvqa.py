@@ -115,7 +115,7 @@ class _Reader:
         self.filters, self.normalised, self.grouping = filters, normalised, grouping
         self.seen: set[tuple[str, ...]] = set()
         self._salt = crc32(f"{seed}/".encode())
-        self._details: dict[str, dict[str, Any]] = {}
+        self._details: dict[str, Mapping[str, Any]] = {}
 
     def describe(self) -> str:
         """What the filters in use could have been."""
@@ -175,9 +175,7 @@ class _Reader:
     def _row(self, draft: _Draft, file: str, source: str, split: str | None) -> Row:
         """Make the options differ, give them one form if wanted, and place the row in a split."""
         name, image, stem, options, answer, kind, modality, dataset = draft
-        details: Mapping[str, Any] = self._details.get(dataset) or self._details.setdefault(
-            dataset, {"dataset": dataset}
-        )
+        details: Mapping[str, Any] = self._details.setdefault(dataset, {"dataset": dataset})
         options, answer, merged = merge_equal(options, answer)
         if merged:
             details = {**details, "merged_options": list(merged)}
@@ -200,7 +198,9 @@ def _given(values: Any) -> tuple[str, ...]:
     count = len(_OPTIONS)
     while count and not known(_OPTIONS[count - 1]):
         count -= 1
-    return _FIELDS[max(count, 2)]
+    if count < 2 and isinstance(values, dict) and "question" in values:
+        raise AnatomyError(f"expected at least 2 options, got {count}.")
+    return _FIELDS[count]
 
 
 def read_problem(problem: str) -> tuple[str, tuple[str, ...]]:

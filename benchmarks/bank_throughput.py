@@ -28,7 +28,8 @@ import resource, sys, time
 from anatomy_r1.banks import open_bank
 start, used = time.perf_counter(), time.process_time()
 bank = open_bank("omnimedvqa:" + sys.argv[1])
-print(len(bank), time.perf_counter() - start, time.process_time() - used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+took = time.perf_counter() - start, time.process_time() - used
+print(len(bank), *took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
