@@ -135,8 +135,7 @@ def _said(side: str, rollout: Rollout, longest: int) -> dict[str, Any]:
 def _outcome(firsts: Sequence[Rollout]) -> str:
     if len(firsts) == 2:
         return _PAIR[firsts[0].correct, firsts[1].correct]
-    one = firsts[0]
-    return "failed" if one.failed is not None else "right" if one.correct else "wrong" if one.format else "form"
+    return firsts[0].outcome
 
 
 def _cut(text: str, longest: int) -> str:
