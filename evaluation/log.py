@@ -168,5 +168,5 @@ def _lines(path: Path) -> Iterator[tuple[int, Rollout]]:
 def _png(question: Question) -> bytes:
     image, buffer = Pil.fromarray(question.pixels()), io.BytesIO()
     image.thumbnail((EDGE, EDGE))
-    image.save(buffer, "PNG", compress_level=3)
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

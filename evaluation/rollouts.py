@@ -57,7 +57,7 @@ def evaluate(
     progress: Progress | None = None,
     reward: RewardConfig | None = None,
     baselines: Sequence[Policy] | None = None,
-    gallery: int = 400,
+    gallery: int = 192,
     config: Mapping[str, Any] | None = None,
 ) -> Results:
     """Let a policy answer questions and judge what it says.

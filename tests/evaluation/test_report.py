@@ -120,6 +120,26 @@ def test_a_training_run_shows_headline_curves_tables_and_gallery(run):
     assert "both times" not in text
 
 
+def test_the_variety_of_kept_groups_is_shown(run):
+    """In the first, all say the same in both orders; in the last, the answer follows the letter."""
+
+    def row(step, letters):
+        orders = (["liver", "gut"], ["gut", "liver"])
+        row = group(step, None)
+        for place, letter in enumerate(letters):
+            said = f"<think>I look at region {place * (step > 1)} now</think><answer>{letter}</answer>"
+            row["responses"][place] |= {"options": orders[place], "text": said}
+        return json.dumps(row) + "\n"
+
+    (run / "groups.jsonl").write_text(row(1, "BA") + row(2, "BB"))
+    text = " ".join(unescape(Page(write_report(run).read_text()).text).split())
+    assert "Answer entropy bits, of the options that a group chooses0.001.00" in text
+    assert "Permutation consistency groups that choose the same in every order of the options100%0%" in text
+    assert re.search(r"Self-BLEU how far responses repeat each other 1\.00 0\.\d\d", text)
+    assert "same answer in every order" in text and "answer changes with the order" in text
+    assert "answers differ by 1.00 bits" in text
+
+
 def test_nothing_in_a_report_runs_or_loads(run):
     html = write_report(run).read_text()
     page = Page(html)
@@ -131,7 +151,7 @@ def test_nothing_in_a_report_runs_or_loads(run):
     sources = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action", "xlink:href")]
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
     images = gallery(html)["images"]
-    assert len(images) == 10 and all(value.startswith("data:image/webp;base64,") for value in images)
+    assert 1 < len(images) <= 20 and all(value.startswith("data:image/webp;base64,") for value in images)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert re.findall(r"url\(|@import", html) == []
     assert "https://" not in html.replace("https://evil.example/x onerror", "")
