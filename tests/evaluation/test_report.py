@@ -132,12 +132,12 @@ def test_the_variety_of_kept_groups_is_shown(run):
         return json.dumps(row) + "\n"
 
     (run / "groups.jsonl").write_text(row(1, "BA") + row(2, "BB"))
-    text = " ".join(unescape(Page(write_report(run).read_text()).text).split())
-    assert "Answer entropy bits, of the options that a group chooses0.001.00" in text
-    assert "Permutation consistency groups that choose the same in every order of the options100%0%" in text
+    text = "".join(unescape(Page(write_report(run).read_text()).text).split())
+    assert "Answerentropybits,oftheoptionsthatagroupchooses0.001.00" in text
+    assert "Permutationconsistencygroupsthatchoosethesameineveryorderoftheoptions100%0%" in text
     assert re.search(r"Self-BLEU how far responses repeat each other 1\.00 0\.\d\d", text)
-    assert "same answer in every order" in text and "answer changes with the order" in text
-    assert "answers differ by 1.00 bits" in text
+    assert "sameanswerineveryorder" in text and "answerchangeswiththeorder" in text
+    assert "answersdifferby1.00bits" in text
 
 
 def test_nothing_in_a_report_runs_or_loads(run):

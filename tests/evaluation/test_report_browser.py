@@ -96,6 +96,7 @@ def test_questions_without_an_image_say_so_and_those_with_one_can_be_asked_for(p
         outcomes.select_option(outcome)
         assert int(count(page).rpartition(" ")[2]) >= 20
     page.get_by_label("Image").select_option("")
+    outcomes.select_option("")
     for _ in range(12):
         page.get_by_role("button", name="Next page").click()
     assert page.locator(".unkept").all_inner_texts() == ["no image kept"] * page.locator(".unkept").count() != []
