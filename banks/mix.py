@@ -99,6 +99,11 @@ class MixBank:
         part._part, part._banks = name, {label: bank.split(name) for label, bank in self._banks.items()}
         return part
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether the weights change with progress."""
+        return any(len(set(weights.tolist())) > 1 for _, weights in self._schedules)
+
     def index_at(self, index: int, progress: float) -> int:
         """Turn evenly drawn indices into indices of questions by the weights in force at ``progress``."""
         now = np.array([np.interp(progress, *schedule) for schedule in self._schedules])
