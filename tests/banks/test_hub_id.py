@@ -85,7 +85,7 @@ def ask(tmp_path):
 
 def test_a_data_set_of_the_hub_is_read_and_then_needs_no_network(ask):
     expected = "[('train/0', ('liver', 'gut'), 'B', (7, 9, 3)), ('train/1', ('lung', 'bone'), 'A', (7, 9, 3))]"
-    assert "HF_HUB_OFFLINE is set; unset it, or give a folder" in ask("organs", offline="1")
+    assert "HF_HUB_OFFLINE is set; unset it, or give a folder instead" in ask("organs", offline="1")
     assert ask("organs") == ask("organs", offline="1") == expected
     assert ask("nothing").startswith("error: me/nothing: can't be opened as a Hugging Face data set (Dataset 'me/noth")
 

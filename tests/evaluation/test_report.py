@@ -127,7 +127,8 @@ def test_the_variety_of_kept_groups_is_shown(run):
         orders = (["liver", "gut"], ["gut", "liver"])
         row = group(step, None)
         for place, letter in enumerate(letters):
-            said = f"<think>I look at region {place * (step > 1)} now</think><answer>{letter}</answer>"
+            thought = ("I look at the region", "what a fine fold there")[place * (step > 1)]
+            said = f"<think>{thought}</think><answer>{letter}</answer>"
             row["responses"][place] |= {"options": orders[place], "text": said}
         return json.dumps(row) + "\n"
 
