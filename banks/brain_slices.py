@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 
 from anatomy_r1.banks.errors import AnatomyError
+from anatomy_r1.banks.marker import ring
 from anatomy_r1.banks.question import Image
 
 Ints = NDArray[np.int64]
@@ -26,8 +27,6 @@ NAMES = "atlases/labels_neuromorphometrics.csv"
 DEPTH = 4
 """Steps of erosion counted by :attr:`Plane.depth`."""
 DIRECTIONS = ("up", "down", "left", "right")
-
-MARKER_COLOUR = (255, 32, 32)
 _MARGIN = 3
 _REWORDED = {
     "3rd ventricle": "third ventricle",
@@ -242,7 +241,7 @@ class SliceImage:
         grey = self.cut(load_brain().planes[self.plane].t1)
         shrunk = Pil.fromarray(grey).resize((self.size, self.size), Pil.Resampling.BILINEAR)
         image: Image = np.repeat(np.asarray(shrunk)[..., None], 3, axis=2)
-        return image if self.marker is None else _ring(image, self.marker)
+        return image if self.marker is None else ring(image, *self.marker)
 
     def cut(self, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The same part of another volume of the plane, such as its labels, as displayed and before resizing."""
@@ -251,13 +250,3 @@ class SliceImage:
             row, column, edge = self.window
             shown = shown[row : row + edge, column : column + edge]
         return shown[:, ::-1] if self.mirrored else shown
-
-
-def _ring(image: Image, marker: tuple[float, float]) -> Image:
-    size = image.shape[0]
-    pixels = np.arange(size) + 0.5
-    distance = np.hypot(pixels - marker[0] * size, (pixels - marker[1] * size)[:, None])
-    radius, width = size * 3.5 / 96, max(size / 64, 1.0)
-    cover = np.clip(width / 2 + 0.5 - np.abs(distance - radius), 0, 1)[..., None]
-    drawn: Image = np.rint(image * (1 - cover) + np.array(MARKER_COLOUR) * cover).astype(np.uint8)
-    return drawn

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks.brain_slices import DIRECTIONS, PLANES, load_brain, tally
+from anatomy_r1.banks.made import SPLITS
 
-SPLITS = ("train", "validation", "test")
 SLABS = (("train", 8), ("", 2), ("test", 3), ("", 2), ("train", 8), ("", 2), ("validation", 3), ("", 2))
 """Millimetres of each split along every axis, over and over; the nameless ones are gaps."""
 SLAB_START = {"axial": 17, "coronal": 20, "sagittal": 20}

@@ -13,7 +13,7 @@ import numpy as np
 
 from anatomy_r1.banks.errors import AnatomyError
 from anatomy_r1.banks.grammar import SURFACES, TEMPLATES, NounPhrase, Parsed, Relation, render, resolve
-from anatomy_r1.banks.question import Question
+from anatomy_r1.banks.question import ImageSource, Question
 from anatomy_r1.banks.scene_graph import SceneGraph, SceneObject
 
 T = TypeVar("T")
@@ -28,13 +28,38 @@ class Draft:
     """A question without its image and options."""
 
     stem: str
-    parsed: Parsed
     structure: str
     """The right answer."""
     pool: tuple[str, ...]
-    """Structures that are wrong answers and not named in the stem."""
+    """Structures known to be wrong answers and not named in the stem."""
     question_type: str
     details: Mapping[str, Any]
+
+    def question(
+        self, options: tuple[tuple[str, ...], int], *, id: str, image: ImageSource, modality: str, group_key: str,
+        source: str,
+    ) -> Question:  # fmt: skip
+        """The question itself, given its options and the index of the right one."""
+        return Question(
+            id=id, image=image, stem=self.stem, options=options[0], answer=options[1], structure=self.structure,
+            question_type=self.question_type, modality=modality, group_key=group_key, source=source,
+            distractors=self.pool, details=self.details,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phrased(Draft):
+    """A draft by the grammar."""
+
+    parsed: Parsed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked(Draft):
+    """A draft about a marked point."""
+
+    marker: tuple[float, float]
+    """x and y, as shares of width and height."""
 
 
 def ask(
@@ -44,7 +69,7 @@ def ask(
     *,
     n_options: int = 4,
     weights: Mapping[str, float] = WEIGHTS,
-) -> Draft | None:
+) -> Phrased | None:
     """Draw a question about ``graph``, or None where it affords none.
 
     Args:
@@ -63,8 +88,7 @@ def ask(
     for answer in rng.permutation(answers).tolist():
         left = {template: weight for template, weight in weights.items() if weight > 0}
         while left:
-            shares = np.array(list(left.values()))
-            template = list(left)[rng.choice(len(left), p=shares / shares.sum())]
+            template = draw(left, rng)
             del left[template]
             for _ in range(_TRIES if template != "F" else 1):
                 if (parsed := _phrase_question(template, answer, graph, rng)) is None:
@@ -111,17 +135,29 @@ def _colour(item: SceneObject, rng: np.random.Generator) -> str | None:
     return item.colour if item.colour is not None and rng.random() < 0.5 else None
 
 
-def _draft(parsed: Parsed, answer: int, graph: SceneGraph, structures: Sequence[str]) -> Draft | None:
+def _draft(parsed: Parsed, answer: int, graph: SceneGraph, structures: Sequence[str]) -> Phrased | None:
     item = graph.objects[answer]
     if resolve(parsed, graph) != [item.name]:
         return None
     pool = tuple(name for name in structures if name != item.name and name not in parsed.named())
     details = {"template": parsed.template, "location": item.location}
-    return Draft(render(parsed), parsed, item.name, pool, QUESTION_TYPES[parsed.template[0]], details)
+    return Phrased(render(parsed), item.name, pool, QUESTION_TYPES[parsed.template[0]], details, parsed=parsed)
 
 
 def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]
+
+
+def draw(weights: Mapping[str, float], rng: np.random.Generator) -> str:
+    """One of the keys, by their weights."""
+    shares = np.array(list(weights.values()))
+    return list(weights)[rng.choice(len(shares), p=shares / shares.sum())]
+
+
+def shuffle_in(answer: str, wrong: Sequence[str], rng: np.random.Generator) -> tuple[tuple[str, ...], int]:
+    """All of ``wrong`` with the answer at a random place; the options and that place."""
+    place = int(rng.integers(len(wrong) + 1))
+    return (*wrong[:place], answer, *wrong[place:]), place
 
 
 def compose(
@@ -138,9 +174,8 @@ def compose(
     if len(pool) < n_options - 1:
         raise AnatomyError(f"{n_options} options need {n_options - 1} wrong answers; only {len(pool)} are known.")
     place = int(rng.integers(n_options))
-    options = [pool[k] for k in rng.permutation(len(pool))[: n_options - 1]]
-    options.insert(place, answer)
-    return tuple(options), place
+    wrong = [pool[k] for k in rng.permutation(len(pool))[: n_options - 1]]
+    return (*wrong[:place], answer, *wrong[place:]), place
 
 
 def with_options(question: Question, options: Sequence[str], answer: int) -> Question:

@@ -1,7 +1,7 @@
 """Banks that make questions from scene graphs: any number from each frame, by the question engine.
 
-Question ``i`` is a pure function of (seed, split, i) and the files. A frame that affords no question passes its turn to
-the next one; so does, where bad files are allowed, one that turns out broken.
+A frame that affords no question passes its turn to the next one; so does, where bad files are allowed, one that turns
+out broken.
 """
 
 import copy
@@ -13,15 +13,15 @@ from zlib import crc32
 import numpy as np
 
 from anatomy_r1.banks.errors import AnatomyError
+from anatomy_r1.banks.made import SPLITS, MadeBank
 from anatomy_r1.banks.question import Question
 from anatomy_r1.banks.rows import Refusal
 
-SPLITS = ("train", "validation", "test")
 _SEARCH = 500
 log = logging.getLogger(__name__)
 
 
-class GraphBank:
+class GraphBank(MadeBank):
     """Questions about frames.
 
     Subclasses give ``_ask``, which makes a question of a frame, or None where it affords none.
@@ -58,7 +58,7 @@ class GraphBank:
         self.structures = tuple(structures)
         self._parts = {split: list(parts[split]) for split in SPLITS if parts.get(split)}
         self.splits = tuple(self._parts)
-        self._part = "all"
+        self.part = "all"
         self._frames = [frame for split in self._parts for frame in self._parts[split]]
         if not self._frames:
             raise AnatomyError(f"{source}: expected frames, found none.")
@@ -78,42 +78,28 @@ class GraphBank:
         if name not in self._parts:
             raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits)}.")
         part = copy.copy(self)
-        part._part, part._frames = name, self._parts[name]
+        part.part, part._frames = name, self._parts[name]
         return part
 
-    def index_of(self, question_id: str) -> int:
-        """Index of an id such as ``masks/test/0/12``."""
-        head, _, tail = question_id.rpartition("/")
-        if head != self._prefix or not (tail.isascii() and tail.isdigit()) or int(tail) >= len(self):
-            raise AnatomyError(f"no question {question_id!r} here; ids read {self._prefix}/0 to {len(self) - 1}.")
-        return int(tail)
+    def _make(self, index: int, name: str) -> Question:
+        return self._find(index, name)[1]
 
-    def question(self, index: int) -> Question:
-        """Make question ``index``.
-
-        Raises:
-            AnatomyError: a broken file, or none of the frames that were tried affords a question.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self.source} has questions 0 to {len(self) - 1}, not {index}")
+    def _find(self, index: int, name: str = "") -> tuple[int, Question]:
+        """The frame that question ``index`` is about, and the question."""
         rng = np.random.default_rng([self.seed, crc32(self._prefix.encode()), index])
         first = index // self.per_frame
         for step in range(min(_SEARCH, len(self._frames))):
             frame = self._frames[(first + step) % len(self._frames)]
             try:
-                found = self._ask(frame, rng, f"{self._prefix}/{index}")
+                found = self._ask(frame, rng, name)
             except AnatomyError as error:
                 if not self._allow_bad:
                     raise
                 self._refuse(self._where(frame), error)
                 continue
             if found is not None:
-                return found
+                return frame, found
         raise AnatomyError(f"{self.source}: no frame affords a question; do they show two structures of the table?")
-
-    @property
-    def _prefix(self) -> str:
-        return f"{self.name}/{self._part}/{self.seed}"
 
     def _ask(self, frame: int, rng: np.random.Generator, name: str) -> Question | None:
         raise NotImplementedError

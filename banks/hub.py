@@ -20,6 +20,7 @@ from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
 
 _FIELDS = ("image", "stem", "options", "answer", "id", "question_type", "modality", "group")
 _LABEL = re.compile(r"\s*\(?([A-Z])\s*[:.)]\s*(.*)", re.DOTALL)
+_ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 _QUOTES = " \t\r\n'\"\xa0\u200a"
 
 
@@ -117,16 +118,27 @@ def _load(path: str, config: str | None) -> dict[str, Any]:
         import datasets
     except ImportError:
         raise AnatomyError("the hf bank needs datasets: pip install 'anatomy-r1[hf]'") from None
+    folder = Path(path)
+    if not path or (not folder.is_dir() and not _ID.fullmatch(path)):
+        raise AnatomyError(f"hf: {path!r} is neither a folder here nor an id of the hub (OWNER/NAME).")
     try:
-        folder = Path(path)
         if (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file():
             found = datasets.load_from_disk(path)
         else:
             found = datasets.load_dataset(path, config)
-    except Exception as error:  # whatever the library, its formats and the network raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({first[:300]}).") from None
+    except ConnectionError as error:
+        off = datasets.config.HF_HUB_OFFLINE
+        why = "HF_HUB_OFFLINE is set; unset it" if off else f"{_first_line(error)}; check the network"
+        raise AnatomyError(
+            f"hf: {path}: the hub can't be reached: {why}, or give a folder with the data set."
+        ) from None
+    except Exception as error:  # whatever the library and its formats raise
+        raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({_first_line(error)}).") from None
     return dict(found) if isinstance(found, Mapping) else {str(found.split or "all"): found}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _take(path: str, split: str, data: Any, mapping: Columns, source: "_Images", intake: Intake) -> None:

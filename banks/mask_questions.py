@@ -6,12 +6,11 @@ a whole of the right one.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.engine import QUESTION_TYPES, ask
+from anatomy_r1.banks.engine import Draft, Marked, ask, draw, shuffle_in
 from anatomy_r1.banks.grammar import Parsed
 from anatomy_r1.banks.mask_files import Entry
 from anatomy_r1.banks.scene_graph import LOCATIONS, SceneGraph, SceneObject
@@ -37,18 +36,6 @@ class View:
     """Seen, but too little to be in the graph: neither right nor surely wrong."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A question without its image and options; ``pool`` holds the answers known to be wrong."""
-
-    stem: str
-    structure: str
-    pool: tuple[str, ...]
-    question_type: str
-    details: Mapping[str, Any]
-    marker: tuple[float, float] | None = None
-
-
 class Asker:
     """Drafts questions.
 
@@ -61,14 +48,11 @@ class Asker:
     def __init__(self, table: Mapping[int, Entry], twins: bool, kinds: Sequence[str]) -> None:
         self.structures = tuple(dict.fromkeys(entry.name for entry in table.values() if entry.kind == "anatomy"))
         self._apart = _related(table.values(), twins)
-        self._kinds = list(kinds)
-        shares = np.array([KINDS[kind] for kind in kinds])
-        self._shares = shares / shares.sum()
+        self._kinds = {kind: KINDS[kind] for kind in kinds}
 
     def draft(self, view: View, rng: np.random.Generator) -> Draft | None:
         """Draw a kind and then a question; None where the view affords none of any kind."""
-        first = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
-        for kind in dict.fromkeys((first, *(self._kinds[at] for at in rng.permutation(len(self._kinds))))):
+        for kind in dict.fromkeys((draw(self._kinds, rng), *rng.permutation(list(self._kinds)).tolist())):
             if (draft := self._draft(kind, view, rng)) is not None:
                 return draft
         return None
@@ -85,8 +69,7 @@ class Asker:
         there = {name for name, cells in view.cells.items() if place and cells[LOCATIONS.index(place)] >= HERE}
         unsure = there | view.specks | _nearly(draft.parsed, view.graph) | self._apart[draft.structure]
         pool = tuple(name for name in draft.pool if name not in unsure)
-        question_type = QUESTION_TYPES[draft.parsed.template[0]]
-        return Draft(draft.stem, draft.structure, pool, question_type, draft.details) if pool else None
+        return replace(draft, pool=pool) if pool else None
 
     def _mark(self, view: View, rng: np.random.Generator) -> Draft | None:
         for at in rng.permutation(view.graph.of_kind("anatomy")).tolist():
@@ -95,7 +78,7 @@ class Asker:
             point = _deep_point(view.masks[name], rng)
             if point is not None and pool:
                 details = {"template": "marker", "marker": list(point)}
-                return Draft("Which structure is at the marker?", name, pool, "marked", details, point)
+                return Marked("Which structure is at the marker?", name, pool, "marked", details, marker=point)
         return None
 
     def _compare(self, view: View, rng: np.random.Generator) -> Draft | None:
@@ -197,5 +180,4 @@ def choose_options(
     seen = {item.name for item in graph.objects}
     order = sorted(rng.permutation(len(draft.pool)).tolist(), key=lambda at: draft.pool[at] not in seen)
     wrong = [draft.pool[at] for at in order[: n_options - 1]]
-    answer = int(rng.integers(len(wrong) + 1))
-    return (*wrong[:answer], draft.structure, *wrong[answer:]), answer
+    return shuffle_in(draft.structure, wrong, rng)

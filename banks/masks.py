@@ -7,13 +7,14 @@ there are enough, so that knowing which are common does not help; none is a part
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pil
 
+from anatomy_r1.banks.engine import Marked
 from anatomy_r1.banks.errors import AnatomyError
 from anatomy_r1.banks.graphs import GraphBank, parts_of, split_groups
 from anatomy_r1.banks.marker import ring
@@ -21,7 +22,7 @@ from anatomy_r1.banks.mask_files import Entry, Frame, find_frames, names_of, rea
 from anatomy_r1.banks.mask_questions import KINDS, Asker, View, cell_shares, choose_options, clear_places
 from anatomy_r1.banks.question import Image, Question
 from anatomy_r1.banks.rows import Refusal, settle
-from anatomy_r1.banks.scene_graph import graph_from_labels
+from anatomy_r1.banks.scene_graph import Regions, graph_from_labels
 from anatomy_r1.banks.volumes import PLANES
 
 WORKING_SIZE = 512
@@ -119,6 +120,13 @@ class MasksBank(GraphBank):
         )
         self._view = lru_cache(maxsize=128)(self._look)
 
+    def regions(self, index: int) -> Regions:
+        """What lies where in the image of a question, as far as the label table names it."""
+        at = self._all[self._find(index)[0]]
+        names = {value: entry.name for value, entry in self.table.items()}
+        pixels = FrameImage(at, self._plane, self._size, None)()
+        return Regions(pixels, read_labels(at, self._plane, self.table), names)
+
     def _where(self, frame: int) -> str:
         return str(self._all[frame])
 
@@ -140,14 +148,13 @@ class MasksBank(GraphBank):
         draft = self._asker.draft(view, rng)
         if draft is None:
             return None
-        options, answer = choose_options(draft, view.graph, rng, self._n_options)
-        plain = at.slice is None and self._size is None and draft.marker is None
+        options = choose_options(draft, view.graph, rng, self._n_options)
+        marker = draft.marker if isinstance(draft, Marked) else None
+        plain = at.slice is None and self._size is None and marker is None
         details = {**draft.details, "frame": at.image.name} | ({} if at.slice is None else {"slice": at.slice})
-        return Question(
-            id=name, image=at.image if plain else FrameImage(at, self._plane, self._size, draft.marker),
-            stem=self._preface.lstrip() + draft.stem, options=options, answer=answer, structure=draft.structure,
-            question_type=draft.question_type, modality=self._modality, group_key=at.group,
-            source=f"masks/{Path(self.source).name}", distractors=draft.pool, details=details,
+        return replace(draft, stem=self._preface.lstrip() + draft.stem, details=details).question(
+            options, id=name, image=at.image if plain else FrameImage(at, self._plane, self._size, marker),
+            modality=self._modality, group_key=at.group, source=f"masks/{Path(self.source).name}",
         )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from anatomy_r1.banks.errors import AnatomyError
 from anatomy_r1.banks.files import read_text
 from anatomy_r1.banks.question import Bank, Question, normalise
+from anatomy_r1.banks.scene_graph import Regions
 
 LENGTH = 100_000
 MAX_LENGTH = 2_000_000
@@ -98,6 +99,11 @@ class MixBank:
         part._part, part._banks = name, {label: bank.split(name) for label, bank in self._banks.items()}
         return part
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether the weights change with progress."""
+        return any(len(set(weights.tolist())) > 1 for _, weights in self._schedules)
+
     def index_at(self, index: int, progress: float) -> int:
         """Turn evenly drawn indices into indices of questions by the weights in force at ``progress``."""
         now = np.array([np.interp(progress, *schedule) for schedule in self._schedules])
@@ -110,12 +116,23 @@ class MixBank:
 
     def question(self, index: int) -> Question:
         """Question ``index``; its id begins with its number here and the name of its bank."""
+        label, bank, inner = self._at(index)
+        found: Question = bank.question(inner)
+        return replace(found, id=f"{index}/{label}/{found.id}", group_key=f"{label}/{found.group_key}")
+
+    def regions(self, index: int) -> Regions | None:
+        """What lies where in the question's image; None where its bank does not know."""
+        _, bank, inner = self._at(index)
+        found: Regions | None = bank.regions(inner) if hasattr(bank, "regions") else None
+        return found
+
+    def _at(self, index: int) -> tuple[str, Bank, int]:
+        """Name of the bank of question ``index``, the bank, and the question's index there."""
         if not 0 <= index < self.length:
             raise IndexError(f"mix has questions 0 to {self.length - 1}, not {index}")
         at = int(self._which[index])
         label, bank = list(self._banks.items())[at]
-        found: Question = bank.question(self._inner(at, int(self._turn[index]), len(bank)))
-        return replace(found, id=f"{index}/{label}/{found.id}", group_key=f"{label}/{found.group_key}")
+        return label, bank, self._inner(at, int(self._turn[index]), len(bank))
 
     def index_of(self, question_id: str) -> int:
         """Index of an id of this mixture."""

@@ -27,6 +27,7 @@ FORMS = ("as-is", "normalised")
 _FILTERS = ("question type", "modality", "dataset")
 GROUPINGS = ("auto", "files", "image", "dataset")
 _OPTIONS = tuple(f"option_{letter}" for letter in LETTERS[:6])
+_FIELDS = [_OPTIONS[:count] for count in range(len(_OPTIONS) + 1)]
 _NATIVE = ("modality_type", "dataset", "question_type", "gt_answer", "question_id", "image_path", "question")
 _SPLIT_FILE = re.compile(r"(?:medr1[_ ])?(.*)[_ ](train|validation|test)", re.IGNORECASE)
 _Draft = tuple[str, str, str, tuple[str, ...], int, str, str, str]
@@ -111,9 +112,10 @@ class _Reader:
     """Turns the rows of files into questions."""
 
     def __init__(self, filters: dict[int, set[str]], normalised: bool, grouping: str, seed: int) -> None:
-        self.filters, self.normalised, self.grouping, self.seed = filters, normalised, grouping, seed
+        self.filters, self.normalised, self.grouping = filters, normalised, grouping
         self.seen: set[tuple[str, ...]] = set()
-        self._details: dict[str, dict[str, Any]] = {}
+        self._salt = crc32(f"{seed}/".encode())
+        self._details: dict[str, Mapping[str, Any]] = {}
 
     def describe(self) -> str:
         """What the filters in use could have been."""
@@ -141,10 +143,10 @@ class _Reader:
 
     def _native(self, values: Any, label: str, number: int) -> _Draft | None:
         fields = _NATIVE if isinstance(values, dict) and _NATIVE[0] in values else ("modality", *_NATIVE[1:])
-        modality, dataset, kind, truth, name, image, stem = texts_of(values, fields)
+        modality, dataset, kind, truth, name, image, stem, *given = texts_of(values, fields + _given(values))
         if not self._wanted(kind, modality, dataset):
             return None
-        options = _native_options(values)
+        options = tuple(map(intern, given))
         if options.count(truth) == 1:
             return name, image, stem, options, options.index(truth), kind, modality, dataset
         found = [at for at, option in enumerate(options) if normalise(option) == normalise(truth)]
@@ -186,18 +188,19 @@ class _Reader:
         )  # fmt: skip
 
     def _split(self, group: str) -> str:
-        at = crc32(f"{self.seed}/{group}".encode("utf-8", "replace")) / 2**32
+        at = crc32(group.encode("utf-8", "replace"), self._salt) / 2**32
         return SPLITS[0] if at < SHARES[0] else SPLITS[1] if at < SHARES[0] + SHARES[1] else SPLITS[2]
 
 
-def _native_options(values: dict[str, Any]) -> tuple[str, ...]:
-    """Options A, B, …; those after the last may be missing, null or empty."""
-    given = list(map(values.get, _OPTIONS))
-    while given and (given[-1] is None or given[-1] == ""):
-        given.pop()
-    if len(given) < 2:
-        raise AnatomyError(f"expected at least 2 options, got {len(given)}.")
-    return tuple(map(intern, texts_of(values, _OPTIONS[: len(given)])))
+def _given(values: Any) -> tuple[str, ...]:
+    """Fields of the options A, B, …; those after the last may be missing, null or empty."""
+    known = values.get if isinstance(values, dict) else {}.get
+    count = len(_OPTIONS)
+    while count and not known(_OPTIONS[count - 1]):
+        count -= 1
+    if count < 2 and isinstance(values, dict) and "question" in values:
+        raise AnatomyError(f"expected at least 2 options, got {count}.")
+    return _FIELDS[count]
 
 
 def read_problem(problem: str) -> tuple[str, tuple[str, ...]]:
@@ -230,7 +233,7 @@ def merge_equal(options: tuple[str, ...], answer: int) -> tuple[tuple[str, ...],
     Raises:
         AnatomyError: the right option is repeated, so that there are two.
     """
-    plain = [_plain(option) for option in options]
+    plain = list(map(_plain, options))
     if len(set(plain)) == len(plain):
         return options, answer, ()
     if plain.count(plain[answer]) > 1:
@@ -262,5 +265,5 @@ def _small(word: str) -> str:
 def _structures(intake: Intake) -> tuple[str, ...]:
     """Options of anatomy questions; of all, where there are none of those."""
     wanted = normalise(QUESTION_TYPES[0])
-    rows = [row for row in intake.rows if normalise(row.question_type) == wanted] or intake.rows
-    return tuple(sorted({_plain(option) for options in {row.options for row in rows} for option in options}))
+    found = set().union(*(row.options for row in intake.rows if _plain(row.question_type) == wanted))
+    return tuple(sorted({_plain(option) for option in found or set().union(*(row.options for row in intake.rows))}))

@@ -130,17 +130,21 @@ class Intake:
 
     def check(self, row: Row) -> None:
         """Raise AnatomyError unless the row makes a :class:`Question` with an image."""
+        options, known = row.options, self._plain
         if row.id in self.index:
             raise AnatomyError(f"a question {shown(row.id)} is there already.")
-        if not 2 <= len(row.options) <= len(LETTERS):
-            raise AnatomyError(f"expected 2 to 26 options, got {len(row.options)}.")
-        if not 0 <= row.answer < len(row.options):
-            raise AnatomyError(f"the answer {row.answer} is none of {len(row.options)} options.")
-        known = self._plain.get
-        if known(row.stem) is None:
+        if not 2 <= len(options) <= len(LETTERS):
+            raise AnatomyError(f"expected 2 to 26 options, got {len(options)}.")
+        if not 0 <= row.answer < len(options):
+            raise AnatomyError(f"the answer {row.answer} is none of {len(options)} options.")
+        if row.stem not in known:
             self._checked(row.stem)
-        if len({known(option) or self._checked(option) for option in row.options}) < len(row.options):
-            raise AnatomyError(f"options must differ, got {list(row.options)}.")
+        try:
+            plain = set(map(known.__getitem__, options))
+        except KeyError:
+            plain = {self._checked(option) for option in options}
+        if len(plain) < len(options):
+            raise AnatomyError(f"options must differ, got {list(options)}.")
         self.images.check(row.image)
 
     def _checked(self, text: str) -> str:

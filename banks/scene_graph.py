@@ -58,6 +58,18 @@ class SceneGraph:
         return tuple(i for i, item in enumerate(self.objects) if item.kind == kind)
 
 
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Which pixel of a question's image belongs to what."""
+
+    pixels: NDArray[np.uint8]
+    """``(H, W, 3)``, without a marker: its colour is nobody's."""
+    labels: NDArray[np.integer]
+    """``(h, w)``, of the same frame but maybe another resolution."""
+    names: Mapping[int, str]
+    """Label → name; other labels are background."""
+
+
 def location_of(x: float, y: float, width: int, height: int) -> str:
     """Name of the cell of the 3 x 3 frame that holds a point.
 

@@ -1,7 +1,7 @@
 """The embedded bank: endless laparoscopic scenes, drawn from numbers, with questions about what lies where.
 
-Question ``i`` asks about scene ``i`` of its split; both are pure functions of (seed, split, index). Scenes are measured
-at a fixed resolution, so a question reads the same whatever size its image has.
+Question ``i`` asks about scene ``i`` of its split. Scenes are measured at a fixed resolution, so a question reads the
+same whatever size its image has.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from anatomy_r1.banks.engine import ask, compose
 from anatomy_r1.banks.errors import AnatomyError
 from anatomy_r1.banks.layout import NAMES, STRUCTURES, Layout, draw_layout
+from anatomy_r1.banks.made import SPLITS, MadeBank
 from anatomy_r1.banks.painter import paint, structure_features
 from anatomy_r1.banks.question import Image, Question
-from anatomy_r1.banks.scene_graph import SceneGraph
+from anatomy_r1.banks.scene_graph import Regions, SceneGraph
 
-SPLITS = ("train", "validation", "test")
 LENGTH = 1_000_000
 _LAYOUT, _QUESTION, _PAINT = range(3)
 
@@ -34,7 +34,7 @@ class Scene:
     """Label → structure or instrument."""
 
 
-class ScenesBank:
+class ScenesBank(MadeBank):
     """A million procedural scenes per split, one question each.
 
     Args:
@@ -67,34 +67,26 @@ class ScenesBank:
         """The part of that name; raises AnatomyError where there is none."""
         return ScenesBank(self.size, self.seed, name, self.n_options)
 
-    def question(self, index: int) -> Question:
-        """Question ``index``; its image is drawn when asked for."""
+    def _make(self, index: int, name: str) -> Question:
         layout, graph = self._layout(index)
         rng = self._rng(_QUESTION, index)
         draft = ask(graph, rng, STRUCTURES, n_options=self.n_options)
         if draft is None:  # "What anatomy is at …" always can be asked: every structure has a cell of its own
             raise AssertionError(f"scene {index} affords no question")
-        options, answer = compose(draft.structure, draft.pool, rng, self.n_options)
-        scene = f"scenes/{self.part}/{self.seed}/{index}"
-        return Question(
-            id=scene, image=partial(_render, layout, self._key(_PAINT, index), self.size), stem=draft.stem,
-            options=options, answer=answer, structure=draft.structure, question_type=draft.question_type,
-            modality="laparoscopy", group_key=scene, source=f"scenes/{self.part}", distractors=draft.pool,
-            details=draft.details,
-        )  # fmt: skip
-
-    def index_of(self, question_id: str) -> int:
-        """Index of a question of this split and seed; raises AnatomyError for any other id."""
-        head, _, tail = question_id.rpartition("/")
-        if head != f"scenes/{self.part}/{self.seed}" or not (tail.isascii() and tail.isdigit()) or int(tail) >= LENGTH:
-            raise AnatomyError(f"no question {question_id!r} here; ids read scenes/{self.part}/{self.seed}/INDEX.")
-        return int(tail)
+        options = compose(draft.structure, draft.pool, rng, self.n_options)
+        image = partial(_render, layout, self._key(_PAINT, index), self.size)
+        source = f"scenes/{self.part}"
+        return draft.question(options, id=name, image=image, modality="laparoscopy", group_key=name, source=source)
 
     def scene(self, index: int) -> Scene:
         """Label map at the bank's size and the scene graph measured on it."""
         layout, _ = self._layout(index)
         labels = layout.labels(self.size)
         return Scene(labels, layout.graph(labels), NAMES)
+
+    def regions(self, index: int) -> Regions:
+        """What lies where in the image of a question."""
+        return Regions(self.question(index).pixels(), self._layout(index)[0].labels(self.size), NAMES)
 
     def cell_names(self, index: int) -> tuple[str, ...]:
         """What lies in each of the nine cells, in reading order: a structure or ``background``."""

@@ -7,6 +7,7 @@ structure, or without.
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -208,11 +209,10 @@ class SSGGraphBank(GraphBank):
         pool = tuple(other for other in draft.pool if other not in unsure)
         if len(pool) < self._n_options - 1:
             return None
-        options, answer = draw_options(draft.structure, pool, rng, self._n_options)
-        return Question(
-            id=name, image=self._images.source(image), stem=draft.stem, options=options, answer=answer,
-            structure=draft.structure, question_type=draft.question_type, modality="laparoscopy", group_key=video,
-            source="ssg-vqa/graphs", distractors=pool, details={**draft.details, "graph": file.name},
+        options = draw_options(draft.structure, pool, rng, self._n_options)
+        return replace(draft, pool=pool, details={**draft.details, "graph": file.name}).question(
+            options, id=name, image=self._images.source(image), modality="laparoscopy", group_key=video,
+            source="ssg-vqa/graphs",
         )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""What the harness costs: scripted questions per second, overhead over a model, report time and size, memory.
+"""What the harness costs: scripted questions per second, overhead over a model, reports, first paint, memory.
 
 Run: python benchmarks/evaluation_speed.py [--quick]
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,8 @@ def overhead(folder: Path, limit: int) -> None:
     found = evaluate(make_policy("tiny"), bank, limit=limit, out=folder / "tiny", baselines=beside)
     bank_seconds = bank.clock[0]
     rest = found.seconds - found.policy_seconds - bank_seconds
-    print(f"tiny on {limit} scenes, both controls, baselines, 96 images saved: {found.seconds:.2f} s")
+    kept = len(list((folder / "tiny" / "images").glob("*.png")))
+    print(f"tiny on {limit} scenes, both controls, baselines, {kept} images kept: {found.seconds:.2f} s")
     print(f"  policy {found.policy_seconds:.2f} s, questions {bank_seconds:.2f} s, harness {rest / found.seconds:.1%}")
 
 
@@ -87,11 +89,41 @@ class Timed:
 
 
 def report(folder: Path, count: int) -> None:
-    run = folder / "noisy-oracle:0.6-5"
-    started = time.perf_counter()
+    """A report of ``count`` rollouts with their images, and when a browser shows it."""
+    run = folder / "report"
+    evaluate(make_policy("noisy-oracle:0.6"), "scenes", limit=count, out=run, batch_size=256)
+    started, used = time.perf_counter(), time.process_time()
     path = write_report(run)
-    seconds = time.perf_counter() - started
-    print(f"report of {count:,} rollouts: {seconds:.1f} s, {path.stat().st_size / 1e6:.1f} MB")
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    size = path.stat().st_size / 1e6
+    print(f"report of {count:,} rollouts: {seconds:.1f} s ({used:.1f} s of the processor), {size:.1f} MB")
+    print(f"  first paint: {first_paint(path)}")
+
+
+def first_paint(path: Path) -> str:
+    """Milliseconds until Chromium shows something of a page, and until its gallery is drawn: best of three."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        chromium = None
+    if chromium is None:
+        return "not measured; needs playwright and Chromium"
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for _ in range(3):
+            page = browser.new_page()
+            page.goto(f"file://{path.resolve()}")
+            page.locator(".question").first.wait_for()
+            drawn = page.evaluate("performance.now()")
+            page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+            paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            found.append((paint, drawn))
+            page.close()
+        browser.close()
+    paint, drawn = min(found)
+    return f"{paint:.0f} ms; gallery drawn by {drawn:.0f} ms"
 
 
 def memory(folder: Path) -> None:

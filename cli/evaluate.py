@@ -51,6 +51,8 @@ class EvaluateConfig:
     """Folder of the results; must not hold an evaluation, unless it is resumed."""
     resume: bool = False
     """Go on with the evaluation in the folder."""
+    retry_failed: bool = True
+    """When resuming, ask again for responses that never came."""
     strict: bool = False
     """Stop at the first response that never came, instead of counting it as wrong."""
 
@@ -69,7 +71,8 @@ class EvaluateConfig:
             return evaluate(
                 policy, bank, split=self.split, limit=self.limit, seed=self.seed, n=self.n,
                 permutations=self.permutations, batch_size=self.batch_size, out=self.out, resume=self.resume,
-                strict=self.strict, controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
+                retry_failed=self.retry_failed, strict=self.strict,
+                controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
                 progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
                 config={
                     "policy_spec": self.policy, "policy_options": dict(self.policy_options), "bank_spec": self.bank,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank
+from anatomy_r1.banks import AnatomyError, Bank, MixBank
 from anatomy_r1.curricula.balance import Balance
 from anatomy_r1.curricula.confusion import Confusion
 from anatomy_r1.curricula.drawing import make_drawer
@@ -27,7 +27,7 @@ class ASC:
 
     Args:
         bank: what to draw from. Where its questions name known distractors, options are recomposed; else questions
-            are selected as they are.
+            are selected as they are. A mixture whose weights change is drawn from by their mean, with a warning.
         seed: of all draws.
         schedule: name, table (``{"name": "staged", "levels": [0.1, 0.9]}``) or object; see ``schedules``.
         similarity: ``auto``, ``visual``, ``ontology``, … or a blend, see :func:`make_similarity`; ``confusion``, alone
@@ -73,6 +73,12 @@ class ASC:
         self.drawer = make_drawer(bank, self.measure, tolerance)
         self.balance = Balance(bank, balance, easy_weight=easy_weight)
         self._warned = False
+        if isinstance(bank, MixBank) and bank.scheduled:
+            warnings.warn(
+                "asc: the mixture's weights change with progress, but this curriculum draws by their mean over the "
+                "run; use the curriculum 'uniform' to follow them.",
+                stacklevel=2,
+            )
 
     def target(self, progress: float) -> tuple[float, int]:
         """The S(q) wanted at ``progress`` in [0, 1], rescaled to the bank's reach, and the number of the stage."""

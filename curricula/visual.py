@@ -1,19 +1,17 @@
 """What structures look like, measured from pixels: features pooled over each structure's regions.
 
-Where a bank knows which pixel belongs to what (``bank.regions(index)`` or ``bank.scene(index)``: an object with
-``labels`` and ``names``; slices of the brain), features are pooled over each structure's own region. Elsewhere the
-whole image stands for the structure that is the question's answer.
+Where a bank knows which pixel belongs to what (``bank.regions(index)``), features are pooled over each structure's own
+region. Elsewhere the whole image stands for the structure that is the question's answer.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks import AnatomyError, Bank, Image, Question, normalise
-from anatomy_r1.banks.brain_slices import SliceImage, load_brain
+from anatomy_r1.banks import AnatomyError, Bank, Image, normalise
+from anatomy_r1.banks.scene_graph import Regions
 from anatomy_r1.curricula.matrix import Floats
 
 Encoder = Callable[[Image], Floats]
@@ -48,7 +46,7 @@ def visual_features(bank: Bank, encode: Encoder | None = None) -> Floats:
     if missing := [name for name, key in zip(bank.structures, wanted, strict=True) if not seen[key]]:
         raise AnatomyError(
             f"similarity 'visual': {len(missing)} structures of bank {bank.name!r} occur in none of the {count} "
-            f"questions looked at: {missing}. Use 'names', 'ontology' or 'csv:PATH'."
+            f"questions looked at: {missing}. Take them out of its table, or use 'names', 'ontology' or 'csv:PATH'."
         )
     means = np.stack([np.mean(seen[name], axis=0) for name in wanted])
     return np.asarray(means - means.mean(axis=0))
@@ -56,28 +54,16 @@ def visual_features(bank: Bank, encode: Encoder | None = None) -> Floats:
 
 def _look(bank: Bank, index: int, encode: Encoder) -> Iterator[tuple[str, Floats]]:
     """What one question's image tells about which structures."""
-    question = bank.question(index)
-    regions = _regions(bank, index, question)
+    regions: Regions | None = bank.regions(index) if hasattr(bank, "regions") else None
     if regions is None:
+        question = bank.question(index)
         yield question.structure, encode(question.pixels()).mean(axis=(0, 1))
         return
-    pixels, labels, names = regions
-    features = encode(pixels)
-    labels = _nearest(labels, features.shape[:2])
+    features = encode(regions.pixels)
+    labels = _nearest(regions.labels, features.shape[:2])
     for value in np.unique(labels).tolist():
-        if value in names:
-            yield names[value], features[labels == value].mean(axis=0)
-
-
-def _regions(bank: Bank, index: int, question: Question) -> tuple[Image, Labels, Mapping[int, str]] | None:
-    for method in ("regions", "scene"):
-        if hasattr(bank, method):
-            found = getattr(bank, method)(index)
-            return question.pixels(), found.labels, found.names
-    if isinstance(question.image, SliceImage):
-        plain = replace(question.image, marker=None)  # the marker's colour is nobody's
-        return plain(), plain.cut(load_brain().planes[plain.plane].labels), load_brain().names
-    return None
+        if value in regions.names:
+            yield regions.names[value], features[labels == value].mean(axis=0)
 
 
 def _nearest(labels: Labels, shape: tuple[int, ...]) -> Labels:

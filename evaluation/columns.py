@@ -1,8 +1,12 @@
-"""Rollouts without their texts, column by column: what statistics need, some 300 bytes a response."""
+"""Rollouts without their texts, column by column: what statistics need, some 80 bytes a response.
+
+Names that repeat are kept once. Those that may be different on every line (questions and their groups) are kept as
+hashes of 8 bytes: two of a million differing ones are confounded with a chance of 3e-8.
+"""
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -13,9 +17,12 @@ from anatomy_r1.evaluation.results import Rollout
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+NAN = float("nan")
 
-_NAMED = ("question_id", "structure", "question_type", "modality", "group_key", "right", "chosen", "answer", "pool")
-_FLAGS = ("truncated", "format", "correct")
+_NAMED = ("structure", "question_type", "modality", "right", "chosen", "answer", "pool")
+_HASHED = ("question_id", "group_key")
+_KINDS = {"truncated": "b", "format": "b", "correct": "b", "failed": "b", "permutation": "i", "sample": "i",
+          "options": "b", "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
 
 
 class Names:
@@ -43,35 +50,35 @@ class Names:
         """(R,) code of each row; -1 for None."""
         return np.array(self._codes, dtype=np.int64)
 
-    def code(self, name: Any) -> int:
-        """Code of a text; -1 for one that never came."""
-        return self._code.get(name, -1)
-
     def __len__(self) -> int:
         return len(self._code)
 
 
-@dataclass
 class Columns:
-    """R rollouts."""
+    """R rollouts; those of one question come together."""
 
-    named: dict[str, Names] = field(default_factory=lambda: {name: Names() for name in _NAMED})
-    """``question_id``, ``structure``, …; ``right`` and ``chosen`` are texts of options, ``pool`` all, sorted."""
-    numbers: dict[str, "array[float]"] = field(default_factory=dict)
-    """``permutation``, ``sample``, ``options`` (how many), ``reward``, ``similarity`` (NaN: none), flags, …"""
-    groups: dict[str, Names] = field(default_factory=dict)
-    baselines: dict[str, "array[float]"] = field(default_factory=dict)
-    """By question: 1 or 0 for right or wrong."""
-    usage: dict[str, float] = field(default_factory=dict)
-    """Sums."""
+    def __init__(self) -> None:
+        self.named = {name: Names() for name in _NAMED}
+        """``structure``, …; ``right`` and ``chosen`` are texts of options, ``pool`` all, sorted."""
+        self.groups: dict[str, Names] = {}
+        self.baselines: dict[str, array[int]] = {}
+        """By visit: 1 or 0 for right or wrong."""
+        self.usage: dict[str, float] = {}
+        """Sums."""
+        self.visits = 0
+        """Times a question came up: distinct questions, but for a table of several runs."""
+        self._numbers = {name: array(kind) for name, kind in _KINDS.items()}
+        self._hashes = {name: array("Q") for name in _HASHED}
+        self._visit = array("i")
+        self._last = ""
 
     def __len__(self) -> int:
-        return len(self.numbers.get("reward", ()))
+        return len(self._visit)
 
     @property
     def questions(self) -> int:
         """Distinct questions."""
-        return len(self.named["question_id"])
+        return len(np.unique(self._hashes["question_id"]))
 
     @classmethod
     def of(cls, rollouts: Iterable[Rollout]) -> "Columns":
@@ -81,32 +88,30 @@ class Columns:
             columns.add(rollout)
         return columns
 
-    def add(self, rollout: Rollout) -> None:
-        """Append a rollout."""
-        fresh = self.named["question_id"].code(rollout.question_id) < 0
-        values = {
-            **vars(rollout),
-            "right": rollout.right,
-            "chosen": rollout.chosen,
-            "pool": tuple(sorted(rollout.options)),
-        }
-        for name in _NAMED:
-            self.named[name].add(values[name])
-        for name in _FLAGS:
-            self._number(name, values[name])
-        for name in ("permutation", "sample", "reward"):
-            self._number(name, values[name])
-        self._number("options", len(rollout.options))
-        self._number("failed", rollout.failed is not None)
-        self._number("similarity", float("nan") if rollout.similarity is None else rollout.similarity)
+    def add(self, rollout: Rollout) -> bool:
+        """Append a rollout; tells whether it is the first to its question."""
+        fresh = not len(self) or rollout.question_id != self._last
+        self._last = rollout.question_id
+        self.visits += fresh
+        self._visit.append(self.visits - 1)
+        known = vars(rollout)
+        for name in _HASHED:
+            self._hashes[name].append(_hash(known[name]))
+        derived = {"right": rollout.right, "chosen": rollout.chosen, "pool": tuple(sorted(rollout.options))}
+        for name, column in self.named.items():
+            column.add(derived[name] if name in derived else known[name])
         confidence, hit = _stated(rollout)
-        self._number("confidence", confidence)
-        self._number("confident_hit", hit)
+        similarity = NAN if rollout.similarity is None else rollout.similarity
+        numbers = {**known, "options": len(rollout.options), "failed": rollout.failed is not None,
+                   "similarity": similarity, "confidence": confidence, "confident_hit": hit}  # fmt: skip
+        for name, values in self._numbers.items():
+            values.append(numbers[name])
         for name in {**self.groups, **rollout.groups}:
             self.groups.setdefault(name, Names(len(self) - 1)).add(rollout.groups.get(name))
         self._use(rollout)
         if fresh:
             self.add_baselines(rollout.baselines)
+        return fresh
 
     def add_control(self, rollout: Rollout) -> None:
         """Note whether the policy was right under a control, on the next question."""
@@ -121,11 +126,14 @@ class Columns:
     def add_baselines(self, right: Mapping[str, bool]) -> None:
         """Note which baselines were right on the next question."""
         for name, value in right.items():
-            self.baselines.setdefault(name, array("d")).append(value)
+            self.baselines.setdefault(name, array("b")).append(value)
 
     def codes(self, name: str) -> Codes:
-        """(R,) codes of a named column or a group."""
-        return self._column(name).codes
+        """(R,) codes of a named column, of a group, of questions or of their groups, these in order of appearance."""
+        if name not in self._hashes:
+            return self._column(name).codes
+        _, first, inverse = np.unique(self._hashes[name], return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[inverse]
 
     def names(self, name: str) -> list[Any]:
         """Texts of a named column or a group, by code."""
@@ -136,23 +144,29 @@ class Columns:
 
     def values(self, name: str) -> Floats:
         """(R,) values of a column of numbers."""
-        return np.array(self.numbers.get(name, ()), dtype=np.float64)
+        return np.array(self._numbers[name], dtype=np.float64)
+
+    def total(self, name: str) -> float:
+        """Sum of a column of numbers."""
+        return float(sum(self._numbers[name]))
 
     def aligned(self, baseline: str) -> Floats:
         """(R,) whether a baseline was right on the question of each row."""
-        return np.array(self.baselines[baseline])[self.codes("question_id")]
+        right: Floats = np.array(self.baselines[baseline], dtype=np.float64)[np.array(self._visit)]
+        return right
 
     def _use(self, rollout: Rollout) -> None:
         for name, amount in rollout.usage.items():
             self.usage[name] = self.usage.get(name, 0.0) + amount
 
-    def _number(self, name: str, value: float) -> None:
-        self.numbers.setdefault(name, array("d")).append(value)
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _stated(rollout: Rollout) -> tuple[float, float]:
-    """Highest probability of an option and whether that option is right; NaN where the policy gives none."""
+def _stated(rollout: Rollout) -> tuple[float, bool]:
+    """Highest probability of an option (NaN where the policy gives none), and whether that option is right."""
     if rollout.probabilities is None:
-        return float("nan"), float("nan")
+        return NAN, False
     best = max(range(len(rollout.probabilities)), key=rollout.probabilities.__getitem__)
-    return rollout.probabilities[best], float(best == ord(rollout.answer) - ord("A"))
+    return rollout.probabilities[best], best == ord(rollout.answer) - ord("A")

@@ -24,7 +24,9 @@ LONGEST, SHORTEST = 4000, 160
 """Bounds of the characters that are shown of a response."""
 RESPONSES = 8
 """Responses to a question that are shown, per side."""
-EDGE = 320
+EDGES = {150: 320, 300: 256}
+"""Longest edge of pictures in pixels, where there are at most so many; of more pictures: …"""
+SMALL = 200
 
 Sides = Mapping[str, Iterable[Rollout]]
 _PAIR = {(False, True): "won", (True, False): "lost", (True, True): "kept", (False, False): "missed"}
@@ -47,24 +49,25 @@ def gallery_data(folders: Mapping[str, Path], sides: Mapping[str, Sequence[Rollo
     shared = [key for key in found[first] if all(key in other for other in found.values())]
     shown = sum(min(len(side[key]), RESPONSES) for side in found.values() for key in shared)
     longest = max(SHORTEST, min(LONGEST, TEXT_BUDGET // max(shown, 1)))
-    images = Images(folders[first])
+    pictured = sum(any(side[key][0].image for side in found.values()) for key in shared)
+    images = Images(folders, next((edge for most, edge in EDGES.items() if pictured <= most), SMALL))
     items = [_item({side: answers[key] for side, answers in found.items()}, images, longest) for key in shared]
     return {"items": items, "images": images.uris}
 
 
 class Images:
-    """Pictures of a folder, made small, as long as there is room for them."""
+    """Pictures of the sides' folders, made small, as long as there is room for them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folders: Mapping[str, Path], edge: int) -> None:
         self.uris: list[str] = []
-        self._left = IMAGE_BUDGET
+        self._folders, self._edge, self._left = folders, edge, IMAGE_BUDGET
 
-    def add(self, name: str | None) -> int | None:
-        """Number of the picture; None where there is none, or no room."""
-        if name is None or self._left <= 0:
+    def add(self, names: Mapping[str, str | None]) -> int | None:
+        """Number of the picture, of the first side that kept one; None where there is none, or no room."""
+        side = next((side for side, name in names.items() if name is not None), None)
+        if side is None or self._left <= 0:
             return None
-        data = _small(saved_image(self.folder, name))
+        data = _small(saved_image(self._folders[side], str(names[side])), self._edge)
         self._left -= len(data)
         self.uris.append("data:image/webp;base64," + base64.b64encode(data).decode())
         return len(self.uris) - 1
@@ -117,7 +120,8 @@ def _item(sides: Mapping[str, Sequence[Rollout]], images: Images, longest: int) 
         "id": first.question_id, "stem": first.stem, "options": first.options, "answer": ord(first.answer) - ord("A"),
         "structure": first.structure, "type": first.question_type, "modality": first.modality,
         "similarity": first.similarity, "outcome": _outcome([answers[0] for answers in sides.values()]),
-        "image": images.add(first.image), "blind": first.baselines.get("blind"),
+        "image": images.add({side: answers[0].image for side, answers in sides.items()}),
+        "blind": first.baselines.get("blind"),
         "tally": {side: [sum(one.correct for one in answers), len(answers)] for side, answers in sides.items()},
         "said": [
             _said(side if len(sides) > 1 else "", rollout, longest)
@@ -135,18 +139,17 @@ def _said(side: str, rollout: Rollout, longest: int) -> dict[str, Any]:
 def _outcome(firsts: Sequence[Rollout]) -> str:
     if len(firsts) == 2:
         return _PAIR[firsts[0].correct, firsts[1].correct]
-    one = firsts[0]
-    return "failed" if one.failed is not None else "right" if one.correct else "wrong" if one.format else "form"
+    return firsts[0].outcome
 
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
 
 
-def _small(data: bytes) -> bytes:
+def _small(data: bytes, edge: int) -> bytes:
     with Pil.open(io.BytesIO(data)) as image:
         small = image.convert("RGB")
-    small.thumbnail((EDGE, EDGE))
+    small.thumbnail((edge, edge))
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=88)
+    small.save(buffer, "WEBP", quality=85)
     return buffer.getvalue()

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, Self
 from PIL import Image as Pil
 
 from anatomy_r1.banks import AnatomyError, Question
-from anatomy_r1.banks.writing import write_bytes
+from anatomy_r1.banks.writing import write_bytes, write_chunks
 from anatomy_r1.evaluation.files import write_json
-from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, SCHEMA_VERSION, Rollout, rollout_of
+from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, SCHEMA_VERSION, Rollout, iterate_rollouts, rollout_of
 
 SETTINGS = "settings.json"
 CONTROL_ROLLOUTS = "controls.jsonl"
-EDGE = 512
+EDGE = 320
 """Longest edge of saved images, in pixels."""
 
 
@@ -30,14 +30,13 @@ class RunLog:
         folder: where to; None: nowhere.
         settings: what makes this evaluation this one.
         resume: go on with what is there.
-        gallery: how many of the first questions have their images saved.
 
     Raises:
         AnatomyError: the folder holds an evaluation and ``resume`` is off, or one with other settings.
     """
 
-    def __init__(self, folder: Path | None, settings: Mapping[str, Any], *, resume: bool, gallery: int) -> None:
-        self.folder, self.gallery = folder, gallery
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any], *, resume: bool) -> None:
+        self.folder = folder
         self._files: dict[str, BinaryIO] = {}
         if folder is not None:
             _claim(folder, {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}, resume)
@@ -64,6 +63,26 @@ class RunLog:
         with path.open("r+b") as file:
             file.truncate(keep)
 
+    def has_failures(self) -> bool:
+        """Whether some response never came."""
+        if self.folder is None:
+            return False
+        there = [name for name in (ROLLOUTS, CONTROL_ROLLOUTS) if (self.folder / name).exists()]
+        return any(one.failed is not None for name in there for one in iterate_rollouts(self.folder, name))
+
+    def reopen(self) -> None:
+        """Forget the results: rollouts are about to change."""
+        if self.folder is not None:
+            (self.folder / RESULTS).unlink(missing_ok=True)
+
+    def replace(self, name: str, rollouts: Sequence[Rollout]) -> None:
+        """Put rollouts in the place of those of the same question, order, sample and control; atomically."""
+        if self.folder is None or not rollouts:
+            return
+        new = {_place(vars(rollout)): _line(rollout) for rollout in rollouts}
+        with (self.folder / name).open("rb") as file:
+            write_chunks(self.folder / name, (new.get(_place(json.loads(line)), line) for line in file))
+
     def append(self, name: str, rollouts: Sequence[Rollout]) -> None:
         """Write rollouts down and flush.
 
@@ -73,11 +92,10 @@ class RunLog:
         if self.folder is None or not rollouts:
             return
         path = self.folder / name
-        lines = "".join(json.dumps(vars(rollout), allow_nan=False) + "\n" for rollout in rollouts)
         try:
             if name not in self._files:
                 self._files[name] = path.open("ab", buffering=0)
-            rest = memoryview(lines.encode())
+            rest = memoryview(b"".join(map(_line, rollouts)))
             while rest:
                 rest = rest[self._files[name].write(rest) :]
         except OSError as error:
@@ -87,13 +105,21 @@ class RunLog:
             ) from None
 
     def image(self, question: Question, place: int) -> str | None:
-        """Name of the question's saved image; None where it is not among the first."""
-        if self.folder is None or place >= self.gallery:
+        """Save a question's image; its name, None where nothing is written down."""
+        if self.folder is None:
             return None
         name = f"images/{place:04d}.png"
         if not (self.folder / name).exists():
             write_bytes(self.folder / name, _png(question), durable=False)
         return name
+
+
+def _line(rollout: Rollout) -> bytes:
+    return f"{json.dumps(vars(rollout), allow_nan=False)}\n".encode()
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[field] for field in ("question_id", "permutation", "sample", "control"))
 
 
 def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
@@ -142,5 +168,5 @@ def _lines(path: Path) -> Iterator[tuple[int, Rollout]]:
 def _png(question: Question) -> bytes:
     image, buffer = Pil.fromarray(question.pixels()), io.BytesIO()
     image.thumbnail((EDGE, EDGE))
-    image.save(buffer, "PNG", compress_level=3)
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -19,7 +19,7 @@ from anatomy_r1.evaluation.gallery import gallery_data
 from anatomy_r1.evaluation.metrics import METRICS, Metrics
 from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Rollout, load_results, read_rollouts
 from anatomy_r1.evaluation.training_charts import main_charts, more_charts, structure_charts
-from anatomy_r1.evaluation.training_groups import read_groups
+from anatomy_r1.evaluation.training_groups import group_measures, read_groups
 from anatomy_r1.evaluation.views import bars, cards, headline, interval, percent, repeats, short, tables
 
 REPORT = "report.html"
@@ -47,7 +47,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 def write_comparison(runs: Mapping[str, Path], out: Path) -> Path:
     """Write a page that shows two evaluations side by side: name → folder."""
-    html = _render(runs, Metrics([]), title=" and ".join(runs), groups=[], config="")
+    html = _render(runs, Metrics([]), run=" and ".join(runs), groups=[], measures=[], config="")
     write_bytes(out, html.encode("utf-8", "replace"))
     return out
 
@@ -60,7 +60,7 @@ def render_report(run: Path) -> str:
         raise AnatomyError(f"{run}: nothing to report; expected {RESULTS}, before/{RESULTS} or {METRICS} in it.")
     config = run / "config.toml"
     return _render(
-        folders, metrics, title=run.resolve().name, groups=read_groups(run),
+        folders, metrics, run=run.resolve().name, groups=read_groups(run), measures=group_measures(run),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
     )  # fmt: skip
 
@@ -83,20 +83,20 @@ def load_template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def _render(folders: Mapping[str, Path], metrics: Metrics, *, title: str, groups: Any, config: str) -> str:
+def _render(folders: Mapping[str, Path], metrics: Metrics, **known: Any) -> str:
     results = {side: load_results(folder) for side, folder in folders.items()}
     rollouts = {side: _rollouts(folder) for side, folder in folders.items()}
     latest = next(reversed(results.values()), None)
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     gallery = gallery_data(folders, rollouts) if rollouts else {"items": []}
     html: str = load_template("report.html.j2").render(
-        run=title, headline=headline(results), results=results, latest=latest, bars=bars(results),
+        headline=headline(results), results=results, latest=latest, bars=bars(results),
         cards=cards(results, rollouts), charts=main_charts(metrics), more_charts=more_charts(metrics),
         structures=structure_charts(metrics), steps=len(metrics), tables=tables(results), repeats=repeats(results),
-        items=gallery["items"], gallery=_as_data(gallery), groups=groups, config=config,
+        items=gallery["items"], gallery=_as_data(gallery),
         confusion=confusion_view(latest), reliability=reliability_chart(latest),
         similarity=similarity_chart(next(reversed(rollouts.values()), [])),
-        script=script, script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script=script, script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(), **known,
     )  # fmt: skip
     return html
 

@@ -12,10 +12,10 @@ from anatomy_r1.banks import AnatomyError, Question
 from anatomy_r1.envs import RewardConfig, Score, score
 from anatomy_r1.evaluation.columns import Columns
 from anatomy_r1.evaluation.environment import describe_environment
+from anatomy_r1.evaluation.judging import judge as judge_response
+from anatomy_r1.evaluation.judging import weights_of
 from anatomy_r1.evaluation.log import CONTROL_ROLLOUTS, RunLog
 from anatomy_r1.evaluation.results import ROLLOUTS, Results, Rollout, iterate_rollouts, load_results
-from anatomy_r1.evaluation.rollouts import judge as judge_response
-from anatomy_r1.evaluation.rollouts import weights_of
 from anatomy_r1.evaluation.summary import summarise
 
 Judge = Callable[[Question, str, RewardConfig], Score]
@@ -50,7 +50,7 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
     if judge is not score:
         config["judge"] = f"{judge.__module__}:{getattr(judge, '__qualname__', type(judge).__name__)}"
     columns, changed = Columns(), {(False, True): 0, (True, False): 0}
-    with RunLog(out, config, resume=False, gallery=0) as log:
+    with RunLog(out, config, resume=False) as log:
         for name in (ROLLOUTS, CONTROL_ROLLOUTS):
             for batch in _batches(run, name):
                 judged = [_again(rollout, reward, judge) for rollout in batch]

@@ -44,7 +44,7 @@ class Rollout:
     similarity: float | None
     """S(q) of the options; None where the bank measures none."""
     image: str | None
-    """PNG in the run's folder, saved for the first questions."""
+    """PNG in the run's folder, where one was kept."""
     text: str
     truncated: bool
     format: bool
@@ -72,6 +72,13 @@ class Rollout:
     def right(self) -> str:
         """Text of the right option."""
         return self.options[ord(self.answer) - ord("A")]
+
+    @property
+    def outcome(self) -> str:
+        """``right``, ``wrong``, ``form`` (not in the required form) or ``failed`` (never came)."""
+        if self.failed is not None:
+            return "failed"
+        return "right" if self.correct else "wrong" if self.format else "form"
 
 
 @dataclass(frozen=True)

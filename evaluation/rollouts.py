@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.agents import Policy, Response
-from anatomy_r1.banks import LETTERS, AnatomyError, Bank, Question, open_bank
+from anatomy_r1.banks import AnatomyError, Bank, Question, open_bank
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity, structure_features
-from anatomy_r1.envs import RewardConfig, Score, render_prompt, score
+from anatomy_r1.envs import RewardConfig, render_prompt, score
 from anatomy_r1.evaluation.asking import ask
 from anatomy_r1.evaluation.baselines import default_baselines
 from anatomy_r1.evaluation.columns import Columns
 from anatomy_r1.evaluation.environment import describe_environment, describe_policy
 from anatomy_r1.evaluation.forms import CONTROLS, control, decoded_once, permuted
-from anatomy_r1.evaluation.groups import groups_of
+from anatomy_r1.evaluation.judging import judge, weights_of
+from anatomy_r1.evaluation.keeping import Keeper
 from anatomy_r1.evaluation.log import CONTROL_ROLLOUTS, RunLog
 from anatomy_r1.evaluation.results import RESULTS, ROLLOUTS, Results, Rollout, load_results
 from anatomy_r1.evaluation.summary import summarise
@@ -51,11 +52,12 @@ def evaluate(
     batch_size: int = 32,
     out: Path | None = None,
     resume: bool = False,
+    retry_failed: bool = True,
     strict: bool = False,
     progress: Progress | None = None,
     reward: RewardConfig | None = None,
     baselines: Sequence[Policy] | None = None,
-    gallery: int = 96,
+    gallery: int = 192,
     config: Mapping[str, Any] | None = None,
 ) -> Results:
     """Let a policy answer questions and judge what it says.
@@ -72,11 +74,12 @@ def evaluate(
         batch_size: prompts per call of the policy; has no influence on results.
         out: folder for ``rollouts.jsonl``, ``results.json``, …; None: nothing is written.
         resume: go on with the evaluation in ``out``, if there is one; it must have the same settings.
+        retry_failed: when resuming, ask again for responses that never came; each takes its failure's place.
         strict: stop at the first response that never came.
         progress: see :data:`Progress`.
         reward: weights of the reward's parts.
         baselines: policies to put beside it; None: :func:`default_baselines`. The one named ``blind`` gives the gain.
-        gallery: how many of the first questions have their images saved.
+        gallery: how many questions have their images saved at most; see :class:`Keeper`.
         config: what else to record in the results' ``config`` (specs, options).
 
     Raises:
@@ -94,18 +97,21 @@ def evaluate(
         "permutations": permutations, "controls": list(controls), "reward": weights_of(reward), **(config or {}),
     }  # fmt: skip
     started = time.perf_counter()
-    with RunLog(out, settings, resume=resume, gallery=gallery) as log:
-        if out is not None and resume and (out / RESULTS).exists():
+    with RunLog(out, settings, resume=resume) as log:
+        retry = resume and retry_failed and log.has_failures()
+        if out is not None and resume and (out / RESULTS).exists() and not retry:
             return load_results(out)
         beside = default_baselines(bank, seed=seed) if baselines is None else baselines
         asking = _Asking(
-            policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log, strict
-        )
-        columns = Columns.of(log.recover(ROLLOUTS, n * permutations))
-        for rollout in log.recover(CONTROL_ROLLOUTS, len(controls)) if controls else ():
-            columns.add_control(rollout)
-        size = min(batch_size, getattr(policy, "at_once", batch_size))
-        asking.run(columns, max(1, size // permutations), progress)
+            policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log,
+            Keeper(gallery if out is not None else 0, len(indices)), strict,
+        )  # fmt: skip
+        size = max(1, min(batch_size, getattr(policy, "at_once", batch_size)) // permutations)
+        if retry:
+            log.reopen()
+            asking.retry(size)
+        columns = asking.recover()
+        asking.run(columns, size, progress)
     results = summarise(
         columns, policy=policy.name, bank=bank.name, split=split, config=settings | {"batch_size": batch_size},
         environment=describe_environment() | asking.hashes() | {"policy": describe_policy(policy)},
@@ -130,21 +136,50 @@ class _Asking:
     reward: RewardConfig
     similarity: Callable[[Question], float]
     log: RunLog
+    keeper: Keeper
     strict: bool
     seconds: float = 0.0
     """Spent in the policy so far."""
 
     def __post_init__(self) -> None:
-        self._questions, self._prompts = hashlib.sha256(), hashlib.sha256()
+        self._questions, self._prompts, self._hashed = hashlib.sha256(), hashlib.sha256(), 0
         self._make = lru_cache(maxsize=256)(self.part.question)  # the controls look ahead
+
+    def recover(self) -> Columns:
+        """What an earlier part of the run left."""
+        columns = Columns()
+        for rollout in self.log.recover(ROLLOUTS, self.n * self.permutations):
+            if columns.add(rollout):
+                self._hash(self._same(columns.visits - 1, rollout))
+                self.keeper.wants(rollout)
+        for rollout in self.log.recover(CONTROL_ROLLOUTS, len(self.controls)) if self.controls else ():
+            columns.add_control(rollout)
+        return columns
+
+    def retry(self, size: int) -> None:
+        """Ask again for the responses that never came, ``size`` forms of questions at a time."""
+        files = ((ROLLOUTS, self.n * self.permutations, self.n), (CONTROL_ROLLOUTS, len(self.controls), 1))
+        for name, each, n in files[: 2 if self.controls else 1]:
+            failed: dict[tuple[int, int, str | None], list[Rollout]] = {}
+            for line, rollout in enumerate(self.log.recover(name, each)):
+                if rollout.failed is not None:
+                    failed.setdefault((line // each, rollout.permutation, rollout.control), []).append(rollout)
+            forms = list(failed)
+            for some in (forms[at : at + size] for at in range(0, len(forms), size)):
+                asked = [self._form(*form, failed[form][0]) for form in some]
+                responses = self._ask(asked, n)
+                self.log.replace(name, [
+                    judge(question, responses[at * n + old.sample], self.reward, **_known(old))
+                    for at, (form, question) in enumerate(zip(some, asked, strict=True)) for old in failed[form]
+                ])  # fmt: skip
 
     def run(self, columns: Columns, size: int, progress: Progress | None) -> None:
         """Ask what ``columns`` lacks, ``size`` questions at a time."""
-        total, done, hits = len(self.indices), columns.questions, int(sum(columns.numbers.get("correct", ())))
-        controlled = columns.controlled
-        for start in range(0, total, size):
+        total, done, hits = len(self.indices), columns.visits, columns.total("correct")
+        controlled = columns.controlled if self.controls else done
+        for start in range(min(done, controlled), total, size):
             places = range(start, min(start + size, total))
-            questions = [self._take(place, columns if place < done else None) for place in places]
+            questions = [self._take(place) for place in places]
             for rollout in self._answer([(p, q) for p, q in zip(places, questions, strict=True) if p >= done]):
                 columns.add(rollout)
                 hits += rollout.correct
@@ -157,37 +192,55 @@ class _Asking:
         """What was asked, and in which words."""
         return {"bank_hash": self._questions.hexdigest(), "prompt_hash": self._prompts.hexdigest()}
 
-    def _take(self, place: int, answered: Columns | None) -> Question:
-        """The question at a place of the draw, hashed, and compared with the one that was answered there before."""
+    def _take(self, place: int) -> Question:
+        """The question at a place of the draw."""
         question = self._make(self.indices[place])
-        if answered is not None and (was := answered.names("question_id")[place]) != question.id:
+        if place >= self._hashed:
+            self._hash(question)
+        return decoded_once(question) if self.controls or self.keeper.limit else question
+
+    def _same(self, place: int, rollout: Rollout) -> Question:
+        """The question at a place of the draw, if it is the one that was answered there before."""
+        now = self._make(self.indices[place]) if place < len(self.indices) else None
+        if now is None or now.id != rollout.question_id:
             raise AnatomyError(
-                f"question {place} of this evaluation was {was!r} and is {question.id!r} now: the bank has changed, "
-                "so the evaluation can't be resumed."
+                f"question {place} of this evaluation was {rollout.question_id!r} and is {now and now.id!r} now: "
+                "the bank has changed, so the evaluation can't be resumed."
             )
+        return now
+
+    def _form(self, place: int, permutation: int, name: str | None, rollout: Rollout) -> Question:
+        """The form of a question that a rollout answers."""
+        question = self._same(place, rollout)
+        if name is not None:
+            return control(name, question, place, self.indices, self._make)
+        return permuted(question, permutation)
+
+    def _hash(self, question: Question) -> None:
+        self._hashed += 1
         facts = (question.id, question.stem, question.options, question.answer)
         self._questions.update(json.dumps(facts).encode())
         self._prompts.update(render_prompt(question).encode("utf-8", "surrogatepass"))
-        return decoded_once(question) if self.controls or place < self.log.gallery else question
 
     def _answer(self, places: Sequence[tuple[int, Question]]) -> Sequence[Rollout]:
         """All responses to some questions, judged and written down."""
         forms = [permuted(question, number) for _, question in places for number in range(self.permutations)]
         responses = self._ask(forms, self.n)
         beside = self._baselines([question for _, question in places])
-        rollouts = []
+        rollouts: list[Rollout] = []
         for at, (place, question) in enumerate(places):
-            image, measured = self.log.image(question, place), self.similarity(question)
+            measured = self.similarity(question)
             similarity = None if math.isnan(measured) else round(measured, 6)
-            for number in range(self.permutations):
-                form = at * self.permutations + number
-                for sample in range(self.n):
-                    response = responses[form * self.n + sample]
-                    rollout = judge(
-                        forms[form], response, self.reward, question_id=question.id, permutation=number, sample=sample,
-                        image=image, similarity=similarity, baselines=beside[at],
-                    )  # fmt: skip
-                    rollouts.append(rollout)
+            said = [
+                judge(
+                    forms[form], responses[form * self.n + sample], self.reward, question_id=question.id,
+                    permutation=form - at * self.permutations, sample=sample, similarity=similarity,
+                    baselines=beside[at],
+                )
+                for form in range(at * self.permutations, (at + 1) * self.permutations) for sample in range(self.n)
+            ]  # fmt: skip
+            image = self.log.image(question, place) if self.keeper.wants(said[0]) else None
+            rollouts += said if image is None else [replace(one, image=image) for one in said]
         self.log.append(ROLLOUTS, rollouts)
         return rollouts
 
@@ -221,24 +274,10 @@ class _Asking:
         return right
 
 
-def judge(
-    question: Question, response: Response, reward: RewardConfig, *,
-    judge: Callable[[Question, str, RewardConfig], Score] = score, **known: Any,
-) -> Rollout:  # fmt: skip
-    """The rollout of a response; ``known`` has the fields that question and response don't tell."""
-    scored = judge(question, response.text, reward)
-    fields: dict[str, Any] = {
-        "question_id": question.id, "permutation": 0, "sample": 0, "control": None, "stem": question.stem,
-        "options": question.options, "answer": question.letter, "structure": question.structure,
-        "question_type": question.question_type, "modality": question.modality, "group_key": question.group_key,
-        "groups": groups_of(question),
-        "similarity": None, "image": None, "text": response.text, "truncated": bool(response.truncated),
-        "format": bool(scored.format), "correct": bool(scored.correct),
-        "choice": None if scored.choice is None else LETTERS[scored.choice], "reward": scored.total,
-        "parts": dict(scored.parts), "probabilities": _probabilities(response, question), "usage": _usage(response),
-        "baselines": {}, "failed": response.failed,
-    }  # fmt: skip
-    return Rollout(**(fields | known))
+def _known(old: Rollout) -> dict[str, Any]:
+    """What a rollout that takes another's place keeps of it."""
+    names = ("question_id", "permutation", "sample", "control", "image", "similarity", "baselines")
+    return {name: getattr(old, name) for name in names}
 
 
 def draw(size: int, limit: int | None, seed: int) -> list[int]:
@@ -256,29 +295,10 @@ def draw(size: int, limit: int | None, seed: int) -> list[int]:
     return [int(index) for index in np.random.default_rng([seed, STREAM]).choice(size, limit, replace=False)]
 
 
-def _probabilities(response: Response, question: Question) -> tuple[float, ...] | None:
-    found = getattr(response, "probabilities", None)
-    if found is None or len(found) != len(question.options) or not all(map(math.isfinite, found)):
-        return None
-    return tuple(round(float(value), 6) for value in found)
-
-
-def _usage(response: Response) -> dict[str, float]:
-    if response.usage:
-        return dict(response.usage)
-    return {} if response.token_ids is None else {"completion_tokens": len(response.token_ids)}
-
-
 def _check(**numbers: int | None) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise AnatomyError(f"{name} must be at least 1, got {value}.")
-
-
-def weights_of(reward: RewardConfig) -> dict[str, Any]:
-    """The reward's weights and cap, as settings record them."""
-    extra = {name: weight for name, (weight, _) in reward.extra.items()}
-    return {"format": reward.format_weight, "correct": reward.correct_weight, **extra, "cap": reward.cap}
 
 
 def _similarity(bank: Bank) -> Callable[[Question], float]:

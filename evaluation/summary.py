@@ -1,7 +1,7 @@
 """From rollouts to results: accuracy, tables, baselines, with their intervals."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,14 @@ YARDSTICKS = ("blind", "blank")
 """Baselines that ``gain_over_blind`` is measured from: the first that is there."""
 
 
+class _Rows(NamedTuple):
+    """(R,) each: what accuracies are taken over."""
+
+    hits: Floats
+    clusters: Codes
+    questions: Codes
+
+
 def summarise(columns: Columns, **facts: Any) -> Results:
     """Results of an evaluation.
 
@@ -23,13 +31,14 @@ def summarise(columns: Columns, **facts: Any) -> Results:
         columns: every response, with what the baselines made of its question.
         facts: the other fields of :class:`Results` (policy, bank, split, config, environment, seconds, …).
     """
-    hits, clusters, questions = columns.values("correct"), columns.codes("group_key"), columns.codes("question_id")
+    rows = _Rows(columns.values("correct"), columns.codes("group_key"), columns.codes("question_id"))
+    hits, clusters, questions = rows
     yardstick = next((name for name in YARDSTICKS if name in columns.baselines), None)
     firsts = np.unique(questions, return_index=True)[1]
     gains = {name: difference(hits, columns.aligned(name), clusters) for name in columns.baselines}
     classes = Classes.of(columns)
     return Results(
-        n=columns.questions,
+        n=len(firsts),
         responses=len(columns),
         accuracy=proportion(hits, clusters, questions),
         gain_over_blind=gains[yardstick] if yardstick else None,
@@ -43,7 +52,7 @@ def summarise(columns: Columns, **facts: Any) -> Results:
         permutations=permutation_shares(columns),
         balanced_accuracy=classes.balanced_accuracy(),
         macro_f1=classes.macro_f1(),
-        tables=_tables(columns, columns.aligned(yardstick) if yardstick else None),
+        tables=_tables(columns, rows, columns.aligned(yardstick) if yardstick else None),
         group_f1={name: _group_f1(classes, columns, name) for name in columns.groups},
         baselines={"chance": exact(float((1 / columns.values("options")[firsts]).mean()), len(firsts))}
         | {name: proportion(columns.aligned(name)[firsts], clusters[firsts]) for name in columns.baselines},
@@ -55,29 +64,26 @@ def summarise(columns: Columns, **facts: Any) -> Results:
     )
 
 
-def _tables(columns: Columns, blind: Floats | None) -> dict[str, tuple[Row, ...]]:
+def _tables(columns: Columns, rows: _Rows, blind: Floats | None) -> dict[str, tuple[Row, ...]]:
     parts = {
         name: (columns.codes(name), columns.names(name))
         for name in ("structure", "question_type", "modality", "answer", *columns.groups)
     }
     parts["options"] = _counts(columns.values("options"))
-    tables = {name: _table(columns, blind, codes, names, sorted) for name, (codes, names) in parts.items()}
+    tables = {name: _table(rows, blind, codes, names, sorted) for name, (codes, names) in parts.items()}
     tables["letter"] = tables.pop("answer")
-    return tables | {"similarity": _table(columns, blind, *_terciles(columns))}
+    return tables | {"similarity": _table(rows, blind, *_terciles(columns, rows.questions))}
 
 
-def _table(
-    columns: Columns, blind: Floats | None, codes: Codes, names: Sequence[str], order: Any = list
-) -> tuple[Row, ...]:
+def _table(rows: _Rows, blind: Floats | None, codes: Codes, names: Sequence[str], order: Any = list) -> tuple[Row, ...]:
     """One row per part that occurs; -1 as a code leaves a response out."""
-    hits, clusters, questions = columns.values("correct"), columns.codes("group_key"), columns.codes("question_id")
-    rows = []
+    found = []
     for name in order(names):
         here = codes == names.index(name)
         if here.any():
-            estimate = proportion(hits[here], clusters[here], questions[here])
-            rows.append(Row(name, estimate, None if blind is None else float(blind[here].mean())))
-    return tuple(rows)
+            estimate = proportion(*(column[here] for column in rows))
+            found.append(Row(name, estimate, None if blind is None else float(blind[here].mean())))
+    return tuple(found)
 
 
 def _counts(options: Floats) -> tuple[Codes, list[str]]:
@@ -85,10 +91,10 @@ def _counts(options: Floats) -> tuple[Codes, list[str]]:
     return codes, [f"{int(size)} options" for size in sizes]
 
 
-def _terciles(columns: Columns) -> tuple[Codes, list[str]]:
+def _terciles(columns: Columns, questions: Codes) -> tuple[Codes, list[str]]:
     """Which third of S(q) each response's question falls into (equal S stay together), and the names of the thirds."""
     similarity = columns.values("similarity")
-    known = similarity[np.unique(columns.codes("question_id"), return_index=True)[1]]
+    known = similarity[np.unique(questions, return_index=True)[1]]
     known = known[np.isfinite(known)]
     edges = np.quantile(known, (1 / 3, 2 / 3)) if len(known) else np.zeros(2)
     names = [f"low · S ≤ {edges[0]:.2f}", f"middle · S ≤ {edges[1]:.2f}", f"high · S > {edges[1]:.2f}"]

@@ -10,6 +10,7 @@ from typing import Any
 from anatomy_r1.banks import LETTERS, AnatomyError
 from anatomy_r1.evaluation.files import read_jsonl
 from anatomy_r1.evaluation.gallery import LONGEST, problem_of, response_data, saved_image
+from anatomy_r1.evaluation.group_diversity import Diversity, Measure, diversity_of, measures
 
 GROUPS = "groups.jsonl"
 SHOWN_GROUPS = 8
@@ -41,6 +42,17 @@ class GroupView:
     mean_reward: float
     invalid: bool
     variants: tuple[VariantView, ...]
+    diversity: Diversity
+
+
+def group_measures(run: Path) -> list[Measure]:
+    """How various all groups are that the run kept; raises AnatomyError as :func:`read_groups` does."""
+    path = run / GROUPS
+    rows = list(read_jsonl(path)) if path.exists() else []
+    try:
+        return measures([diversity_of(row["responses"]) for row in rows])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnatomyError(f"{path}: a group lacks a field or has it in another form ({error}).") from None
 
 
 def read_groups(run: Path, last: int | None = None) -> list[GroupView]:
@@ -79,6 +91,7 @@ def _group(row: Mapping[str, Any], run: Path) -> GroupView:
         mean_reward=sum(rewards) / len(rewards),
         invalid=len(set(rewards)) <= 1,
         variants=tuple(_variant(list(members)) for _, members in groupby(responses, key=_asked)),
+        diversity=diversity_of(responses),
     )
 
 

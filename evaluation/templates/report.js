@@ -71,7 +71,8 @@
       image.src = images[item.image];
       image.alt = "The image of the question";
       asked.append(image);
-    } else asked.classList.add("plain");
+    } else if (images.length) asked.append(make("div", "unkept", "no image kept"));
+    else asked.classList.add("plain");
     words.append(make("p", "stem", item.stem), optionList(item.options, item.answer));
     const tags = make("div", "tags");
     for (const tag of [item.structure, item.type]) if (tag) tags.append(make("span", "tag", tag));
@@ -112,7 +113,7 @@
     const wanted = [...filters].map((filter) => [filter.dataset.filter, filter.value]).filter(([, value]) => value);
     const text = find.value.trim().toLowerCase();
     chosen = items.filter((item) => wanted.every(([name, value]) =>
-      name === "third" ? third(item.similarity) === value : item[name] === value) && (!text || wordsOf(item).includes(text)));
+      name === "third" ? third(item.similarity) === value : name === "picture" ? item.image !== null : item[name] === value) && (!text || wordsOf(item).includes(text)));
     if (ORDERS[order.value]) chosen = [...chosen].sort(ORDERS[order.value]);
     page = 0;
     draw();

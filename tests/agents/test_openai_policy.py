@@ -189,6 +189,33 @@ def is_cursed(prompt):
     return sum(prompt.encode()) % 9 == 0
 
 
+def test_once_the_server_is_well_a_resumed_run_gets_what_it_missed(server, tmp_path):
+    ill = True
+
+    def act(handler, body, prompt, number):
+        if ill and is_cursed(prompt):
+            return handler.reply(500, "always broken") if number % 2 else slow_stream(handler)
+        handler.reply(text=f"<think>I look.</think><answer>{'ABCD'[len(prompt) % 4]}</answer>")
+
+    def run(policy, **options):
+        known = {"limit": 40, "n": 2, "out": tmp_path, "baselines": (), "controls": ("blank",), "gallery": 0}
+        return evaluate(policy, "scenes", **known | options)
+
+    server.act = act
+    assert run(policy_of(server, timeout=0.3, retries=1, concurrency=8)).failed > 0
+    before = [one for one in read_rollouts(tmp_path) if not one.failed]
+    server.requests.clear()
+    ill = False
+    policy = policy_of(server, concurrency=8)
+    results, after = run(policy, resume=True), read_rollouts(tmp_path)
+    assert results.failed == 0 and results.responses == len(after) == 80
+    assert set(Counter((one.question_id, one.sample) for one in after).values()) == {1}
+    assert [one for one in after if one in before] == before
+    assert all(is_cursed(body["messages"][0]["content"][1]["text"]) for _, _, body in server.requests)
+    server.requests.clear()
+    assert run(policy, resume=True) == results and not server.requests
+
+
 def slow_stream(handler):
     """Each byte comes in time, the whole never."""
     handler.send_response(200)

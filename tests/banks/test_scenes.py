@@ -67,7 +67,7 @@ def test_ids_lead_back_to_their_question():
     assert question.id == "scenes/test/3/123"
     assert bank.index_of(question.id) == 123
     for wrong in ("scenes/train/3/123", "scenes/test/0/123", "scenes/test/3/x", "scenes/test/3/1000000", "", "²"):
-        with pytest.raises(AnatomyError, match="ids read scenes/test/3/INDEX"):
+        with pytest.raises(AnatomyError, match="ids read scenes/test/3/0 to 999999"):
             bank.index_of(wrong)
 
 
@@ -210,5 +210,7 @@ def test_bad_options_are_explained(options, message):
 
 @pytest.mark.parametrize("index", [-1, 1_000_000])
 def test_index_out_of_range(index):
-    with pytest.raises(AnatomyError, match="index must be between 0 and 999999"):
+    with pytest.raises(IndexError, match=f"0 to 999999, not {index}"):
         open_bank("scenes").question(index)
+    with pytest.raises(AnatomyError, match="index must be between 0 and 999999"):
+        open_bank("scenes").scene(index)

@@ -36,6 +36,23 @@ def test_similarity_writes_the_matrix_and_a_heat_map(capsys):
     )
 
 
+def test_similarity_of_a_folder_of_masks(capsys):
+    for name in ("images", "labels"):
+        Path(name).mkdir()
+    labels = np.kron(np.array([[1, 2, 3]] * 3), np.ones((20, 20), int)).astype(np.uint8)
+    for at in range(4):
+        Image.fromarray(labels).save(f"labels/{at}.png")
+        Image.fromarray(np.stack([labels * 60, labels // 3 * 90, labels * 0], axis=-1)).save(f"images/{at}.png")
+    Path("labels.csv").write_text("value,name\n1,liver\n2,spleen\n3,gut\n")
+    arguments = ["curriculum", "similarity", "--bank", "masks:.", "--similarity", "visual", "--out", "sim"]
+    assert run(arguments) == 0
+    values = read_similarity(Path("sim/similarity.csv")).values
+    assert values[0, 1] == values[~np.eye(3, dtype=bool)].max() > values[0, 2]
+    Path("labels.csv").write_text("value,name\n1,liver\n2,spleen\n3,gut\n9,omentum\n")
+    assert run(arguments) == 2
+    assert "['omentum']. Take them out of its table" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("part", ["vision", "text"])
 def test_similarity_by_a_models_own_towers(part):
     assert run(["curriculum", "similarity", "--tower", "tiny", "--tower-part", part, "--out", "sim"]) == 0

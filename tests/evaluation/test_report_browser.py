@@ -88,6 +88,20 @@ def test_filters_narrow_what_is_shown(page):
     assert page.locator(".stem").all_inner_texts() == ["What is at place 4321?"]
 
 
+def test_questions_without_an_image_say_so_and_those_with_one_can_be_asked_for(page):
+    outcomes = page.get_by_label("Outcome")
+    page.get_by_label("Image").select_option("yes")
+    assert page.locator(".question img").count() == 20 and page.locator(".unkept").count() == 0
+    for outcome in ("right", "wrong", "form"):
+        outcomes.select_option(outcome)
+        assert int(count(page).rpartition(" ")[2]) >= 20
+    page.get_by_label("Image").select_option("")
+    outcomes.select_option("")
+    for _ in range(12):
+        page.get_by_role("button", name="Next page").click()
+    assert page.locator(".unkept").all_inner_texts() == ["no image kept"] * page.locator(".unkept").count() != []
+
+
 def test_the_order_can_be_changed(page):
     page.get_by_label("Order").select_option("reward")
     rewards = [float(text.split()[1]) for text in page.locator(".speech header .num").all_inner_texts()]

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +12,9 @@ from anatomy_r1.evaluation import default_baselines, evaluate, load_results, rea
 from anatomy_r1.evaluation.rollouts import draw
 
 
-def right(question):
-    return f"<think>known</think><answer>{question.letter}</answer>"
+def right(question, wrong=False):
+    letter = "ABCD"[(question.answer + wrong) % len(question.options)]
+    return f"<think>known</think><answer>{letter}</answer>"
 
 
 def test_what_is_written_is_read_back(bank, tmp_path):
@@ -150,14 +153,31 @@ def test_repeated_responses_to_a_question_do_not_narrow_the_interval(bank, text_
     )
 
 
-def test_images_of_the_first_questions_are_saved_and_no_others_decoded(bank, tmp_path):
-    evaluate(make_policy("random"), bank, limit=20, out=tmp_path, gallery=4, baselines=())
-    rollouts = read_rollouts(tmp_path)
-    assert [one.image for one in rollouts[:5]] == [*(f"images/{k:04d}.png" for k in range(4)), None]
-    assert len(bank.decoded) == 4
-    with Image.open(tmp_path / "images" / "0002.png") as image:
+def test_a_short_run_keeps_every_image_and_a_policy_that_does_not_look_decodes_no_other(bank, tmp_path):
+    evaluate(make_policy("random"), bank, limit=20, out=tmp_path / "all", gallery=20, baselines=())
+    rollouts = read_rollouts(tmp_path / "all")
+    assert [one.image for one in rollouts] == [f"images/{k:04d}.png" for k in range(20)]
+    with Image.open(tmp_path / "all" / "images" / "0002.png") as image:
         assert image.size == (60, 40)
         assert image.getpixel((0, 0))[0] == bank.index_of(rollouts[2].question_id)
+    for limit in (0, 6):
+        bank.decoded.clear()
+        evaluate(make_policy("random"), bank, limit=20, out=tmp_path / str(limit), gallery=limit, baselines=())
+        kept = [one for one in read_rollouts(tmp_path / str(limit)) if one.image]
+        assert len(kept) == len(bank.decoded) == len(list((tmp_path / str(limit)).glob("images/*"))) <= limit
+        assert bool(kept) == bool(limit)
+
+
+def test_a_rare_outcome_keeps_its_images(make_bank, text_policy, tmp_path):
+    """One answer in forty is wrong, one has no form, and both come last."""
+
+    def say(question):
+        place = int(question.id[5:])
+        return "?" if place >= 390 else right(question, place >= 380)
+
+    evaluate(text_policy(say), make_bank(400), out=tmp_path, gallery=60, baselines=(), controls=())
+    kept = Counter(one.outcome for one in read_rollouts(tmp_path) if one.image)
+    assert kept["wrong"] >= 5 and kept["form"] >= 5 and 20 <= kept.total() <= 60
 
 
 def test_progress_is_told_after_every_batch(bank, text_policy):
