@@ -34,7 +34,8 @@ class Request:
     """Of the prompt, the image's placeholder as in the chat template: vLLM expands it."""
     image: Image
     n: int
-    seed: int
+    seed: int | None
+    """None where the answer is greedy."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class LocalEngine:
                     enforce_eager=settings.enforce_eager,
                     enable_sleep_mode=self._sleeps,
                     enable_prefix_caching=True,
+                    # On CPUs, vLLM 0.32 fails on a seeded request whose prompt it takes in parts.
+                    enable_chunked_prefill=None if cuda else False,
                     limit_mm_per_prompt={"image": 1},
                     logprobs_mode="processed_logprobs",
                     generation_config="vllm",

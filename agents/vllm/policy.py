@@ -16,7 +16,7 @@ from anatomy_r1.agents.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.vllm.server import ServerEngine
 from anatomy_r1.agents.vllm.settings import VllmSettings
 from anatomy_r1.agents.vllm.weights import check_names, named_weights, plain_weights
-from anatomy_r1.banks import AnatomyError, Question
+from anatomy_r1.banks import AnatomyError, Image, Question
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
@@ -81,7 +81,7 @@ class VllmPolicy:
         groups = list(places.values())
         seeds = self._seeds(observations.get("question"), groups)
         requests = [
-            Request(self._tokens(prompts[group[0]]), images[group[0]], self._copies(len(group) * n), seed)
+            self._request(images[group[0]], prompts[group[0]], len(group) * n, seed)
             for group, seed in zip(groups, seeds, strict=True)
         ]
         answers = self.engine.generate(requests, self._sampling())
@@ -132,12 +132,11 @@ class VllmPolicy:
             self._calls += 1
         return [crc32(f"{self.seed}/{name}".encode("utf-8", "replace")) & 0x3FFFFFFF for name in names]
 
-    def _tokens(self, prompt: str) -> list[int]:
+    def _request(self, image: Image, prompt: str, n: int, seed: int) -> Request:
         # As the processor tokenises, but for the image's placeholder: vLLM expands it, and twice would be wrong.
-        return list(self.backbone.tokenizer(self.backbone.encode.render(prompt))["input_ids"])
-
-    def _copies(self, wanted: int) -> int:
-        return wanted if self.temperature else 1  # greedy answers are all alike, and vLLM gives one
+        tokens = list(self.backbone.tokenizer(self.backbone.encode.render(prompt))["input_ids"])
+        # Greedy answers are all alike, and vLLM gives one.
+        return Request(tokens, image, n, seed) if self.temperature else Request(tokens, image, 1, None)
 
     def _sampling(self) -> dict[str, Any]:
         """vLLM's sampling parameters; all that a model's generation config could change are given."""

@@ -30,11 +30,12 @@ from anatomy_r1.banks import AnatomyError
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second try, and before any."""
+START = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --logprobs-mode processed_logprobs"
 _PASSING = (408, 425, 429, 502, 503, 504)
 
 
 class ServerEngine:
-    """A server that was started with ``VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logprobs``.
+    """A server, started as ``START`` says.
 
     Raises:
         AnatomyError: the server can't be reached, or is of another version.
@@ -119,10 +120,8 @@ class ServerEngine:
 
     def _refusal(self, path: str, error: urllib.error.HTTPError) -> str:
         told = " ".join(error.read().decode("utf-8", "replace").split())[:300]
-        if error.code == 404 and path in ("/collective_rpc", "/reset_prefix_cache", "/reset_encoder_cache"):
-            raise AnatomyError(
-                f"vllm: the server {self.url} takes no new weights; start it with VLLM_SERVER_DEV_MODE=1 vllm serve …."
-            ) from None
+        if error.code in (403, 404):  # the switches that open an endpoint
+            raise AnatomyError(f"vllm: the server {self.url} refuses {path}; start it with\n{START}") from None
         return f"status {error.code} {told}"
 
 
