@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from anatomy_r1.agents.processors import load_processor
 from anatomy_r1.agents.prompts import PromptEncoder
 from anatomy_r1.agents.tree import Tree, ancestor_mask
 from anatomy_r1.banks import AnatomyError
@@ -39,8 +40,13 @@ class Backbone:
     def __init__(self, model: PreTrainedModel, processor: Any, name: str = "model") -> None:
         self.model = model
         self.processor = processor
-        self.tokenizer = processor.tokenizer
         self.name = name
+        if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+            raise AnatomyError(
+                f"{name}: its processor ({type(processor).__name__}) has no image processor or no tokenizer.\n"
+                "Expected a vision-language model with its preprocessor_config.json and its tokenizer."
+            )
+        self.tokenizer = processor.tokenizer
         if not getattr(processor, "chat_template", None):
             raise AnatomyError(f"{name}: its processor has no chat template; save one with the model, then try again.")
         if self.tokenizer.pad_token_id is None:
@@ -53,19 +59,40 @@ class Backbone:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+        cls,
+        path: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        trust_remote_code: bool = False,
+        pixels: tuple[int, int] = (0, 0),
     ) -> "Backbone":
-        """Load a folder or a hub id. Code shipped with a model is never run.
+        """Load a folder (of a model, or of adapters to one) or a hub id.
+
+        Args:
+            path: folder or hub id.
+            dtype: of the weights.
+            device: where they go.
+            trust_remote_code: whether code that is shipped with the model may run.
+            pixels: smallest and largest image that the processor may make; 0: its own limit.
 
         Raises:
-            AnatomyError: not a model, a missing part, or weights that don't fit the architecture.
+            AnatomyError: not a model, a missing part, code of its own that may not run, or weights that don't fit.
         """
         try:
             with _no_bars():
-                processor = AutoProcessor.from_pretrained(path)
-                model, report = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, output_loading_info=True)
+                processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
+                model, report = AutoModelForImageTextToText.from_pretrained(
+                    path, dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
+                )
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = " ".join(str(error).split())[:300]
+            if "trust_remote_code" in reason:
+                raise AnatomyError(
+                    f"{path}: this model brings code of its own, and nothing of it was run.\n"
+                    "Read it; if you trust it, give --model.trust-remote-code (evaluate: --policy-options "
+                    "trust_remote_code True)."
+                ) from None
             raise AnatomyError(
                 f"{path}: can't be loaded as an image-text-to-text model ({reason}).\n"
                 "Expected a folder with config.json, weights and a processor, or a hub id that can be reached."
@@ -79,11 +106,24 @@ class Backbone:
         """Where the model is."""
         return torch.device(next(self.model.parameters()).device)
 
-    def save(self, folder: Path) -> None:
-        """Write model and processor as a transformers folder."""
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write model and processor as a transformers folder; of a model with adapters, the adapters alone.
+
+        Args:
+            folder: where.
+            weights: those to write in place of the model's own, such as sharded ones that were gathered.
+        """
         with _no_bars():
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=weights)
             self.processor.save_pretrained(folder)
+
+    def read(self, folder: Path) -> dict[str, Tensor]:
+        """Weights that :meth:`save` wrote, by the names they have in this model.
+
+        Loaded by the way every model is loaded, so every name is checked: a loader that skips names it doesn't know
+        would resume from random weights.
+        """
+        return Backbone.load(folder, dtype=self.model.dtype).model.state_dict()  # type: ignore[no-any-return]
 
     def positions(self, tree: Tree) -> Tensor:
         """Position ids of a tree's nodes, ``(N,)``, or ``(3, N)`` for a model with positions in time, height, width."""

@@ -1,6 +1,7 @@
 """AdamW with a warmed-up cosine, gradient clipping, and steps that a non-finite gradient skips."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,13 +27,18 @@ def warmup_cosine(step: int, steps: int, warmup: int, final_share: float) -> flo
     return final_share + (1 - final_share) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def clip_and_step(optimiser: torch.optim.Optimizer, learning_rate: float, max_norm: float) -> float:
+def set_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Learning rate of the next step."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
+
+
+def clip_and_step(optimiser: torch.optim.Optimizer, max_norm: float) -> float:
     """Clip, step and clear the gradients; returns their norm. A non-finite norm skips the step."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    norm = float(nn.utils.clip_grad_norm_(parameters, max_norm))
+    total: Any = nn.utils.clip_grad_norm_(parameters, max_norm)
+    norm = float(total.full_tensor() if hasattr(total, "full_tensor") else total)
     if math.isfinite(norm):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate
         optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return norm

@@ -5,6 +5,7 @@
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,18 @@ KEPT = 2
 class RunFolder:
     """Folder of one training run.
 
+    Args:
+        path: the folder.
+        resume: whether to go on with what is there.
+        main: whether this process writes; among several, one does.
+
     Raises:
         AnatomyError: it holds something and ``resume`` is false, or nothing to resume from and ``resume`` is true.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False) -> None:
-        self.path = path
-        taken = path.exists() and any(path.iterdir())
+    def __init__(self, path: Path, *, resume: bool = False, main: bool = True) -> None:
+        self.path, self.main = path, main
+        taken = main and path.exists() and any(path.iterdir())
         if taken and not resume:
             raise AnatomyError(
                 f"{path}: expected a new or empty folder; nothing was overwritten.\n"
@@ -42,12 +48,14 @@ class RunFolder:
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row of metrics."""
+        if not self.main:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def forget_after(self, step: int) -> None:
         """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again."""
-        for name in ("metrics.jsonl", "groups.jsonl"):
+        for name in ("metrics.jsonl", "groups.jsonl") if self.main else ():
             if (self.path / name).exists():
                 self._forget(self.path / name, step)
 
@@ -63,10 +71,15 @@ class RunFolder:
                 rows.append(line)
         write_bytes(path, "".join(rows).encode())
 
-    def save(self, step: int, write: Any) -> Path:
-        """Make ``checkpoints/step-…`` by calling ``write(folder)``; visible only once whole. Keeps the newest two."""
+    def save(self, step: int, write: Callable[[Path | None], object]) -> Path:
+        """Make ``checkpoints/step-…`` by calling ``write(folder)``; visible only once whole. Keeps the newest two.
+
+        A process that doesn't write calls ``write(None)``: what is written may have to be gathered from all.
+        """
         final = self.path / "checkpoints" / f"step-{step:06d}"
-        if final.exists():
+        if not self.main or final.exists():
+            write(None)
+            self.checkpoint = final
             return final
         partial = final.with_name(final.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -83,17 +96,21 @@ class RunFolder:
         return found[-1] if found else None
 
 
-def save_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:
-    """Write an optimiser's state as ``optimiser.safetensors``."""
-    state = optimiser.state_dict()["state"]
-    tensors = {f"{i}/{name}": value.contiguous() for i, values in state.items() for name, value in values.items()}
-    save_file(tensors, folder / "optimiser.safetensors")
+def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors by name; copies, since safetensors refuses those that share memory (tied weights)."""
+    save_file({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, path)
 
 
-def load_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:
-    """Restore what :func:`save_optimiser` wrote; hyperparameters stay those of the config."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
+def save_optimiser(state: Mapping[str, Mapping[str, torch.Tensor]], folder: Path) -> None:
+    """Write an optimiser's state, by parameter and by quantity, as ``optimiser.safetensors``."""
+    tensors = {f"{quantity}/{name}": value for name, values in state.items() for quantity, value in values.items()}
+    save_tensors(tensors, folder / "optimiser.safetensors")
+
+
+def load_optimiser(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Read what :func:`save_optimiser` wrote."""
+    state: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in load_file(folder / "optimiser.safetensors").items():
-        index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+        quantity, _, name = key.partition("/")
+        state.setdefault(name, {})[quantity] = value
+    return state

@@ -4,9 +4,9 @@
 give the same numbers; the padded way serves models that the tree can't serve, and as the yardstick in tests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from anatomy_r1.agents.prompts import EncodedPrompt, collate, join_images
 from anatomy_r1.agents.tree import Ints, Tree
 
 Packing = Literal["tree", "padded"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ResponseScorer(nn.Module):
     def __init__(self, backbone: Backbone, packing: Packing = "tree", *, entropy_gradient: bool = False) -> None:
         super().__init__()
         self.model: Any = backbone.model
+        self._no_split_modules = list(getattr(backbone.model, "_no_split_modules", None) or ())  # what FSDP shards by
         self.packing = packing
         self.entropy_gradient = entropy_gradient
         self._backbone = (backbone,)  # in a tuple, so that it is no submodule
@@ -59,6 +61,10 @@ class ResponseScorer(nn.Module):
         where = torch.from_numpy(layout).to(states.device)
         nothing = logprobs.new_zeros(1)
         return Scores(torch.cat([logprobs, nothing])[where], torch.cat([entropy, nothing])[where], where < len(tokens))
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Do ``work`` as if it were a forward pass: a sharded root gathers its weights for it."""
+        return work()
 
     def _row_states(self, trees: Sequence[Tree]) -> tuple[Tensor, Ints, list[Ints]]:
         """Hidden states ``(T, H)`` that predict tokens, those tokens ``(T,)``, and which of them each row has."""

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step, warmup_cosine
+from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step, set_rate, warmup_cosine
 from anatomy_r1.agents.scorer import ResponseScorer
 from anatomy_r1.agents.tree import build_tree
 from anatomy_r1.banks import AnatomyError, Image, Question
@@ -101,7 +101,8 @@ class SFT:
         rate = self.config.learning_rate * warmup_cosine(
             index, self.config.steps, self.config.warmup_steps, self.config.final_lr_share
         )
-        norm = clip_and_step(self.optimiser, rate, self.config.max_grad_norm)
+        set_rate(self.optimiser, rate)
+        norm = clip_and_step(self.optimiser, self.config.max_grad_norm)
         self.backbone.model.eval()
         return {
             "step": index + 1,

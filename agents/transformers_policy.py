@@ -30,6 +30,8 @@ class TransformersPolicy:
         seed: of the sampling stream; responses depend on it and on the question alone where observations have
             ``question``, else on it, on the number of calls so far and on the row.
         batch_size: prompts sampled at once.
+        device: where a model that is loaded goes; None: a GPU if there is one.
+        trust_remote_code: whether code that is shipped with a model may run.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class TransformersPolicy:
         seed: int = 0,
         batch_size: int = 64,
         device: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         if temperature < 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
             raise AnatomyError(
@@ -53,20 +56,24 @@ class TransformersPolicy:
         else:
             on = device or ("cuda" if torch.cuda.is_available() else "cpu")
             dtype = torch.bfloat16 if on.startswith("cuda") else torch.float32
-            self.backbone = Backbone.load(model, dtype=dtype, device=on)
+            self.backbone = Backbone.load(model, dtype=dtype, device=on, trust_remote_code=trust_remote_code)
         self.name = self.backbone.name
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self.seed, self.batch_size = seed, batch_size
         self._calls = 0
 
-    def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:
-        """See :meth:`Policy.respond`. Rows with the same image object and prompt share one prefill."""
+    def respond(self, observations: Observations, *, n: int = 1, only: Sequence[int] | None = None) -> list[Response]:
+        """See :meth:`Policy.respond`. Rows with the same image object and prompt share one prefill.
+
+        With ``only``, some rows are answered, just as they would be among all.
+        """
         images, prompts = observations["image"], observations["prompt"]
         rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
         draws = self._draws(observations.get("question"), len(rows), n)
+        only = range(len(rows)) if only is None else only
         places: dict[tuple[int, str], list[int]] = {}
-        for place, row in enumerate(rows):
-            places.setdefault(row, []).append(place)
+        for place in only:
+            places.setdefault(rows[place], []).append(place)
         responses: list[list[Response]] = [[] for _ in rows]
         groups = list(places.values())
         for start in range(0, len(groups), self.batch_size):
@@ -81,7 +88,7 @@ class TransformersPolicy:
             for group in batch:
                 for place in group:
                     responses[place], sampled = sampled[:n], sampled[n:]
-        return [response for answers in responses for response in answers]
+        return [response for place in only for response in responses[place]]
 
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
@@ -126,6 +133,8 @@ class TransformersPolicy:
         cache.batch_select_indices(owner)
         decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
         mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
+        deltas = getattr(model.base_model, "rope_deltas", None)
+        deltas = None if deltas is None else deltas[owner]
         for step in range(self.max_new_tokens):
             token, going = decoder.take(logits, step)
             if step + 1 == self.max_new_tokens or not going.any():
@@ -133,10 +142,15 @@ class TransformersPolicy:
             if not going.all():
                 going = going.to(mask.device)
                 cache.batch_select_indices(going.nonzero().squeeze(1))
-                mask, token = mask[going], token[going]
+                mask, token, deltas = mask[going], token[going], None if deltas is None else deltas[going]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             out = model(
-                input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=token[:, None],
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+                **_positions(mask, deltas),
             )
             logits = out.logits[:, -1]
         model.train(was_training)
@@ -190,6 +204,11 @@ class _Decoder:
             Response(self.backbone.decode(tokens), tuple(tokens), tuple(logprobs), truncated=not done)
             for tokens, logprobs, done in zip(self.tokens, self.logprobs, self.done, strict=True)
         ]
+
+
+def _positions(mask: Tensor, deltas: Tensor | None) -> dict[str, Tensor]:
+    """Positions of the newest tokens, for models with positions on three axes: these leave them to their caller."""
+    return {} if deltas is None else {"position_ids": (mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1)}
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:

@@ -30,6 +30,8 @@ class DemoConfig:
         started = time.perf_counter()
         config = TrainConfig(out=self.out, seed=self.seed, held_out=self.held_out, grpo=self.grpo)
         results = train(config)
+        if results is None:  # one process of several reports
+            return
         finish_report(self.out)
         seconds = time.perf_counter() - started
         summary = {side: _summary(result.accuracy) for side, result in results.items()}

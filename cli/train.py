@@ -11,11 +11,13 @@ import gymnasium
 
 import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
 from anatomy_r1.agents.grpo.config import GRPOConfig
+from anatomy_r1.agents.model_config import ModelConfig
 from anatomy_r1.agents.run_folder import RunFolder
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.config import Scalar, extras, to_toml
 from anatomy_r1.cli.console import console, progress
+from anatomy_r1.cli.plan import show_plan
 from anatomy_r1.cli.training import (
     BankOptions,
     HeldOut,
@@ -62,25 +64,52 @@ class TrainConfig:
     """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """What of the model learns, and how it is held."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """Optimisation."""
+    wait_minutes: float = 60.0
+    """How long processes wait for each other before they give up; evaluations run on one of them."""
+    dry_run: bool = False
+    """Print what would happen, with tokens, memory and disk, and write nothing."""
 
     def run(self) -> None:
         """Train, evaluate and report."""
+        if self.dry_run:
+            return show_plan(self)
         results = train(self)
-        show_comparison(results)
-        finish_report(self.out)
+        if results is not None:
+            show_comparison(results)
+            finish_report(self.out)
 
 
-def train(config: TrainConfig) -> dict[str, Results]:
-    """Run GRPO as configured; returns the evaluations by side (``before``, ``after``)."""
+def train(config: TrainConfig) -> dict[str, Results] | None:
+    """Run GRPO as configured; returns the evaluations by side (``before``, ``after``), None on all but one process."""
+    from anatomy_r1.agents.engine import join, lost_processes
+
+    main = join(config.wait_minutes).is_main_process
+    console.quiet = not main
     bank = open_bank(config.bank, **extras(config.bank_options))
-    run = RunFolder(config.out, resume=config.resume)
-    backbone = load_backbone(config.policy)
-    from anatomy_r1.agents.grpo import GRPO
+    run = _run_folder(config, main)
+    with lost_processes(lambda: run.checkpoint):
+        results = _train(config, bank, run)
+    return results if main else None
 
+
+def _run_folder(config: TrainConfig, main: bool) -> RunFolder:
+    """The main process makes the folder, the others look at it then."""
+    from anatomy_r1.agents.engine import join
+
+    if main:
+        run = RunFolder(config.out, resume=config.resume)
+    join().wait_for_everyone()
+    return run if main else RunFolder(config.out, resume=config.resume, main=False)
+
+
+def make_env(config: TrainConfig, bank: Bank) -> Any:
+    """The environment of a run."""
     grpo = config.grpo
-    env: Any = gymnasium.make_vec(
+    return gymnasium.make_vec(
         "AnatomyVQA-v0",
         num_envs=grpo.questions_per_step * grpo.num_generations,
         vectorization_mode="vector_entry_point",
@@ -92,25 +121,36 @@ def train(config: TrainConfig) -> dict[str, Results]:
         augmentation_options=config.augmentation_options,
         seed=config.seed,
     )
-    trainer = GRPO(backbone, env, grpo, seed=config.seed)
-    write_bytes(config.out / CONFIG, to_toml(config).encode())
+
+
+def _train(config: TrainConfig, bank: Bank, run: RunFolder) -> dict[str, Results]:
+    from anatomy_r1.agents.grpo import GRPO
+
+    grpo = config.grpo
+    backbone = load_backbone(config.policy, config.model, config.seed)
+    trainer = GRPO(backbone, make_env(config, bank), grpo, seed=config.seed)
+    engine, length = trainer.engine, grpo.max_completion_length
+    if run.main:
+        write_bytes(config.out / CONFIG, to_toml(config).encode())
     console.print(f"run: {config.out}")
-    with before_and_after(backbone, bank, config.held_out, config.out, grpo.max_completion_length) as results:
-        with progress("train", grpo.steps) as update, _tracked(config) as track:
+    with before_and_after(backbone, bank, config.held_out, config.out, length, engine) as results:
+        with progress("train", grpo.steps) as update, _tracked(config, run.main) as track:
 
             def on_step(row: dict[str, Any]) -> None:
                 update(row["step"], _note(row))
                 track(row)
 
-            trainer.train(run, on_step, _checkups(config, backbone, bank))
-        backbone.save(config.out / "policy")
+            trainer.train(run, on_step, _checkups(config, backbone, bank, engine))
+        weights = engine.state(backbone.model)
+        if run.main:
+            backbone.save(config.out / "policy", weights)
     return results
 
 
 @contextlib.contextmanager
-def _tracked(config: TrainConfig) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _tracked(config: TrainConfig, main: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     """What hears each row of metrics, for as long as training goes on."""
-    if not config.tracker:
+    if not config.tracker or not main:
         yield lambda row: None
         return
     tracker = make_tracker(config.tracker, config.out, dataclasses.asdict(config))
@@ -120,13 +160,25 @@ def _tracked(config: TrainConfig) -> Iterator[Callable[[dict[str, Any]], None]]:
         tracker.close()
 
 
-def _checkups(config: TrainConfig, backbone: Any, bank: Bank) -> Callable[[int], dict[str, Any]]:
+def _checkups(config: TrainConfig, backbone: Any, bank: Bank, engine: Any) -> Callable[[int], dict[str, Any]]:
     if not config.evaluate_every:
         return lambda step: {}
     from anatomy_r1.agents.transformers_policy import TransformersPolicy
 
     policy = TransformersPolicy(backbone, max_new_tokens=config.grpo.max_completion_length)
-    return Checkups(policy, bank, config.out, save=backbone.save, every=config.evaluate_every)
+
+    def measure(step: int) -> dict[str, Any]:
+        if step % config.evaluate_every:
+            return {}
+        weights = engine.state(backbone.model)  # gathered before: then the main process can save by itself
+        if not engine.is_main:
+            return dict(engine.whole(dict))
+        checkups = Checkups(
+            policy, bank, config.out, save=lambda folder: backbone.save(folder, weights), every=config.evaluate_every
+        )
+        return dict(engine.whole(lambda: checkups(step)))
+
+    return measure
 
 
 def _note(row: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anatomy_r1.agents import TINY_FOLDER, Policy, require_training_extra
+from anatomy_r1.agents.model_config import ModelConfig
 from anatomy_r1.banks import AnatomyError, Bank
 from anatomy_r1.cli.config import Scalar
 from anatomy_r1.cli.console import console, progress, table
@@ -17,6 +18,7 @@ from anatomy_r1.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
     from anatomy_r1.agents.backbone import Backbone
+    from anatomy_r1.agents.engine import Engine
 
 BankOptions = dict[str, Scalar]
 
@@ -35,16 +37,30 @@ class HeldOut:
     """Of the answers; 0 is greedy."""
 
 
-def load_backbone(policy: str) -> "Backbone":
-    """Load the model that a policy spec names: ``tiny`` or ``hf:PATH_OR_ID``."""
+def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) -> "Backbone":
+    """Load the model that a policy spec names, ``tiny`` or ``hf:PATH_OR_ID``, and decide what of it learns."""
     require_training_extra("training")
+    import torch
+
+    from anatomy_r1.agents.adapters import choose_what_learns
     from anatomy_r1.agents.backbone import Backbone
 
+    model = model or ModelConfig()
+    backbone = Backbone.load(
+        model_path(policy), dtype=getattr(torch, model.dtype), trust_remote_code=model.trust_remote_code,
+        pixels=(model.min_pixels, model.max_pixels),
+    )  # fmt: skip
+    choose_what_learns(backbone.model, model, seed=seed)
+    return backbone
+
+
+def model_path(policy: str) -> str | Path:
+    """Folder or hub id that a policy spec names."""
     if policy == "tiny":
-        return Backbone.load(TINY_FOLDER)
+        return TINY_FOLDER
     if not policy.startswith("hf:"):
         raise AnatomyError(f"training needs a model: policy must be tiny or hf:PATH_OR_ID, got {policy!r}.")
-    return Backbone.load(policy.removeprefix("hf:"))
+    return policy.removeprefix("hf:")
 
 
 def training_part(bank: Bank) -> Bank:
@@ -74,15 +90,25 @@ def evaluate_with_progress(
 
 @contextlib.contextmanager
 def before_and_after(
-    backbone: "Backbone", bank: Bank, held_out: HeldOut, out: Path, max_new_tokens: int
-) -> Iterator[dict[str, Results]]:
-    """Evaluate a model around the block that trains it; the results are in what is yielded, by side."""
+    backbone: "Backbone", bank: Bank, held_out: HeldOut, out: Path, max_new_tokens: int,
+    engine: "Engine | None" = None,
+) -> Iterator[dict[str, Results]]:  # fmt: skip
+    """Evaluate a model around the block that trains it; the results are in what is yielded, by side.
+
+    Of several processes the main one evaluates, and the others wait.
+    """
     from anatomy_r1.agents.transformers_policy import TransformersPolicy
 
     results: dict[str, Results] = {}
     baselines = default_baselines(bank, seed=held_out.seed) if held_out.limit else ()
 
     def side(name: str) -> None:
+        if engine is None:
+            return ask(name)
+        engine.whole(lambda: ask(name) if engine.is_main else None)
+        engine.accelerator.wait_for_everyone()
+
+    def ask(name: str) -> None:
         if held_out.limit:
             policy = TransformersPolicy(
                 backbone, temperature=held_out.temperature, max_new_tokens=max_new_tokens, seed=held_out.seed

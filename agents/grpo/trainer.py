@@ -1,22 +1,24 @@
 """The GRPO loop: sample, update, log, save. The objective is in ``objective.py``."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout import Sampler
+from anatomy_r1.agents.grpo.shares import SharedPolicy
 from anatomy_r1.agents.grpo.update import Updater
 from anatomy_r1.agents.interrupt import graceful_interrupt
 from anatomy_r1.agents.optimisation import warmup_cosine
-from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser
+from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser, save_tensors
 from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.banks import AnatomyError
 from anatomy_r1.banks.writing import write_bytes
@@ -50,7 +52,8 @@ class GRPO:
             max_new_tokens=config.max_completion_length,
             seed=seed,
         )
-        self.sampler = Sampler(env, self.policy)
+        self.engine = self.updater.engine
+        self.sampler = Sampler(env, SharedPolicy(self.policy, self.engine, config.num_generations))
         self.step_index = 0
 
     def train(
@@ -75,10 +78,11 @@ class GRPO:
         run.forget_after(self.step_index)
         with graceful_interrupt() as interrupt:
             while self.step_index < self.config.steps:
-                row = self.step(run.path)
+                row = self.step(run.path if self.engine.is_main else None)
                 row |= measure(self.step_index)
                 run.log(row)
                 on_step(row)
+                interrupt.requested = self.engine.any(interrupt.requested)
                 stop = interrupt.requested or self.updater.skipped_in_a_row >= self.config.max_skipped
                 if stop or self.step_index % self.config.save_every == 0 or self.step_index == self.config.steps:
                     run.save(self.step_index, self.save)
@@ -111,30 +115,40 @@ class GRPO:
             "seconds/update": perf_counter() - started,
         }
 
-    def save(self, folder: Path) -> None:
-        """Write everything that influences the next step."""
-        self.backbone.save(folder / "policy")
-        save_optimiser(self.updater.optimiser, folder)
-        if self.updater.reference is not None:
-            # Copies: safetensors refuses weights that are tied to each other.
-            tensors = {name: value.clone() for name, value in self.updater.reference.model.state_dict().items()}
-            save_file(tensors, folder / "reference.safetensors")
+    def save(self, folder: Path | None) -> None:
+        """Write everything that influences the next step. All processes must come; only the main one has a folder."""
+        model, reference = self.backbone.model, self.updater.reference
+        weights, moments = self.engine.state(model), self.engine.optimiser_state(model)
+        before = None if reference is None else self.engine.state(reference.model)
+        if folder is None:
+            return
+        self.backbone.save(folder / "policy", weights)
+        save_optimiser(moments, folder)
+        if before is not None:
+            save_tensors(before, folder / "reference.safetensors")
         state = {
             "step": self.step_index,
             "env": self.env.state_dict(),
             "policy": self.policy.state_dict(),
             "max_tokens": self.updater.max_tokens,
+            "processes": self.engine.count,
         }
         write_bytes(folder / "state.json", json.dumps(state, allow_nan=False).encode())
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        # By checked names: a loader that skips those it doesn't know would resume from random weights.
-        self.backbone.model.load_state_dict(Backbone.load(folder / "policy").model.state_dict(), strict=True)
-        if self.updater.reference is not None:
-            self.updater.reference.model.load_state_dict(load_file(folder / "reference.safetensors"), strict=True)
-        load_optimiser(self.updater.optimiser, folder)
+        if (before := state.get("processes", 1)) != self.engine.count:
+            warnings.warn(
+                f"{folder}: written by {before} processes, resumed by {self.engine.count}: sums of gradients are taken "
+                "in another order, so the run goes on the same to rounding, not bitwise.",
+                stacklevel=2,
+            )
+        model, reference = self.backbone.model, self.updater.reference
+        self.engine.load_state(model, lambda: self.backbone.read(folder / "policy"))
+        if reference is not None:
+            self.engine.load_state(reference.model, lambda: load_file(folder / "reference.safetensors"))
+        self.engine.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.updater.max_tokens = int(state["max_tokens"])
         self.env.load_state_dict(state["env"])

@@ -1,25 +1,27 @@
-"""The update: from a sampled batch to a step of the optimiser."""
+"""The update: from a sampled batch to a step of the optimiser; each process learns from its share of the groups."""
 
 import copy
 import math
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anatomy_r1.agents.adapters import adapters_off, has_adapters
 from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.engine import Engine
 from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.grpo.objective import token_terms, token_weights
 from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.agents.grpo.variants_advantage import advantages_of, on_original
-from anatomy_r1.agents.optimisation import build_optimiser, clip_and_step
+from anatomy_r1.agents.optimisation import build_optimiser
 from anatomy_r1.agents.scorer import ResponseScorer, Scores
-from anatomy_r1.agents.tree import LongRow, Tree, batches, plant
+from anatomy_r1.agents.tree import LongRow, Tree, batches, build_tree, plant
 from anatomy_r1.banks import AnatomyError
 
 HALVINGS = 3
@@ -32,19 +34,20 @@ class Updater:
 
     def __init__(self, backbone: Backbone, config: GRPOConfig) -> None:
         self.backbone, self.config = backbone, config
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
-        backbone.model.to(self.accelerator.device)
+        self.engine = Engine(config.mixed_precision)
+        backbone.model.to(self.engine.accelerator.device)
         packing = config.packing
         if packing == "tree" and (reason := backbone.no_tree()):
             warnings.warn(f"{backbone.name}: {reason}; the update runs padded rows instead of trees.", stacklevel=2)
             packing = "padded"
         self._plain = ResponseScorer(backbone, packing, entropy_gradient=bool(config.entropy_coef))
-        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
-        self.scorer, self.optimiser = self.accelerator.prepare(self._plain, optimiser)
         self.reference: ResponseScorer | None = None
-        if config.beta:
+        if config.beta and not has_adapters(backbone.model):
             self.reference = ResponseScorer(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
+            self.engine.shard(self.reference)
+        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        self.engine.prepare(self._plain, optimiser, config.max_grad_norm)
         self.max_tokens = config.max_tokens
         self.skipped_in_a_row = 0
         self._checked = packing == "padded"
@@ -56,6 +59,9 @@ class Updater:
             AnatomyError: a row longer than ``max_tokens``, no memory even for small batches, or (once, at the first
                 batch) trees that don't give the log-probs of padded rows.
         """
+        texts = [response.text for response in batch.responses]
+        seen = zlib.crc32(repr((batch.rewards.tolist(), batch.prompts, texts)).encode())
+        self.engine.same_everywhere(seen, "grpo: questions, responses or rewards")
         advantages = advantages_of(batch, self.config.baseline, self.config.scale_rewards)
         if self.config.condition == "original":
             batch = self._on_original(batch, advantages)
@@ -72,7 +78,7 @@ class Updater:
             "grad_norm": float(np.mean(finite)) if finite else 0.0,
             "skipped_steps": len(norms) - len(finite),
             "learning_rate": learning_rate,
-            "tokens/forwarded": self._plain.tokens_forwarded - forwarded,
+            "tokens/forwarded": sum(self.engine.everyone(self._plain.tokens_forwarded - forwarded)),
             "max_tokens": self.max_tokens,
         }
 
@@ -84,59 +90,79 @@ class Updater:
             try:
                 return self._steps(batch, advantages, learning_rate)
             except torch.OutOfMemoryError:
-                self.optimiser.zero_grad(set_to_none=True)
+                if self.engine.count > 1:  # the others are waiting in the middle of a pass: there is no way back
+                    break
+                self.engine.optimiser.zero_grad(set_to_none=True)
                 torch.cuda.empty_cache()
                 if halvings < HALVINGS:
                     self.max_tokens //= 2
                     warnings.warn(f"out of memory: max_tokens is now {self.max_tokens}; again.", stacklevel=2)
         raise AnatomyError(
-            f"grpo: the device is out of memory even with --grpo.max-tokens {self.max_tokens}.\n"
-            "Use smaller images, a lower --grpo.max-completion-length, or a smaller model."
+            f"grpo: the device is out of memory with --grpo.max-tokens {self.max_tokens}.\n"
+            "Lower it, turn on --model.gradient-checkpointing, or use smaller images, a lower "
+            "--grpo.max-completion-length, or a smaller model."
         )
 
     def _steps(
         self, batch: Batch, advantages: NDArray[np.float64], learning_rate: float
     ) -> tuple[list[float], list[dict[str, float]]]:
-        trees = self._plant(batch, advantages)
+        parts = self._parts(batch, advantages)
         weights = token_weights(
             batch.lengths, advantages, batch.group_size, self.config.loss_type, self.config.max_completion_length
         )
         norms: list[float] = []
         terms: list[dict[str, float]] = []
-        for _ in range(self.config.num_iterations if trees else 0):
-            parts = batches(trees, self.max_tokens)
-            terms = [self._backward(batch, advantages, weights, part) for part in parts]
-            norms.append(clip_and_step(self.optimiser, learning_rate, self.config.max_grad_norm))
-        return norms, terms
+        for _ in range(self.config.num_iterations if parts else 0):
+            self.engine.set_rate(learning_rate)
+            terms = [
+                self._backward(batch, advantages, weights, part, last=number == len(parts) - 1)
+                for number, part in enumerate(parts)
+            ]
+            norms.append(self.engine.step())
+        return norms, [term for own in self.engine.everyone(terms) for term in own if term["tokens"]]
+
+    def _parts(self, batch: Batch, advantages: NDArray[np.float64]) -> list[list[Tree]]:
+        """What this process runs, a pass each: as many on all processes, so some repeat one for nothing."""
+        trees = self._plant(batch, advantages)
+        parts = list(batches(trees, self.max_tokens))
+        passes = max(self.engine.everyone(len(parts)))
+        if passes and not self._checked:
+            self.engine.whole(lambda: self._check(trees))
+            self._checked = True
+        if len(parts) < passes:
+            shortest = min(np.flatnonzero(batch.lengths).tolist(), key=lambda row: batch.lengths[row])
+            prompt = self.backbone.encode(batch.images[shortest], batch.prompts[shortest])
+            idle = build_tree([], [prompt], [batch.responses[shortest].token_ids or ()])
+            parts += [[idle]] * (passes - len(parts))
+        return parts
+
+    def _check(self, trees: Sequence[Tree]) -> None:
+        if trees:
+            check_exact(self.backbone, min(trees, key=len), self.config.temperature)
 
     def _plant(self, batch: Batch, advantages: NDArray[np.float64]) -> list[Tree]:
-        """Trees of the rows worth a forward pass."""
-        rows = np.flatnonzero(self._is_useful(batch, advantages)).tolist()
+        """Trees of this process's rows that are worth a forward pass."""
+        own = np.isin(np.arange(len(batch)) // batch.group_size, self.engine.owned(len(batch) // batch.group_size))
+        rows = np.flatnonzero(own & self._is_useful(batch, advantages)).tolist()
         prompts = [self.backbone.encode(batch.images[i], batch.prompts[i]) for i in rows]
         try:
-            trees = plant(rows, prompts, [batch.responses[i].token_ids or () for i in rows], self.max_tokens)
+            return plant(rows, prompts, [batch.responses[i].token_ids or () for i in rows], self.max_tokens)
         except LongRow as long:
             raise AnatomyError(
                 f"grpo: question {batch.questions[long.row].id!r} with its response has {long.tokens} tokens, "
                 f"max_tokens is {self.max_tokens}.\n"
                 "Raise --grpo.max-tokens, or use smaller images or a lower --grpo.max-completion-length."
             ) from None
-        if trees and not self._checked:
-            check_exact(self.backbone, min(trees, key=len), self.config.temperature)
-            self._checked = True
-        return trees
 
     @torch.no_grad()
     def _on_original(self, batch: Batch, advantages: NDArray[np.float64]) -> Batch:
         """The batch conditioned on the original questions, with the log-probs that the policy has for them now."""
         batch = on_original(batch)
         responses = list(batch.responses)
-        for part in batches(self._plant(batch, advantages), self.max_tokens):
-            with self.accelerator.autocast():
-                scores: Scores = self.scorer(part, self.config.temperature)
-            for row, logprobs in zip(
-                np.concatenate([tree.rows for tree in part]), scores.logprobs.tolist(), strict=True
-            ):
+        for part in self._parts(batch, advantages):
+            scores = self._scores(self._plain, part)
+            rows = np.concatenate([tree.rows for tree in part])
+            for row, logprobs in zip(rows, scores.logprobs.tolist()[: len(rows)], strict=True):
                 count = len(responses[row].token_ids or ())
                 responses[row] = replace(responses[row], logprobs=tuple(logprobs[:count]))
         return replace(batch, responses=responses)
@@ -147,13 +173,25 @@ class Updater:
         return spoken if self.config.beta or self.config.entropy_coef else spoken & (advantages != 0)
 
     def _backward(
-        self, batch: Batch, advantages: NDArray[np.float64], weights: NDArray[np.float64], trees: Sequence[Tree]
-    ) -> dict[str, float]:
+        self, batch: Batch, advantages: NDArray[np.float64], weights: NDArray[np.float64], trees: Sequence[Tree],
+        *, last: bool,
+    ) -> dict[str, float]:  # fmt: skip
         """Add the gradient of some rows' share of the loss; returns means over their tokens."""
+        reference = self._reference_logprobs(trees)
+        with self.engine.quiet(last=last):
+            scores = self._scores(self.engine.scorer, trees)
+            loss, means = self._loss(batch, advantages, weights, trees, scores, reference)
+            self.engine.backward(loss, last=last)
+        return means
+
+    def _loss(
+        self, batch: Batch, advantages: NDArray[np.float64], weights: NDArray[np.float64], trees: Sequence[Tree],
+        scores: Scores, reference: Tensor | None,
+    ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
         config = self.config
-        with self.accelerator.autocast():
-            scores: Scores = self.scorer(trees, config.temperature)
         rows, real, like = np.concatenate([tree.rows for tree in trees]), scores.real, scores.logprobs
+        if not len(rows):
+            return like.sum() * 0, {"tokens": 0.0}
         old = torch.zeros_like(like)
         old[real] = like.new_tensor([p for i in rows for p in batch.responses[i].logprobs or ()])
         terms = token_terms(
@@ -165,20 +203,27 @@ class Updater:
             clip_low=config.epsilon,
             clip_high=config.epsilon_high,
             beta=config.beta,
-            ref_logprobs=self._reference_logprobs(trees),
+            ref_logprobs=reference,
         )
         loss = terms.loss - config.entropy_coef * scores.entropy if config.entropy_coef else terms.loss
-        self.accelerator.backward((loss * real * like.new_tensor(weights[rows])[:, None]).sum())
         values = (scores.entropy, terms.kl, terms.clipped, (scores.logprobs - old).abs())
         means = {name: float(v.detach()[real].float().mean()) for name, v in zip(_MEANS, values, strict=True)}
-        return {"tokens": float(real.sum()), **means}
+        total = (loss * real * like.new_tensor(weights[rows])[:, None]).sum()
+        return total, {"tokens": float(real.sum()), **means}
 
     def _reference_logprobs(self, trees: Sequence[Tree]) -> Tensor | None:
-        if self.reference is None:
+        if not self.config.beta:
             return None
         with torch.no_grad():
-            scores: Scores = self.reference(trees, self.config.temperature)
-        return scores.logprobs
+            if self.reference is not None:
+                return self._scores(self.reference, trees).logprobs
+            with adapters_off(self.backbone.model):
+                return self._scores(self._plain, trees).logprobs
+
+    def _scores(self, scorer: ResponseScorer, trees: Sequence[Tree]) -> Scores:
+        with self.engine.accelerator.autocast():
+            scores: Scores = scorer(trees, self.config.temperature)
+        return scores
 
 
 @torch.no_grad()

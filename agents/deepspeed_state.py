@@ -1,0 +1,94 @@
+"""Weights and moments under DeepSpeed ZeRO by their parameters' names, as every other checkpoint has them.
+
+DeepSpeed's own accessors give them whole, whatever the stage; all processes must call together.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from deepspeed import zero  # type: ignore[import-not-found]
+from deepspeed.utils import (  # type: ignore[import-not-found]
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+)
+from torch import Tensor, nn
+from transformers.integrations import deepspeed as hf_deepspeed
+
+T = TypeVar("T")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def with_whole_weights(engine: Any, work: Callable[[], T]) -> T:
+    """Do ``work`` with stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
+    offload = engine.optimizer.parameter_offload
+    with zero.GatheredParameters(list(engine.parameters())):
+        for parameter in engine.parameters():
+            parameter.ds_active_sub_modules.clear()
+        offload._remove_module_hooks()
+        try:
+            return work()
+        finally:
+            offload.setup_zero_stage3_hooks()
+
+
+def undivided(work: Callable[[], T]) -> T:
+    """Do ``work`` that loads a model; transformers would divide it among the processes while stage 3 is on."""
+    before, hf_deepspeed._hf_deepspeed_config_weak_ref = hf_deepspeed._hf_deepspeed_config_weak_ref, None
+    try:
+        return work()
+    finally:
+        hf_deepspeed._hf_deepspeed_config_weak_ref = before
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's weights, in float32 where they learn; buffers as they are."""
+    state = {name: value for name, value in model.state_dict().items() if value.numel()}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        full = safe_get_full_fp32_param(parameter) if parameter.requires_grad else None
+        if full is None:
+            with zero.GatheredParameters([parameter]):
+                full = parameter.detach().clone()
+        state[name] = full
+    return state
+
+
+def set_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load what :func:`weights` gave."""
+    for name, parameter in model.named_parameters():
+        value = state[name].to(parameter.device)
+        if parameter.requires_grad:
+            safe_set_full_fp32_param(parameter, value.float())
+        with zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
+            parameter.copy_(value)
+
+
+def moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """AdamW's state by the parameter's name."""
+    steps = [values["step"] for values in optimiser.state.values() if "step" in values]
+    state = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            found = {key: safe_get_full_optimizer_state(parameter, key) for key in _MOMENTS}
+            state[name] = {**found, "step": torch.as_tensor(float(steps[0]))}
+    return state
+
+
+def set_moments(engine: Any, model: nn.Module, state: dict[str, dict[str, Tensor]]) -> None:
+    """Load what :func:`moments` gave."""
+    divided, optimiser = engine.optimizer, engine.optimizer.optimizer
+    if not optimiser.state:  # the first step would make the moments
+        third = hasattr(divided, "fp32_partitioned_groups_flat")
+        for flat in divided.fp32_partitioned_groups_flat if third else divided.single_partition_of_fp32_groups:
+            optimiser.state[flat] = {key: torch.zeros_like(flat) for key in _MOMENTS} | {"step": torch.zeros(())}
+        if not third:
+            divided._lazy_init_hp_params_optimizer_state()
+    for name, parameter in model.named_parameters():
+        if name in state:
+            for key in _MOMENTS:
+                safe_set_full_optimizer_state(parameter, state[name][key].to(parameter.device), key)
+    step = next(iter(state.values()))["step"] if state else torch.zeros(())
+    for values in optimiser.state.values():
+        values["step"] = torch.full_like(values["step"], float(step))

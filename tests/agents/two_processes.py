@@ -1,0 +1,62 @@
+"""What each of several processes runs in test_engine.py: a few steps of GRPO with the embedded model."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import gymnasium
+import torch
+from safetensors.torch import save_file
+
+import anatomy_r1.envs  # noqa: F401
+from anatomy_r1.agents import TINY_FOLDER
+from anatomy_r1.agents.adapters import choose_what_learns
+from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
+from anatomy_r1.agents.run_folder import RunFolder
+
+
+def trainer(options):
+    torch.manual_seed(0)
+    backbone = Backbone.load(TINY_FOLDER)
+    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=options.pop("rank", 0))))
+    groups, size = options.pop("groups", 3), 4
+    env = gymnasium.make_vec(
+        "AnatomyVQA-v0", num_envs=groups * size, vectorization_mode="vector_entry_point", group_size=size,
+        curriculum="asc", augmentation="gdqa", seed=options.pop("seed", 0),
+    )  # fmt: skip
+    if options.pop("double", False):
+        backbone.model.double()
+    config = GRPOConfig(
+        questions_per_step=groups, num_generations=size, max_completion_length=20, learning_rate=1e-4, save_every=1,
+        **{"warmup_steps": 1, "steps": 3, **options},
+    )  # fmt: skip
+    return GRPO(backbone, env, config)
+
+
+def main():
+    out, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
+    for name, options in jobs.items():
+        resume, until = options.pop("resume", ""), options.pop("until", 99)
+        grpo = trainer(options)
+        engine = grpo.engine
+        folder = out / (resume or name)
+        run = RunFolder(folder, resume=bool(resume), main=engine.is_main)
+
+        def stop(row, at=until):
+            if row["step"] == at:
+                raise InterruptedError
+
+        with contextlib.suppress(InterruptedError):
+            grpo.train(run, stop)
+        state = engine.state(grpo.backbone.model)
+        if engine.is_main:
+            save_file({k: v.clone().contiguous() for k, v in state.items()}, out / f"{name}.safetensors")
+            (out / f"{name}.json").write_text(json.dumps({"kind": engine.kind, "count": engine.count}))
+        engine.accelerator.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    main()
