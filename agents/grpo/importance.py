@@ -12,11 +12,8 @@ The objective takes its ratio ρ against the trainer's own π_old, and each term
 more, a pass without gradients computes it first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,25 +41,31 @@ def importance_weights(
     return gap.exp().clamp(max=cap)
 
 
-@dataclass
 class RatioLog:
-    """The weights of a step, for its metrics; TRL's names."""
+    """What a step's weights were, for its metrics; TRL's names."""
 
-    _values: list[Sequence[float]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, float, float, float, float]] = []
 
-    def add(self, weights: "Tensor", real: "Tensor") -> None:
-        """Take note of some tokens' weights ``(B, R)``."""
-        self._values.append(weights[real].tolist())
+    def add(self, weights: "Tensor", gaps: "Tensor") -> None:
+        """Take note of some tokens' weights and differences of log-probs, ``(T,)`` each."""
+        if len(weights):
+            ends = float(weights.min()), float(weights.max())
+            self._parts.append((len(weights), float(weights.sum()), *ends, float(gaps.abs().sum())))
 
-    def flush(self) -> dict[str, float]:
-        """Metrics of what was noted since the last flush; empty where nothing was."""
-        values = np.concatenate(self._values) if self._values else np.zeros(0)
-        self._values = []
-        if not len(values):
+    def clear(self) -> None:
+        """Forget what was noted."""
+        self._parts = []
+
+    def flush(self, everyone: Callable[[Any], list[Any]]) -> dict[str, float]:
+        """Metrics over all processes of what was noted since the last flush; empty where nothing was."""
+        parts = [part for own in everyone(self._parts) for part in own]
+        self.clear()
+        if not parts:
             return {}
+        counts, sums, least, most, gaps = zip(*parts, strict=True)
         name = "sampling/importance_sampling_ratio"
         return {
-            f"{name}/mean": float(values.mean()),
-            f"{name}/min": float(values.min()),
-            f"{name}/max": float(values.max()),
-        }
+            f"{name}/mean": sum(sums) / sum(counts), f"{name}/min": min(least), f"{name}/max": max(most),
+            "sampling/logprob_difference": sum(gaps) / sum(counts),
+        }  # fmt: skip

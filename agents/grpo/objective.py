@@ -18,8 +18,9 @@ The others change the bracket or the mean, with T tokens in the batch, B respons
 
 Departures, each with its reason:
 
-- π_old's log-probs are those the sampler drew with, where it is the trained model; no second pass computes them. They are taken under the sampling
-  temperature and with vision tokens forbidden, and π is evaluated in the same way.
+- π_old's log-probs are those the sampler drew with, where it is the trained model; no second pass computes them. They
+  are taken under the sampling temperature and with vision tokens forbidden, and π is evaluated in the same way. For
+  samplers with weights of their own see importance.py.
 - β is 0 unless set: the correctness reward can't be gamed by drift in wording, and a reference costs a forward pass.
 - The group's variants (GDQA) share one mean and one standard deviation: a group is all answers to one question.
 - Groups whose rewards are all equal have zero advantage and are not run at all when no KL or entropy term needs them;

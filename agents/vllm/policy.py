@@ -7,11 +7,12 @@ from typing import Any
 from zlib import crc32
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from anatomy_r1.agents.backbone import ANSWER_END, Backbone
 from anatomy_r1.agents.policy import Observations, Response
+from anatomy_r1.agents.processors import load_processor
 from anatomy_r1.agents.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.vllm.server import ServerEngine
 from anatomy_r1.agents.vllm.settings import VllmSettings
@@ -67,8 +68,10 @@ class VllmPolicy:
         self._calls = 0
         self._compared = False
 
-    def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:
+    def respond(self, observations: Observations, *, n: int = 1, only: Sequence[int] | None = None) -> list[Response]:
         """See :meth:`Policy.respond`. Rows with the same image object and prompt are one request.
+
+        With ``only``, the responses of those places, the same as among all.
 
         Raises:
             PolicyLost: the engine died, or the server gives no answer.
@@ -78,7 +81,9 @@ class VllmPolicy:
         places: dict[tuple[int, str], list[int]] = {}
         for place, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
             places.setdefault((id(image), prompt), []).append(place)
-        groups = list(places.values())
+        wanted = range(len(prompts)) if only is None else only
+        asked = set(wanted)
+        groups = [group for group in places.values() if asked.intersection(group)]
         seeds = self._seeds(observations.get("question"), groups)
         requests = [
             self._request(images[group[0]], prompts[group[0]], len(group) * n, seed)
@@ -92,17 +97,22 @@ class VllmPolicy:
             sampled = self._responses(answer, len(group) * n)
             for place in group:
                 responses[place], sampled = sampled[:n], sampled[n:]
-        return [response for row in responses for response in row]
+        return [response for place in wanted for response in responses[place]]
 
-    def update_weights(self, model: nn.Module) -> None:
+    def update_weights(self, model: nn.Module, state: dict[str, Tensor] | None = None) -> None:
         """Take over the weights of a trained model of the same architecture, adapters merged; wakes the engine.
+
+        Args:
+            model: whose weights.
+            state: its weights, where they had to be gathered from several processes.
 
         Raises:
             AnatomyError: names or shapes don't match; they are listed.
             PolicyLost: the engine or server failed.
         """
-        check_names(plain_weights(model), plain_weights(self.backbone.model), self.name)
-        self.engine.update(named_weights(model).items())
+        weights = plain_weights(model, state)
+        check_names(weights, self.backbone.model.state_dict(), self.name)
+        self.engine.update(named_weights(model, weights).items())
 
     def sleep(self) -> None:
         """Give memory back until the next :meth:`update_weights`."""
@@ -178,7 +188,7 @@ def skeleton(path: str | Path) -> Backbone:
         AnatomyError: not a model folder, nor a hub id that can be reached.
     """
     try:
-        processor = AutoProcessor.from_pretrained(path)
+        processor = load_processor(path)
         config = AutoConfig.from_pretrained(path)
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)

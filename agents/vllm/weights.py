@@ -1,14 +1,15 @@
 """A model's weights as a sampler takes them: by the names of its checkpoints, adapters merged in."""
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
+from anatomy_r1.agents.adapters import has_adapters, merged_weights
 from anatomy_r1.banks import AnatomyError
 
 SHARD_BYTES = 4 << 30
@@ -16,54 +17,36 @@ _SHOWN = 8
 
 
 @torch.no_grad()
-def named_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights by their names in a checkpoint, as ``save_pretrained`` would write them, tied ones too.
+def named_weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What :func:`plain_weights` gave, by the names of a checkpoint, as ``save_pretrained`` would write them.
 
-    vLLM needs a tied output head given: on CPUs it works on a packed copy, which the embedding alone doesn't renew.
-    Adapters of a peft model are merged into copies of the layers they adapt; the model stays as it is.
+    vLLM needs a tied output head given too: on CPUs it works on a packed copy, which the embedding doesn't renew.
     """
-    base = base_model(model)
-    return dict(revert_weight_conversion(base, plain_weights(model)))
+    return dict(revert_weight_conversion(_base(model), state))
 
 
 @torch.no_grad()
-def plain_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights by the names they have in the model without adapters, merged where there are adapters."""
-    base = base_model(model)
-    weights = base.state_dict() if base is model else dict(_merged(base))
-    return {name: value.detach() for name, value in weights.items()}
+def plain_weights(model: nn.Module, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Weights by the names they have in the model without adapters, merged where there are adapters.
+
+    Args:
+        model: stays as it is.
+        state: its weights, where they had to be gathered from several processes.
+
+    Raises:
+        AnatomyError: adapters whose layers are spread over processes.
+    """
+    base: Any = _base(model)
+    adapted = has_adapters(base) or base is not model
+    if adapted and state is not None:
+        raise AnatomyError("vllm: adapters of a model that is spread over processes can't be merged; use DDP.")
+    weights = merged_weights(base) if adapted else (base.state_dict() if state is None else state).items()
+    return {name: value.detach() for name, value in weights}
 
 
-def base_model(model: nn.Module) -> nn.Module:
-    """The transformers model within a peft model, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-
-
-def _merged(base: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils.other import AuxiliaryTrainingWrapper
-
-    done: list[str] = []
-    for name, module in base.named_modules():
-        if any(name.startswith(prefix) for prefix in done):
-            continue
-        if isinstance(module, BaseTunerLayer):
-            apart = copy.deepcopy(module)
-            apart.merge()
-            inner: nn.Module = apart.get_base_layer()
-        elif isinstance(module, AuxiliaryTrainingWrapper):
-            inner = module.modules_to_save[module.active_adapters[0]]
-        else:
-            own = (*module.named_parameters(recurse=False), *_buffers(module))
-            yield from ((f"{name}.{key}".lstrip("."), value) for key, value in own)
-            continue
-        done.append(f"{name}.")
-        yield from ((f"{name}.{key}", value) for key, value in inner.state_dict().items())
-
-
-def _buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
-    hidden: set[str] = module._non_persistent_buffers_set
-    return [(key, value) for key, value in module.named_buffers(recurse=False) if key not in hidden]
+def _base(model: Any) -> Any:
+    """The transformers model within peft's wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def check_names(weights: dict[str, Tensor], expected: dict[str, Tensor], sampler: str) -> None:
