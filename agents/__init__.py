@@ -7,6 +7,7 @@ from typing import Any
 from anatomy_r1.agents import human as human
 from anatomy_r1.agents import openai_policy as openai_policy
 from anatomy_r1.agents import scripted as scripted
+from anatomy_r1.agents import vllm as vllm
 from anatomy_r1.agents.policy import POLICIES, CallablePolicy, Observations, Policy, Response, make_policy
 from anatomy_r1.banks import AnatomyError
 

@@ -122,6 +122,12 @@ class Backbone:
             self.model.save_pretrained(folder, state_dict=weights)
             self.processor.save_pretrained(folder)
 
+    def save_skeleton(self, folder: Path) -> None:
+        """Write what :meth:`save` writes but for the weights."""
+        self.model.config.save_pretrained(folder)
+        self.model.generation_config.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
     def read(self, folder: Path) -> dict[str, Tensor]:
         """Weights that :meth:`save` wrote, by the names they have in this model.
 

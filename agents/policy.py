@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from anatomy_r1.banks import Registry
+from anatomy_r1.banks import AnatomyError, Registry
 
 Observations = Mapping[str, Sequence[Any]]
 """``{"image": B arrays (H, W, 3) uint8, "prompt": B str}``; evaluation adds ``"question": B Question`` for the oracle
@@ -31,6 +31,10 @@ class Response:
     """What it took: ``prompt_tokens``, ``completion_tokens``, ``cost``; empty where nobody counts."""
     failed: str | None = None
     """Why there is no response (``text`` is empty then); None where there is one."""
+
+
+class PolicyLost(AnatomyError):
+    """The engine or server behind a policy is gone; no further question would fare better."""
 
 
 class Policy(Protocol):

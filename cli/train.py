@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 
@@ -13,6 +13,7 @@ import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
 from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.model_config import ModelConfig
 from anatomy_r1.agents.run_folder import RunFolder
+from anatomy_r1.agents.vllm import VllmSettings
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.config import Scalar, extras, to_toml
@@ -68,6 +69,10 @@ class TrainConfig:
     """What of the model learns, and how it is held."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """Optimisation."""
+    sampler: Literal["own", "vllm"] = "own"
+    """Who samples: the trained model itself, or vLLM with its weights."""
+    vllm: VllmSettings = field(default_factory=VllmSettings)
+    """How vLLM runs, where it samples."""
     wait_minutes: float = 60.0
     """How long processes wait for each other before they give up; evaluations run on one of them."""
     dry_run: bool = False
@@ -128,7 +133,8 @@ def _train(config: TrainConfig, bank: Bank, run: RunFolder) -> dict[str, Results
 
     grpo = config.grpo
     backbone = load_backbone(config.policy, config.model, config.seed)
-    trainer = GRPO(backbone, make_env(config, bank), grpo, seed=config.seed)
+    sampler = None if config.sampler == "own" else _vllm(config, backbone, run)
+    trainer = GRPO(backbone, make_env(config, bank), grpo, seed=config.seed, sampler=sampler)
     engine, length = trainer.engine, grpo.max_completion_length
     if run.main:
         write_bytes(config.out / CONFIG, to_toml(config).encode())
@@ -145,6 +151,22 @@ def _train(config: TrainConfig, bank: Bank, run: RunFolder) -> dict[str, Results
         if run.main:
             backbone.save(config.out / "policy", weights)
     return results
+
+
+def _vllm(config: TrainConfig, backbone: Any, run: RunFolder) -> Any:
+    """vLLM as the sampler, with the model's configuration and processor as they are here, image limits included."""
+    from anatomy_r1.agents.engine import join
+    from anatomy_r1.agents.vllm.policy import VllmPolicy
+
+    folder = config.out / "sampler"
+    if run.main:
+        backbone.save_skeleton(folder)
+    join().wait_for_everyone()
+    grpo = config.grpo
+    return VllmPolicy(
+        folder, temperature=grpo.temperature, max_new_tokens=grpo.max_completion_length, seed=config.seed,
+        settings=config.vllm, dummy=True,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from anatomy_r1.agents.grpo.importance import Correction
 from anatomy_r1.agents.grpo.objective import Loss, Scale
 from anatomy_r1.agents.grpo.variants_advantage import Baseline
 from anatomy_r1.banks import AnatomyError
@@ -58,6 +59,12 @@ class GRPOConfig:
     """Whether the update runs each distinct token once, or a padded row per response; changes cost, not results."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """Autocast of the update on CUDA; weights stay in float32."""
+    importance_sampling: Correction = "token"
+    """What weighs the update where the sampler isn't the trained model itself; see importance.py."""
+    importance_cap: float = 2.0
+    """Largest such weight."""
+    asynchronous: bool = False
+    """Whether a batch is sampled while the one before it is learnt from, by weights one step old."""
     save_every: int = 50
     """Steps between checkpoints; the last step always has one."""
     max_skipped: int = 5
@@ -81,6 +88,6 @@ class GRPOConfig:
         for name in ("beta", "entropy_coef", "dynamic_sampling"):
             if getattr(self, name) < 0:
                 raise AnatomyError(f"grpo: {name} must be ≥ 0, got {getattr(self, name)}.")
-        for name in ("learning_rate", "temperature", "epsilon", "epsilon_high", "max_grad_norm"):
+        for name in ("learning_rate", "temperature", "epsilon", "epsilon_high", "importance_cap", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise AnatomyError(f"grpo: {name} must be > 0, got {getattr(self, name)}.")

@@ -18,8 +18,9 @@ The others change the bracket or the mean, with T tokens in the batch, B respons
 
 Departures, each with its reason:
 
-- π_old's log-probs are those the sampler drew with; no second pass computes them. They are taken under the sampling
-  temperature and with vision tokens forbidden, and π is evaluated in the same way.
+- π_old's log-probs are those the sampler drew with, where it is the trained model; no second pass computes them. They
+  are taken under the sampling temperature and with vision tokens forbidden, and π is evaluated in the same way. For
+  samplers with weights of their own see importance.py.
 - β is 0 unless set: the correctness reward can't be gamed by drift in wording, and a reference costs a forward pass.
 - The group's variants (GDQA) share one mean and one standard deviation: a group is all answers to one question.
 - Groups whose rewards are all equal have zero advantage and are not run at all when no KL or entropy term needs them;
@@ -106,6 +107,7 @@ def token_terms(
     clip_high: float = 0.2,
     beta: float = 0.0,
     ref_logprobs: Tensor | None = None,
+    weights: Tensor | float = 1.0,
 ) -> TokenTerms:
     """The bracket of the objective, negated, for each token.
 
@@ -119,6 +121,7 @@ def token_terms(
         clip_high: ε_high; for cispo, as in TRL, the cap of the weight itself.
         beta: weight of the KL term.
         ref_logprobs: under the reference ``(B, R)``, needed if ``beta`` is not 0.
+        weights: of the policy-gradient part ``(B, R)``, where the sampler is not π_old; see ``importance.py``.
     """
     advantages = advantages[:, None].expand_as(logprobs)
     difference = logprobs - old_logprobs
@@ -135,6 +138,7 @@ def token_terms(
     else:
         bracket = torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
         clipped = ((ratio < 1 - clip_low) & (advantages < 0)) | ((ratio > 1 + clip_high) & (advantages > 0))
+    bracket = bracket * weights
     kl = torch.zeros_like(logprobs)
     if ref_logprobs is not None:
         gap = ref_logprobs - logprobs

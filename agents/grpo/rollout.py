@@ -28,6 +28,8 @@ class Batch:
     info: Mapping[str, NDArray[Any]]
     """What the env said: ``structure``, ``similarity``, ``edits``, ``correct``, …"""
     group_size: int
+    weights: Sequence[Sequence[float]] | None = None
+    """Importance weights of each response's tokens, where a pass of its own found them."""
 
     def __len__(self) -> int:
         return len(self.responses)

@@ -1,5 +1,6 @@
 """The GRPO loop: sample, update, log, save. The objective is in ``objective.py``."""
 
+import contextlib
 import json
 import warnings
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
 from anatomy_r1.agents.grpo.metrics import batch_metrics
-from anatomy_r1.agents.grpo.rollout import Sampler
-from anatomy_r1.agents.grpo.shares import SharedPolicy
+from anatomy_r1.agents.grpo.source import CopiedPolicy, ForeignPolicy, Source
 from anatomy_r1.agents.grpo.update import Updater
 from anatomy_r1.agents.interrupt import graceful_interrupt
 from anatomy_r1.agents.optimisation import warmup_cosine
+from anatomy_r1.agents.policy import PolicyLost
 from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser, save_tensors
 from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.banks import AnatomyError
@@ -25,6 +26,8 @@ from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]
+MISMATCH = 0.05
+"""Mean difference of log-probs between sampler and trained model above which their inputs must differ."""
 
 
 class GRPO:
@@ -35,9 +38,18 @@ class GRPO:
         env: grouped vector env with ``num_envs = questions_per_step × num_generations``.
         config: settings.
         seed: of the sampling; the environment has its own.
+        sampler: a policy with weights of its own that samples in place of the model, such as vLLM's.
     """
 
-    def __init__(self, backbone: Backbone, env: AnatomyVQAVectorEnv, config: GRPOConfig, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        env: AnatomyVQAVectorEnv,
+        config: GRPOConfig,
+        *,
+        seed: int = 0,
+        sampler: ForeignPolicy | None = None,
+    ) -> None:
         expected = config.questions_per_step * config.num_generations
         if env.num_envs != expected or env.group_size != config.num_generations:
             raise AnatomyError(
@@ -45,16 +57,19 @@ class GRPO:
                 f"got {env.num_envs} in groups of {env.group_size}."
             )
         self.backbone, self.env, self.config = backbone, env, config
-        self.updater = Updater(backbone, config)
-        self.policy = TransformersPolicy(
-            backbone,
-            temperature=config.temperature,
-            max_new_tokens=config.max_completion_length,
-            seed=seed,
-        )
+        options: dict[str, Any] = {
+            "temperature": config.temperature, "max_new_tokens": config.max_completion_length, "seed": seed,
+        }  # fmt: skip
+        if config.asynchronous and sampler is None:
+            sampler = CopiedPolicy(backbone, **options)
+        self.updater = Updater(backbone, config, foreign=sampler is not None)
+        self.policy = sampler or TransformersPolicy(backbone, **options)
         self.engine = self.updater.engine
-        self.sampler = Sampler(env, SharedPolicy(self.policy, self.engine, config.num_generations))
+        self.source = Source(
+            env, self.policy, self.engine, backbone.model, foreign=sampler, asynchronous=config.asynchronous
+        )
         self.step_index = 0
+        self._compared = sampler is None
 
     def train(
         self,
@@ -71,14 +86,15 @@ class GRPO:
 
         Raises:
             KeyboardInterrupt: the user asked to stop; a checkpoint was written.
-            AnatomyError: the gradient was not finite for ``max_skipped`` steps in a row; likewise.
+            AnatomyError: the gradient was not finite for ``max_skipped`` steps in a row, or the sampler is gone;
+                likewise.
         """
         if run.checkpoint is not None:
             self.load(run.checkpoint)
         run.forget_after(self.step_index)
         with graceful_interrupt() as interrupt:
             while self.step_index < self.config.steps:
-                row = self.step(run.path if self.engine.is_main else None)
+                row = self._step_or_save(run)
                 row |= measure(self.step_index)
                 run.log(row)
                 on_step(row)
@@ -94,15 +110,29 @@ class GRPO:
                         f"last at step {self.step_index}; lower --grpo.learning-rate. The state is in {run.checkpoint}."
                     )
 
+    def _step_or_save(self, run: RunFolder) -> Row:
+        """A step; where the sampler is gone, a checkpoint and the way back."""
+        try:
+            return self.step(run.path if self.engine.is_main else None)
+        except PolicyLost as error:
+            run.save(self.step_index, self.save)
+            raise AnatomyError(
+                f"{error}\nThe state after step {self.step_index} is in {run.checkpoint}; "
+                "when the sampler can run again, go on with --resume."
+            ) from error
+
     def step(self, run: Path | None = None) -> Row:
         """Sample one batch and learn from it; returns the step's metrics. Now and then a group is kept in ``run``."""
         config = self.config
-        batch, drawn, refills = self.sampler.sample(self.step_index / config.steps, config.dynamic_sampling)
+        batch, drawn, refills = self.source.take(self.step_index / config.steps, config.dynamic_sampling)
         started = perf_counter()
         rate = config.learning_rate * warmup_cosine(
             self.step_index, config.steps, config.warmup_steps, config.final_lr_share
         )
-        learnt = self.updater.update(batch, rate)
+        with self._meanwhile():
+            learnt = self.updater.update(batch, rate)
+        self.source.learnt()
+        self._compare(learnt.get("sampling/logprob_difference"))
         self.step_index += 1
         if run is not None and is_kept(self.step_index, config.steps):
             log_group(run, self.step_index, batch)
@@ -111,9 +141,29 @@ class GRPO:
             **batch_metrics(drawn),
             **({"refills": refills, "groups": len(batch) // batch.group_size} if config.dynamic_sampling else {}),
             **learnt,
-            **self.sampler.seconds,
+            **self.source.seconds,
             "seconds/update": perf_counter() - started,
         }
+
+    def _meanwhile(self) -> contextlib.AbstractContextManager[None]:
+        """Sample the next batch beside the update, unless there is a checkpoint between them."""
+        config, after = self.config, self.step_index + 1
+        if not config.asynchronous or after % config.save_every == 0 or after == config.steps:
+            return contextlib.nullcontext()
+        return self.source.sampling_ahead(after / config.steps, config.dynamic_sampling)
+
+    def _compare(self, gap: float | None) -> None:
+        """Stop at the first batch if sampler and trained model, at equal weights, give different log-probs."""
+        if self._compared or gap is None or not self.source.fresh:
+            return
+        if gap > MISMATCH:
+            raise AnatomyError(
+                f"grpo: at equal weights, sampler and trained model differ by {gap:.3f} in the mean log-prob of a "
+                f"token, expected at most {MISMATCH}: they don't see the same inputs or weights.\n"
+                "Check that the sampler runs the same model, processor and image limits, in a type no coarser than "
+                "bfloat16, and that a server was started with --logprobs-mode processed_logprobs."
+            )
+        self._compared = True
 
     def save(self, folder: Path | None) -> None:
         """Write everything that influences the next step. All processes must come; only the main one has a folder."""
@@ -128,8 +178,7 @@ class GRPO:
             save_tensors(before, folder / "reference.safetensors")
         state = {
             "step": self.step_index,
-            "env": self.env.state_dict(),
-            "policy": self.policy.state_dict(),
+            **self.source.state_dict(),
             "max_tokens": self.updater.max_tokens,
             "processes": self.engine.count,
         }
@@ -151,5 +200,4 @@ class GRPO:
         self.engine.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.updater.max_tokens = int(state["max_tokens"])
-        self.env.load_state_dict(state["env"])
-        self.policy.load_state_dict(state["policy"])
+        self.source.load_state_dict(state)

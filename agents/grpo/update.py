@@ -16,6 +16,7 @@ from anatomy_r1.agents.adapters import adapters_off, has_adapters
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.engine import Engine
 from anatomy_r1.agents.grpo.config import GRPOConfig
+from anatomy_r1.agents.grpo.importance import RatioLog, importance_weights
 from anatomy_r1.agents.grpo.objective import token_terms, token_weights
 from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.agents.grpo.variants_advantage import advantages_of, on_original
@@ -32,8 +33,9 @@ _MEANS = ("entropy", "kl", "clip_ratio/region_mean", "sampling/logprob_differenc
 class Updater:
     """Owns the scorer, the optimiser and the reference."""
 
-    def __init__(self, backbone: Backbone, config: GRPOConfig) -> None:
+    def __init__(self, backbone: Backbone, config: GRPOConfig, *, foreign: bool = False) -> None:
         self.backbone, self.config = backbone, config
+        self.ratios = RatioLog() if foreign else None
         self.engine = Engine(config.mixed_precision)
         backbone.model.to(self.engine.accelerator.device)
         packing = config.packing
@@ -65,8 +67,10 @@ class Updater:
         seen = zlib.crc32(repr((batch.rewards.tolist(), batch.prompts, texts)).encode())
         self.engine.same_everywhere(seen, "grpo: questions, responses or rewards")
         advantages = advantages_of(batch, self.config.baseline, self.config.scale_rewards)
+        if self.ratios and (self.config.num_iterations > 1 or self.config.condition == "original"):
+            batch = self._weighed(batch, advantages)
         if self.config.condition == "original":
-            batch = self._on_original(batch, advantages)
+            batch = self._rescored(on_original(batch), advantages)
         forwarded = self._plain.tokens_forwarded
         self.backbone.model.train()
         try:
@@ -77,6 +81,7 @@ class Updater:
         self.skipped_in_a_row = 0 if len(finite) == len(norms) else self.skipped_in_a_row + 1
         return {
             **_pooled(terms),
+            **(self.ratios.flush(self.engine.everyone) if self.ratios else {}),
             "grad_norm": float(np.mean(finite)) if finite else 0.0,
             "skipped_steps": self.config.num_iterations - len(finite),
             "learning_rate": learning_rate,
@@ -96,6 +101,8 @@ class Updater:
                     break
                 self.engine.optimiser.zero_grad(set_to_none=True)
                 torch.cuda.empty_cache()
+                if self.ratios and batch.weights is None:
+                    self.ratios.clear()
                 if halvings < HALVINGS:
                     self.max_tokens //= 2
                     warnings.warn(f"out of memory: max_tokens is now {self.max_tokens}; again.", stacklevel=2)
@@ -161,10 +168,27 @@ class Updater:
                 "Raise --grpo.max-tokens, or use smaller images or a lower --grpo.max-completion-length."
             ) from None
 
+    def _weighed(self, batch: Batch, advantages: NDArray[np.float64]) -> Batch:
+        """The batch with the trained model's log-probs in place of the sampler's, and the weights between them."""
+        scored = self._rescored(batch, advantages)
+        weights: list[Sequence[float]] = []
+        for sampled, known in zip(batch.responses, scored.responses, strict=True):
+            old, drawn = (torch.tensor([response.logprobs or ()]) for response in (known, sampled))
+            weights.append(
+                self._importance(old, drawn, torch.ones_like(old) > 0, noted=sampled is not known)[0].tolist()
+            )
+        return replace(scored, weights=weights)
+
+    def _importance(self, old: Tensor, sampled: Tensor, real: Tensor, *, noted: bool = True) -> Tensor:
+        """Importance weights ``(B, R)``, noted for the metrics."""
+        weights = importance_weights(old, sampled, real, self.config.importance_sampling, self.config.importance_cap)
+        if noted and self.ratios:
+            self.ratios.add(weights[real], (old - sampled)[real])
+        return weights
+
     @torch.no_grad()
-    def _on_original(self, batch: Batch, advantages: NDArray[np.float64]) -> Batch:
-        """The batch conditioned on the original questions, with the log-probs that the policy has for them now."""
-        batch = on_original(batch)
+    def _rescored(self, batch: Batch, advantages: NDArray[np.float64]) -> Batch:
+        """The batch with the log-probs that the policy has for it now."""
         responses = list(batch.responses)
         for part in self._parts(batch, advantages):
             scores = self._scores(self._plain, part)
@@ -199,8 +223,12 @@ class Updater:
         rows, real, like = np.concatenate([tree.rows for tree in trees]), scores.real, scores.logprobs
         if not len(rows):
             return like.sum() * 0, {"tokens": 0.0}
-        old = torch.zeros_like(like)
-        old[real] = like.new_tensor([p for i in rows for p in batch.responses[i].logprobs or ()])
+        old = _laid_out([batch.responses[i].logprobs or () for i in rows], real, like)
+        gap, correction = (like - old).abs(), torch.ones_like(like)
+        if batch.weights is not None:
+            correction = _laid_out([batch.weights[i] for i in rows], real, like)
+        elif self.ratios:  # one step per batch: the policy it begins with is this one
+            correction, old = self._importance(like.detach(), old, real), like.detach()
         terms = token_terms(
             scores.logprobs,
             old,
@@ -211,6 +239,7 @@ class Updater:
             clip_high=config.epsilon_high,
             beta=config.beta,
             ref_logprobs=reference,
+            weights=correction,
         )
         broken = ~torch.isfinite(scores.logprobs).all(1)
         for row in rows[broken.numpy(force=True)]:
@@ -219,7 +248,7 @@ class Updater:
         if config.entropy_coef:
             # A mean over tokens whatever the objective's mean is, as in TRL.
             loss = loss - config.entropy_coef * (scores.entropy * real).sum() / int(batch.lengths.sum())
-        values = (scores.entropy, terms.kl, terms.clipped, (scores.logprobs - old).abs())
+        values = (scores.entropy, terms.kl, terms.clipped, gap)
         means = {name: float(v.detach()[real].float().mean()) for name, v in zip(_MEANS, values, strict=True)}
         return loss, {"tokens": float(real.sum()), **means}
 
@@ -236,6 +265,13 @@ class Updater:
         with self.engine.accelerator.autocast():
             scores: Scores = scorer(trees, self.config.temperature)
         return scores
+
+
+def _laid_out(rows: Sequence[Sequence[float]], real: Tensor, like: Tensor) -> Tensor:
+    """Values of responses' tokens as ``(B, R)``, 0 beyond a response's end."""
+    values = torch.zeros_like(like)
+    values[real] = like.new_tensor([value for row in rows for value in row])
+    return values
 
 
 @torch.no_grad()
