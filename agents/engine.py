@@ -67,6 +67,8 @@ class Engine:
                 f"accelerate: {self.kind} is not served; use DDP, FSDP2 (fsdp_version: 2) or DeepSpeed ZeRO.\n"
                 "Ready configurations are in configs/accelerate/."
             )
+        self.spread = self.sharded or (self.deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3)
+        """Whether each process holds but a part of the weights."""
         self.scorer: Any = None
         self.optimiser: Any = None
 
@@ -146,7 +148,7 @@ class Engine:
         if self.sharded:
             with self._unsharded():
                 return self.scorer.call(work)  # type: ignore[no-any-return]
-        if self.deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3:
+        if self.spread:
             return self._zero.with_whole_weights(self.scorer, work)  # type: ignore[no-any-return]
         return work()
 

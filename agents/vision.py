@@ -35,6 +35,8 @@ class Vision:
         self._shown: Sequence[EncodedPrompt] | None = None
         self._known: OrderedDict[int, tuple[Image, Any]] = OrderedDict()
         self._bytes = 0
+        self.remembers = True
+        """False where all processes must run all layers together, since their weights are spread over them."""
         self.looks = 0
         """How often a frozen tower looked at an image."""
 
@@ -50,7 +52,7 @@ class Vision:
     @contextmanager
     def showing(self, prompts: Sequence[EncodedPrompt]) -> Iterator[None]:
         """Within it, the model is run on the images of these prompts, in this order."""
-        self._shown = prompts if self.frozen() else None
+        self._shown = prompts if self.remembers and self.frozen() else None
         try:
             yield
         finally:

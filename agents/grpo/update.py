@@ -38,6 +38,7 @@ class Updater:
         self.ratios = RatioLog() if foreign else None
         self.engine = Engine(config.mixed_precision)
         backbone.model.to(self.engine.accelerator.device)
+        backbone.vision.remembers = not self.engine.spread
         packing = config.packing
         if packing == "tree" and (reason := backbone.no_tree()):
             warnings.warn(f"{backbone.name}: {reason}; the update runs padded rows instead of trees.", stacklevel=2)
