@@ -97,6 +97,17 @@ def test_two_processes_learn_what_one_learns_and_resume_bitwise(runs, kind, alon
     assert rows(folder / "whole") == rows(folder / "half")
 
 
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_deepspeed_learns_the_same_and_resumes_bitwise(stage, alone, tmp_path):
+    pytest.importorskip("deepspeed")
+    chosen = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": stage}
+    found = {}
+    for name, job in HALVES.items():  # a process each: transformers remembers stage 3 when the next model is built
+        found |= launch(2, tmp_path, {name: job}, **chosen)[0]
+    assert largest(found["whole"], alone[0]["whole"]) < 1e-5
+    assert largest(found["whole"], found["resumed"]) == 0
+
+
 def test_a_run_of_two_processes_goes_on_with_one_and_says_what_differs(alone, together):
     folder = together[1]
     grpo = trainer(dict(LOOK))
