@@ -14,6 +14,11 @@ from rich.table import Table
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
 
+FIGURE = 24
+"""Characters up to which the cells of a column stay whole, where there is room."""
+NAME = 8
+"""Characters that must be left for the first column."""
+
 console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -63,10 +68,17 @@ def _plain(title: str, total: int) -> Update:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is left-aligned, the others are right-aligned."""
+    """Print a table; the first column is left-aligned, the others are right-aligned.
+
+    Where it is too wide, long texts fold; figures stay whole.
+    """
     shown = Table(title=escape(title), title_justify="left", title_style="bold")
+    widths = [max(len(column), *(len(row[place]) for row in rows), 0) for place, column in enumerate(columns)]
+    figures = [bool(place) and width <= FIGURE for place, width in enumerate(widths)]
+    room = console.width - sum(width for width, figure in zip(widths, figures, strict=True) if figure)
     for place, column in enumerate(columns):
-        shown.add_column(escape(column), justify="right" if place else "left")
+        whole = figures[place] and room >= 3 * len(columns) + NAME  # else figures would be cut, not folded
+        shown.add_column(escape(column), justify="right" if place else "left", no_wrap=whole, overflow="fold")
     for row in rows:
         shown.add_row(*map(escape, row))
     console.print(shown)
