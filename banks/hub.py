@@ -129,9 +129,7 @@ def _load(path: str, config: str | None) -> dict[str, Any]:
     except ConnectionError as error:
         off = datasets.config.HF_HUB_OFFLINE
         why = "HF_HUB_OFFLINE is set; unset it" if off else f"{_first_line(error)}; check the network"
-        raise AnatomyError(
-            f"hf: {path}: the hub can't be reached: {why}, or give a folder with the data set."
-        ) from None
+        raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}, or give a folder instead.") from None
     except Exception as error:  # whatever the library and its formats raise
         raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({_first_line(error)}).") from None
     return dict(found) if isinstance(found, Mapping) else {str(found.split or "all"): found}

@@ -11,7 +11,7 @@ from anatomy_r1.banks import AnatomyError
 from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.evaluation.compare import compare
-from anatomy_r1.evaluation.comparison_tables import HEADER, rows_of, structure_rows, to_latex, to_markdown
+from anatomy_r1.evaluation.comparison_tables import HEADER, pair_rows, run_rows, structure_rows, to_latex, to_markdown
 from anatomy_r1.evaluation.files import write_json
 from anatomy_r1.evaluation.report import write_comparison
 
@@ -32,7 +32,8 @@ class CompareConfig:
     def run(self) -> None:
         """Print the table and write the files."""
         found = compare(self.runs, seed=self.seed)
-        table(f"{found.bank}, {found.split} split", HEADER, rows_of(found))
+        table(f"{found.bank}, {found.split} split", ("run", "accuracy"), run_rows(found))
+        table("second less first, in points", ("", *HEADER[2:]), pair_rows(found))
         for pair in found.pairs:
             if pair.only_first or pair.only_second:
                 console.print(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +14,11 @@ from rich.table import Table
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
+
+FIGURE = 24
+"""Characters up to which the cells of a column stay whole, where there is room."""
+NAME = 8
+"""Characters that must be left for the first column."""
 
 console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -63,10 +69,22 @@ def _plain(title: str, total: int) -> Update:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is left-aligned, the others are right-aligned."""
-    shown = Table(title=escape(title), title_justify="left", title_style="bold")
+    """Print a table; the first column is left-aligned, the others are right-aligned.
+
+    Where it is too wide, long texts fold; figures stay whole.
+    """
+    widths = [max(len(column), *(len(row[place]) for row in rows), 0) for place, column in enumerate(columns)]
+    figures = [bool(place) and width <= FIGURE for place, width in enumerate(widths)]
+    room = console.width - NAME - sum(width for width, figure in zip(widths, figures, strict=True) if figure)
+    lined = room > 3 * len(columns)
+    whole = room > 2 * len(columns)  # else figures would be cut, not folded
+    style, padding = (HEAVY_HEAD, (0, 1)) if lined else (SIMPLE_HEAD, (0, 0, 0, 1))
+    shown = Table(title=escape(title), title_justify="left", title_style="bold", box=style, padding=padding)
     for place, column in enumerate(columns):
-        shown.add_column(escape(column), justify="right" if place else "left")
+        shown.add_column(
+            escape(column), justify="right" if place else "left", min_width=None if place else min(NAME, widths[0]),
+            no_wrap=whole and figures[place], overflow="fold",
+        )  # fmt: skip
     for row in rows:
         shown.add_row(*map(escape, row))
     console.print(shown)

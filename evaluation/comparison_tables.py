@@ -16,6 +16,21 @@ def rows_of(comparison: Comparison) -> list[tuple[str, ...]]:
     return [_row(pair) for pair in comparison.pairs]
 
 
+def run_rows(comparison: Comparison) -> list[tuple[str, str]]:
+    """Number and name of each run, and its accuracy over the questions of its first pair."""
+    found: dict[str, float] = {}
+    for pair in comparison.pairs:
+        found.setdefault(pair.first, pair.accuracy_first)
+        found.setdefault(pair.second, pair.accuracy_second)
+    return [(f"{number}  {name}", f"{found[name]:.3f}") for number, name in enumerate(comparison.runs, start=1)]
+
+
+def pair_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """As :func:`rows_of` without the accuracies, the runs by number: narrow enough for a terminal."""
+    number = {name: place for place, name in enumerate(comparison.runs, start=1)}
+    return [(f"{number[pair.first]} → {number[pair.second]}", *_row(pair)[2:]) for pair in comparison.pairs]
+
+
 def structure_rows(pair: Pair) -> list[tuple[str, str, str, str]]:
     """Structure, difference, interval, questions; largest change first."""
     order = sorted(pair.by_structure.items(), key=lambda item: -abs(item[1].value))

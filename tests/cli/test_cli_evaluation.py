@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.cli.main import run
+from anatomy_r1.evaluation.rollouts import evaluate as evaluate_policy
 
 URL = "http://127.0.0.1:8971"
 
@@ -134,3 +138,22 @@ def poll(server, ask, number, seconds=60):
             pass
         time.sleep(0.1)
     raise AssertionError("nothing happened in time")
+
+
+def test_a_comparison_is_readable_in_eighty_columns_and_loses_no_figure_in_fewer(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, policy in (("one", "noisy-oracle:0.5"), ("other", "noisy-oracle:0.9"), ("third", "random")):
+        evaluate_policy(make_policy(policy), "scenes", limit=40, out=Path(name), baselines=(), controls=(), gallery=0)
+    shown = {}
+    for width in (80, 50):
+        monkeypatch.setattr("anatomy_r1.cli.console.console", Console(width=width))
+        monkeypatch.setattr("anatomy_r1.cli.compare.console", Console(width=width))
+        capsys.readouterr()
+        assert run(["compare", "one", "other", "third"]) == 0
+        shown[width] = capsys.readouterr().out
+        assert max(map(len, shown[width].splitlines())) <= width
+    (line,) = [line for line in shown[80].splitlines() if "2 → 3" in line]
+    cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+    assert len(cells) == 7 and cells[-1] == "40" and "3  random" in shown[80] and "…" not in cells[1]
+    digits = {width: Counter(filter(str.isdigit, text)) for width, text in shown.items()}
+    assert digits[50] == digits[80]
