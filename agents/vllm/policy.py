@@ -65,7 +65,6 @@ class VllmPolicy:
         self.temperature, self.top_p, self.max_new_tokens, self.seed = temperature, top_p, max_new_tokens, seed
         self.overlaps = bool(settings.server)
         """Whether it can sample while the trainer computes."""
-        self._banned = set(self.backbone.banned.tolist())
         self._calls = 0
         self._compared = False
 
@@ -155,12 +154,13 @@ class VllmPolicy:
             "temperature": self.temperature, "top_p": self.top_p, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
             "presence_penalty": 0.0, "frequency_penalty": 0.0, "max_tokens": self.max_new_tokens, "min_tokens": 0,
             "stop": [ANSWER_END], "stop_token_ids": list(self.backbone.eos), "logprobs": 0, "detokenize": True,
-            "logit_bias": dict.fromkeys(sorted(self._banned), _FORBID),
+            "logit_bias": dict.fromkeys(self.backbone.banned.tolist(), _FORBID),
         }  # fmt: skip
 
     def _responses(self, answers: Answers, wanted: int) -> list[Response]:
         samples = list(answers.samples) * (wanted // len(answers.samples))
-        if any(not self._banned.isdisjoint(one.tokens) for one in samples):
+        banned = set(self.backbone.banned.tolist())
+        if any(not banned.isdisjoint(one.tokens) for one in answers.samples):
             raise AnatomyError(f"{self.name}: vLLM sampled an image or other special token although it was forbidden.")
         return [
             Response(
