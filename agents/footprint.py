@@ -3,8 +3,8 @@
 Per process, with N processes that shard (FSDP2, ZeRO-3) or don't:
 
 - weights, gradients and AdamW's two moments: parameters × bytes (4 each for what learns); / N where sharded;
-- activations of one forward pass of T tokens: T × layers × (8·hidden + 3·intermediate) values, twice the bytes in
-  float32; with gradient checkpointing T × layers × hidden values and one layer's worth;
+- activations of one forward pass of T tokens: T × layers × (9·hidden + 5·intermediate) values, twice the bytes in
+  float32 (within 1 % of what ``benchmarks/memory.py`` measures); with gradient checkpointing T × layers × hidden values and one layer's worth;
 - logits: 1024 tokens × vocabulary × 3 float32 values, whatever T (logprobs.py);
 - the attention mask of a tree: T² bytes and as much again for its use in attention;
 - the cache while sampling: rows × tokens × layers × 2 × key-value heads × head size.
@@ -105,7 +105,7 @@ def _passes(
     group = prompt + config.num_generations * config.max_completion_length
     questions = -(-config.questions_per_step // processes)
     tokens = min(config.max_tokens, questions * group)
-    layer = tokens * (8 * hidden + 3 * text.intermediate_size) * size
+    layer = tokens * (9 * hidden + 5 * text.intermediate_size) * size
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
     rows = questions * config.num_generations

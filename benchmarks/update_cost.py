@@ -65,19 +65,23 @@ CASES = [
 ]
 
 
-def make_backbone(device: str) -> Backbone:
-    """A Qwen2.5-VL of 14.6 million random parameters."""
+TEXT = {
+    "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+TOWER = {"depth": 6, "hidden_size": 256, "intermediate_size": 400, "num_heads": 4, "fullatt_block_indexes": [2, 5]}
+
+
+def make_backbone(text: dict[str, Any] = TEXT, tower: dict[str, Any] = TOWER, **options: Any) -> Backbone:
+    """A Qwen2.5-VL of random weights, by default 14.6 million of them; ``options`` are those of ``Module.to``."""
+    head = text["hidden_size"] // text["num_attention_heads"] // 2
+    rope = {"rope_type": "default", "mrope_section": [head - 2 * (head // 3), head // 3, head // 3], "rope_theta": 1e6}
     config = Qwen2_5_VLConfig(
-        text_config={
-            "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 6,
-            "num_key_value_heads": 2, "vocab_size": VOCABULARY, "max_position_embeddings": 8192,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6},
+        text_config=text | {
+            "vocab_size": VOCABULARY, "max_position_embeddings": 8192, "rope_parameters": rope,
             "tie_word_embeddings": True, "pad_token_id": 0, "eos_token_id": 2, "bos_token_id": None,
         },
-        vision_config={
-            "depth": 6, "hidden_size": 256, "intermediate_size": 400, "num_heads": 4, "patch_size": 14,
-            "out_hidden_size": 384, "fullatt_block_indexes": [2, 5], "window_size": 112,
-        },
+        vision_config=tower | {"patch_size": 14, "out_hidden_size": text["hidden_size"], "window_size": 112},
         image_token_id=IMAGE, video_token_id=8003, vision_start_token_id=START, vision_end_token_id=END,
         tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
@@ -85,9 +89,8 @@ def make_backbone(device: str) -> Backbone:
         torch.manual_seed(0)
         model = Qwen2_5_VLForConditionalGeneration(config)
     tokenizer = SimpleNamespace(pad_token_id=0, eos_token_id=2, all_special_ids=[], added_tokens_decoder={})
-    return Backbone(
-        model.to(device), SimpleNamespace(tokenizer=tokenizer, image_processor=object(), chat_template="{}"), "measured"
-    )
+    processor = SimpleNamespace(tokenizer=tokenizer, image_processor=object(), chat_template="{}")
+    return Backbone(model.to(**options), processor, "measured")
 
 
 def group_of(case: Case) -> tuple[list[EncodedPrompt], list[list[int]]]:
@@ -154,7 +157,7 @@ def run(backbone: Backbone, case: Case, packing: Any, repeats: int, phases: Phas
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """A row of figures per case."""
-    backbone = make_backbone(settings.device)
+    backbone = make_backbone(device=settings.device)
     phases = Phases(backbone)
     tower = list(backbone.model.base_model.visual.parameters())
     for case in CASES:
