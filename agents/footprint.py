@@ -4,7 +4,8 @@ Per process, with N processes that shard (FSDP2, ZeRO-3) or don't:
 
 - weights, gradients and AdamW's two moments: parameters × bytes (4 each for what learns); / N where sharded;
 - activations of one forward pass of T tokens: T × layers × (9·hidden + 5·intermediate) values, twice the bytes in
-  float32 (within 1 % of what ``benchmarks/memory.py`` measures); with gradient checkpointing T × layers × hidden values and one layer's worth;
+  float32 (within 1 % of what ``benchmarks/memory.py`` measures); with gradient checkpointing T × layers × hidden
+  values and one layer's worth;
 - logits: 1024 tokens × vocabulary × 3 float32 values, whatever T (logprobs.py);
 - the attention mask of a tree: T² bytes and as much again for its use in attention;
 - the cache while sampling: rows × tokens × layers × 2 × key-value heads × head size.

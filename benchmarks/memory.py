@@ -90,31 +90,43 @@ def per_token(size: str, tokens: int) -> dict[str, float]:
     return {"decoder": (two - one) / count, "tower": (deep - shallow) / patches}
 
 
-def needed(size: str, way: str, tokens: int, costs: dict[str, float]) -> float:
-    """Bytes for one tree of so many tokens; ``way`` is full or lora, both with gradient checkpointing and bf16."""
+def needed(size: str, way: str, tokens: int, costs: dict[str, float], *, checkpointing: bool) -> float:
+    """Bytes for one tree of so many tokens; ``way`` is full or lora, both under bf16 autocast."""
     width, layers = SIZES[size]["hidden_size"], LAYERS[size]
     whole, learnt = PARAMETERS[size], LORA[size] if way == "lora" else PARAMETERS[size] - TOWER_PARAMETERS
     frozen = whole if way == "lora" else TOWER_PARAMETERS
     weights = 2 * frozen + 16 * learnt + (2 * learnt if way == "full" else 0)  # autocast keeps a half-size copy
-    activations = tokens * (2 * width * layers + costs["decoder"])
+    kept_of_layers = 2 * width * layers + costs["decoder"] if checkpointing else layers * costs["decoder"]
+    activations = tokens * kept_of_layers
     logits = 3 * 4 * CHUNK * VOCABULARIES[size]
     return weights + activations + logits + 2 * tokens**2
 
 
-def most(size: str, way: str, image: int, memory: float, costs: dict[str, float]) -> str:
+def most(size: str, way: str, image: int, memory: float, costs: dict[str, float], *, checkpointing: bool) -> str:
     """The largest group, up to 64, whose tree fits."""
-    fits = [group for group in range(1, 65) if needed(size, way, image + 64 + 256 * group, costs) < memory]
-    return "–" if not fits else "64 and more" if fits[-1] == 64 else str(fits[-1])
+    groups = (
+        g
+        for g in range(64, 0, -1)
+        if needed(size, way, image + 64 + 256 * g, costs, checkpointing=checkpointing) < memory
+    )
+    found = next(groups, None)
+    return "–" if found is None else "64+" if found == 64 else str(found)
 
 
 def table_of_cards(costs: dict[str, dict[str, float]]) -> Table:
     """How many responses of 256 tokens to one question fit, by card and image."""
-    title = "responses of 256 tokens in one pass (more: several passes), frozen tower, checkpointing, bf16"
+    title = "responses of 256 tokens in one pass, with / without checkpointing; frozen tower, bf16"
     table = Table("model", "image tokens", *(f"{card} GB" for card in CARDS), title=title)
     for size in SIZES:
         for way in ("lora", "full"):
             for image in (256, 1024, 4096):
-                cells = [most(size, way, image, RESERVE * card * GB, costs[size]) for card in CARDS]
+                cells = [
+                    " / ".join(
+                        most(size, way, image, RESERVE * card * GB, costs[size], checkpointing=on)
+                        for on in (True, False)
+                    )
+                    for card in CARDS
+                ]
                 table.add_row(f"{size} {way}", f"{image:,}", *cells)
     return table
 
