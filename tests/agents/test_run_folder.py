@@ -56,7 +56,7 @@ def test_metrics_refuse_nan(tmp_path):
 
 def test_optimiser_state_round_trips_exactly(tmp_path):
     tied = torch.arange(4.0)
-    state = {"a.weight": {"step": torch.tensor(3.0), "exp_avg": tied}, "b": {"exp_avg": tied, "exp_avg_sq": tied.T / 3}}
+    state = {"a.weight": {"step": torch.tensor(3.0), "exp_avg": tied}, "b": {"exp_avg": tied, "exp_avg_sq": tied / 3}}
     save_optimiser(state, tmp_path)
     found = load_optimiser(tmp_path)
     assert found.keys() == state.keys()
