@@ -70,8 +70,8 @@ def make_policy(spec: str | Policy | Callable[[dict[str, Any]], str], **options:
     """Build a policy from its spec, or wrap a plain function.
 
     Args:
-        spec: ``random``, ``tiny``, ``hf:PATH_OR_ID``, ``module:attribute`` (a Policy class, or a function
-            ``observation -> str``), a Policy, or such a function.
+        spec: ``random``, ``tiny``, ``hf:PATH_OR_ID``, ``vllm:PATH_OR_ID``, ``module:attribute`` (a Policy class,
+            or a function ``observation -> str``), a Policy, or such a function.
         options: keyword arguments of the policy's factory (``seed``, …).
     """
     if isinstance(spec, str):

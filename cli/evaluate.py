@@ -25,8 +25,8 @@ class EvaluateConfig:
     """An evaluation."""
 
     policy: str = "tiny"
-    """Who answers: random, majority, oracle, noisy-oracle:P, blind, tiny, hf:PATH_OR_ID, openai:MODEL@BASE_URL, human,
-    or module:attribute."""
+    """Who answers: random, majority, oracle, noisy-oracle:P, blind, tiny, hf:PATH_OR_ID, vllm:PATH_OR_ID[@SERVER],
+    openai:MODEL@BASE_URL, human, or module:attribute."""
     policy_options: dict[str, Scalar] = field(default_factory=dict)
     """Options of the policy, as pairs: temperature 0.7 max_new_tokens 256."""
     bank: str = "scenes"

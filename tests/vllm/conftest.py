@@ -17,6 +17,7 @@ collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
 if not collect_ignore_glob:
     TRICK = runpy.run_path(str(HERE / "site/sitecustomize.py"))
     # vLLM looks at a model's class in a process of its own.
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB, in place of a share of what happens to be free
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "site"), os.environ.get("PYTHONPATH", "")])
 
 SETTINGS = {"memory_share": 0.05, "enforce_eager": True}
