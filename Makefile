@@ -6,7 +6,7 @@ ROOMS := banks curricula envs agents evaluation cli
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast test-vllm lint format clean
+.PHONY: demo test test-fast test-vllm benchmark-trl lint format clean
 
 demo: .venv/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -23,6 +23,10 @@ test-vllm: .venv-vllm/ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-vllm/bin/pytest tests/vllm $(ARGS)
 	OMP_NUM_THREADS=1 .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
 		tests/agents/test_grpo_trainer.py tests/agents/test_vllm_client.py $(ARGS)
+
+# A step of ours beside one of TRL's, in an environment that has both.
+benchmark-trl: .venv-trl/ready
+	OMP_NUM_THREADS=1 .venv-trl/bin/python benchmarks/against_trl $(ARGS)
 
 lint: .venv/ready .venv/typing
 	$(BIN)/ruff check .
@@ -54,5 +58,15 @@ format: .venv/ready
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 
+# Qwen's processor needs torchvision, whose wheels bring a torch for CUDA; without its dependencies it serves any torch.
+.venv-trl/ready: pyproject.toml
+	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	.venv-trl/bin/python -m pip freeze | grep '^torch==' > .venv-trl/constraints.txt
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-trl/constraints.txt \
+		trl==1.16.0 transformers==5.23.0 datasets -e '.[train]'
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	touch $@
+
 clean:
-	rm -rf .venv .venv-vllm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-trl build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
