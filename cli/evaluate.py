@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from rich.markup import escape
 
 from anatomy_r1.banks import open_bank
@@ -85,7 +86,7 @@ class EvaluateConfig:
 class ReportConfig:
     """A report from the files of a run."""
 
-    run_folder: Path
+    run_folder: Annotated[Path, tyro.conf.Positional]
     """Folder of a training run or an evaluation."""
 
     def run(self) -> None:

@@ -55,6 +55,8 @@ class WatchConfig:
             console.print("[bold yellow]anyone who reaches this address can see the run and use the policy.[/]")
         if person is not None and bank is not None:
             threading.Thread(target=self._evaluate, args=(person, bank), daemon=True).start()
+        if self.run_folder is not None and not self.run_folder.exists():
+            console.print(f"{self.run_folder} is not there yet; the page waits for it.", markup=False)
         console.print(f"open http://{self.host}:{self.port}/ (Ctrl-C ends it)")
         try:
             server.run()

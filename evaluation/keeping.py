@@ -18,15 +18,15 @@ class Keeper:
     """
 
     def __init__(self, limit: int, total: int) -> None:
-        self.limit, self._all = limit, total <= limit
+        self.limit, self._all = limit, 0 < total <= limit
         self._kept: Counter[tuple[str, str]] = Counter()
 
     def wants(self, first: Rollout) -> bool:
         """Whether to keep the image of a question, given its first response; to be asked once, in order."""
         key = (first.outcome, first.structure)
         self._kept.setdefault(key, 0)
-        # Half of the room is shared out among what has been seen, the rest is for what comes late.
-        share = max(1, self.limit // (2 * len(self._kept)))
-        wanted = self._all or (self._kept[key] < share and self._kept.total() < self.limit)
+        # Half of the room is for what comes first, the rest for what there is too little of.
+        share, taken = max(1, self.limit // (2 * len(self._kept))), self._kept.total()
+        wanted = self._all or taken < self.limit // 2 or (self._kept[key] < share and taken < self.limit)
         self._kept[key] += wanted
-        return wanted and self.limit > 0
+        return wanted

@@ -65,7 +65,7 @@ def test_every_command_has_help(name, capsys):
         (["evaluate", "--bank", "scenes", "--bank-options", "sise", "3"], "bank 'scenes' can't be built"),
         (["evaluate", "--split", "tset"], "tset"),
         (["bank", "export", "jsonl:none.jsonl"], "none.jsonl"),
-        (["report", "--run-folder", "none"], "none"),
+        (["report", "none"], "none"),
     ],
 )
 def test_mistakes_end_in_two_lines_and_status_2(arguments, expected, tmp_path, monkeypatch, capsys):
