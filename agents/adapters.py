@@ -5,12 +5,15 @@ writes the adapters alone, and loading their folder loads the base model with th
 """
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from anatomy_r1.agents.model_config import ModelConfig
@@ -60,17 +63,45 @@ def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
                 f"lora: targets {lora.targets!r} can't be adapted ({str(error).splitlines()[0][:160]}).\n"
                 f"Linear layers are named like {', '.join(linear[:: max(1, len(linear) // 3)])}."
             ) from None
+    _in_float32(model)
+
+
+def base_of(path: str | Path) -> str | Path:
+    """The model that a folder of adapters belongs to; any other path as it is."""
+    described = Path(path) / "adapter_config.json"
+    if not described.is_file():
+        return path
+    return str(json.loads(described.read_text(encoding="utf-8"))["base_model_name_or_path"])
+
+
+def load_adapters(model: Any, folder: Path) -> None:
+    """Add the adapters of a folder to their base model, every name checked.
+
+    Raises:
+        AnatomyError: a name that is missing or not known.
+    """
+    from peft import PeftConfig, get_peft_model_state_dict, set_peft_model_state_dict
+
+    model.add_adapter(PeftConfig.from_pretrained(str(folder)))
+    _in_float32(model)
+    file = load_file(folder / "adapter_model.safetensors")
+    saved = {name.removeprefix("base_model.model."): value for name, value in file.items()}
+    wanted = get_peft_model_state_dict(model, adapter_name="default")
+    if wrong := sorted(saved.keys() ^ wanted.keys()):
+        raise AnatomyError(f"{folder}: {len(wrong)} adapters are missing or not known, first {wrong[0]!r}.")
+    set_peft_model_state_dict(model, saved, adapter_name="default")
+
+
+def _in_float32(model: nn.Module) -> None:
+    """Adapters learn in float32 whatever their base is held in: small steps would be lost."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
 
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether a model has low-rank adapters."""
     return bool(getattr(model, "_hf_peft_config_loaded", False))
-
-
-def learnt_weights(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint must hold, by name: the adapters where there are any, else everything."""
-    state = model.state_dict()
-    return {name: value for name, value in state.items() if "lora_" in name} if has_adapters(model) else state
 
 
 @contextmanager

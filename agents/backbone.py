@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from anatomy_r1.agents.adapters import base_of, load_adapters
 from anatomy_r1.agents.processors import load_processor
 from anatomy_r1.agents.prompts import PromptEncoder
 from anatomy_r1.agents.tree import Tree, ancestor_mask
@@ -83,11 +84,11 @@ class Backbone:
             with _no_bars():
                 processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
                 model, report = AutoModelForImageTextToText.from_pretrained(
-                    path, dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
+                    base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
                 )
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = " ".join(str(error).split())[:300]
-            if "trust_remote_code" in reason:
+            if "trust_remote_code" in str(error):
                 raise AnatomyError(
                     f"{path}: this model brings code of its own, and nothing of it was run.\n"
                     "Read it; if you trust it, give --model.trust-remote-code (evaluate: --policy-options "
@@ -99,6 +100,8 @@ class Backbone:
             ) from None
         if wrong := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
             raise AnatomyError(f"{path}: {len(wrong)} weights are missing or misshapen, first {sorted(wrong)[0]!r}.")
+        if base_of(path) != path:
+            load_adapters(model, Path(path))
         return cls(model.to(device).eval(), processor, str(path))
 
     @property

@@ -51,8 +51,8 @@ class Engine:
     """
 
     def __init__(self, mixed_precision: str) -> None:
-        # Some weights take no part in a pass (a vision tower's unused head, say): DDP must look for them.
         join()
+        # Some weights take no part in a pass (a vision tower's unused head, say): DDP must look for them.
         handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         self.accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=handlers)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and self.accelerator.distributed_type.value == "MULTI_CPU":

@@ -64,7 +64,9 @@ def skeleton(path: str | Path, config: ModelConfig) -> Any:
     return model
 
 
-def footprint(model: Any, config: GRPOConfig, prompt: int, *, checkpointing: bool, shards: int = 1) -> Footprint:
+def footprint(
+    model: Any, config: GRPOConfig, prompt: int, *, checkpointing: bool, processes: int = 1, sharded: bool = False
+) -> Footprint:
     """What training a model would need.
 
     Args:
@@ -72,8 +74,10 @@ def footprint(model: Any, config: GRPOConfig, prompt: int, *, checkpointing: boo
         config: of the run.
         prompt: tokens of a prompt, its image included.
         checkpointing: whether activations are made again in the backward pass.
-        shards: processes that the weights are spread over.
+        processes: among which the groups are shared out.
+        sharded: whether they share out the weights, too.
     """
+    shards = processes if sharded else 1
     parameters = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
     total, learnt = sum(n for n, _, _ in parameters), sum(n for n, _, learns in parameters if learns)
     weights = sum(n * (4 if learns else size) for n, size, learns in parameters)
@@ -85,7 +89,7 @@ def footprint(model: Any, config: GRPOConfig, prompt: int, *, checkpointing: boo
         "gradients": 4 * learnt // shards,
         "moments": 8 * learnt // shards,
         "reference": weights // shards if config.beta and not adapters else 0,
-        **_passes(model.config.get_text_config(), config, prompt, low, checkpointing),
+        **_passes(model.config.get_text_config(), config, prompt, low, checkpointing, processes),
     }
     if shards > 1:
         memory["weights gathered to sample"] = total * low
@@ -94,14 +98,17 @@ def footprint(model: Any, config: GRPOConfig, prompt: int, *, checkpointing: boo
     )
 
 
-def _passes(text: Any, config: GRPOConfig, prompt: int, size: int, checkpointing: bool) -> dict[str, int]:
+def _passes(
+    text: Any, config: GRPOConfig, prompt: int, size: int, checkpointing: bool, processes: int
+) -> dict[str, int]:
     hidden, layers = text.hidden_size, text.num_hidden_layers
     group = prompt + config.num_generations * config.max_completion_length
-    tokens = min(config.max_tokens, config.questions_per_step * group)
+    questions = -(-config.questions_per_step // processes)
+    tokens = min(config.max_tokens, questions * group)
     layer = tokens * (8 * hidden + 3 * text.intermediate_size) * size
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
-    rows = config.questions_per_step * config.num_generations
+    rows = questions * config.num_generations
     width = min(tokens, group)
     return {
         "activations": layer + layers * tokens * hidden * size if checkpointing else layers * layer,

@@ -39,7 +39,7 @@ def show_plan(config: "TrainConfig") -> None:
     )
     need = footprint(
         model, config.grpo, prompt, checkpointing=config.model.gradient_checkpointing,
-        shards=processes if sharding else 1,
+        processes=processes, sharded=sharding,
     )  # fmt: skip
     if int(os.environ.get("RANK", 0)):
         return

@@ -127,7 +127,8 @@ def make(family):
     tokenizer = SimpleNamespace(
         pad_token_id=0, eos_token_id=2, all_special_ids=[], added_tokens_decoder={}, pad_token="<pad>"
     )
-    backbone = Backbone(model, SimpleNamespace(tokenizer=tokenizer, chat_template="{}"), name)
+    processor = SimpleNamespace(tokenizer=tokenizer, image_processor=object(), chat_template="{}")
+    backbone = Backbone(model, processor, name)
 
     def prompt(picture, text, seed):
         inputs, placeholder = image(seed)

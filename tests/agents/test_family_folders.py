@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import anatomy_r1.envs  # noqa: F401
+from anatomy_r1.agents.adapters import choose_what_learns, merged_weights
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
 from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.banks import AnatomyError
 from anatomy_r1.envs import render_prompt
@@ -81,3 +83,16 @@ def test_image_limits_hold_or_are_refused(folder, family, tmp_path, scenes):
     assert len(Backbone.load(tmp_path / "small").encode(image, "?").per_image["pixel_values"]) == 32 * 32 // 8**2
     large = Backbone.load(folder, pixels=(96 * 96, 128 * 128))
     assert len(large.encode(image[:32, :32], "?").per_image["pixel_values"]) == 96 * 96 // 8**2
+
+
+def test_adapters_go_to_the_language_model_and_freezing_finds_the_vision_tower(folder):
+    adapted, plain = Backbone.load(folder).model, Backbone.load(folder).model
+    choose_what_learns(adapted, ModelConfig(lora=LoraConfig(rank=2)))
+    names = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert len(names) == 2 * 7 * 2 and all("language_model" in name or "text_model" in name for name in names)
+    plain.load_state_dict(dict(merged_weights(adapted)), strict=True)
+    choose_what_learns(plain, ModelConfig(freeze="vision|visual"))
+    frozen = {name for name, p in plain.named_parameters() if not p.requires_grad}
+    assert frozen and not any(
+        "layers" in name and ("language_model" in name or "text_model" in name) for name in frozen
+    )

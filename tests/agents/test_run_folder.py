@@ -55,23 +55,11 @@ def test_metrics_refuse_nan(tmp_path):
 
 
 def test_optimiser_state_round_trips_exactly(tmp_path):
-    def make():
-        parameters = [torch.nn.Parameter(torch.arange(4.0)), torch.nn.Parameter(torch.ones(2, 2))]
-        return parameters, torch.optim.AdamW(parameters, lr=0.1)
-
-    def step(parameters, optimiser):
-        optimiser.zero_grad()
-        sum((p**2).sum() for p in parameters).backward()
-        optimiser.step()
-
-    parameters, optimiser = make()
-    step(parameters, optimiser)
-    save_optimiser(optimiser, tmp_path)
-    others, other = make()
-    with torch.no_grad():
-        for p, q in zip(others, parameters, strict=True):
-            p.copy_(q)
-    load_optimiser(other, tmp_path)
-    step(parameters, optimiser)
-    step(others, other)
-    assert all(torch.equal(p, q) for p, q in zip(parameters, others, strict=True))
+    tied = torch.arange(4.0)
+    state = {"a.weight": {"step": torch.tensor(3.0), "exp_avg": tied}, "b": {"exp_avg": tied, "exp_avg_sq": tied / 3}}
+    save_optimiser(state, tmp_path)
+    found = load_optimiser(tmp_path)
+    assert found.keys() == state.keys()
+    for name, values in state.items():
+        assert found[name].keys() == values.keys()
+        assert all(torch.equal(found[name][quantity], value) for quantity, value in values.items())

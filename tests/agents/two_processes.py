@@ -1,7 +1,7 @@
 """What each of several processes runs in test_engine.py: a few steps of GRPO with the embedded model."""
 
-import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.grpo import GRPO, GRPOConfig
 from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
 from anatomy_r1.agents.run_folder import RunFolder
+from anatomy_r1.banks import AnatomyError
 
 
 def trainer(options):
@@ -25,10 +26,8 @@ def trainer(options):
     groups, size = options.pop("groups", 3), 4
     env = gymnasium.make_vec(
         "AnatomyVQA-v0", num_envs=groups * size, vectorization_mode="vector_entry_point", group_size=size,
-        curriculum="asc", augmentation="gdqa", seed=options.pop("seed", 0),
+        curriculum="asc", augmentation="gdqa", seed=int(os.environ["RANK"]) if options.pop("apart", False) else 0,
     )  # fmt: skip
-    if options.pop("double", False):
-        backbone.model.double()
     config = GRPOConfig(
         questions_per_step=groups, num_generations=size, max_completion_length=20, learning_rate=1e-4, save_every=1,
         **{"warmup_steps": 1, "steps": 3, **options},
@@ -49,12 +48,16 @@ def main():
             if row["step"] == at:
                 raise InterruptedError
 
-        with contextlib.suppress(InterruptedError):
+        try:
             grpo.train(run, stop)
+        except InterruptedError:
+            pass
+        except AnatomyError as error:
+            (out / f"{name}.error").write_text(str(error))
         state = engine.state(grpo.backbone.model)
         if engine.is_main:
             save_file({k: v.clone().contiguous() for k, v in state.items()}, out / f"{name}.safetensors")
-            (out / f"{name}.json").write_text(json.dumps({"kind": engine.kind, "count": engine.count}))
+            (out / "kinds.json").write_text(json.dumps({"kind": engine.kind, "count": engine.count}))
         engine.accelerator.wait_for_everyone()
 
 
