@@ -42,13 +42,16 @@ class ScenesBank(MadeBank):
         seed: another seed, other scenes.
         split: ``train`` (default), ``validation`` or ``test``.
         n_options: options per question, 2 to 6.
+        length: questions of the train split; few of them recur while training, as those of real data sets do.
     """
 
     name = "scenes"
     splits: tuple[str, ...] = SPLITS
     structures: tuple[str, ...] = STRUCTURES
 
-    def __init__(self, size: int = 96, seed: int = 0, split: str | None = None, n_options: int = 4) -> None:
+    def __init__(
+        self, size: int = 96, seed: int = 0, split: str | None = None, n_options: int = 4, length: int = LENGTH
+    ) -> None:
         if not 48 <= size <= 4096:
             raise AnatomyError(f"scenes: size must be between 48 and 4096 pixels, got {size}.")
         if seed < 0:
@@ -57,15 +60,17 @@ class ScenesBank(MadeBank):
             raise AnatomyError(f"scenes: n_options must be between 2 and {len(STRUCTURES)}, got {n_options}.")
         if split is not None and split not in SPLITS:
             raise AnatomyError(f"scenes: no split {split!r}; there are {', '.join(SPLITS)}.")
-        self.size, self.seed, self.n_options = size, seed, n_options
+        if not 1 <= length <= LENGTH:
+            raise AnatomyError(f"scenes: length must be between 1 and {LENGTH} questions, got {length}.")
+        self.size, self.seed, self.n_options, self.length = size, seed, n_options, length
         self.part = split or "train"
 
     def __len__(self) -> int:
-        return LENGTH
+        return self.length if self.part == "train" else LENGTH
 
     def split(self, name: str) -> "ScenesBank":
         """The part of that name; raises AnatomyError where there is none."""
-        return ScenesBank(self.size, self.seed, name, self.n_options)
+        return ScenesBank(self.size, self.seed, name, self.n_options, self.length)
 
     def _make(self, index: int, name: str) -> Question:
         layout, graph = self._layout(index)
@@ -97,8 +102,8 @@ class ScenesBank(MadeBank):
         return structure_features()
 
     def _key(self, purpose: int, index: int) -> tuple[int, int, int]:
-        if not 0 <= index < LENGTH:
-            raise AnatomyError(f"scenes: index must be between 0 and {LENGTH - 1}, got {index}.")
+        if not 0 <= index < len(self):
+            raise AnatomyError(f"scenes: index must be between 0 and {len(self) - 1}, got {index}.")
         return self.seed, 3 * SPLITS.index(self.part) + purpose, int(index)
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:

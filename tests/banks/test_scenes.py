@@ -214,3 +214,13 @@ def test_index_out_of_range(index):
         open_bank("scenes").question(index)
     with pytest.raises(AnatomyError, match="index must be between 0 and 999999"):
         open_bank("scenes").scene(index)
+
+
+def test_a_short_train_split_holds_the_first_questions_and_leaves_the_others_endless():
+    short, whole = ScenesBank(length=5), ScenesBank()
+    assert [short.question(i) for i in range(len(short))] == [whole.question(i) for i in range(5)]
+    with pytest.raises(IndexError):
+        short.question(5)
+    assert len(short.split("test")) == len(whole.split("test")) and len(short.split("train")) == 5
+    with pytest.raises(AnatomyError, match="length must be between"):
+        ScenesBank(length=0)
