@@ -50,6 +50,8 @@ class CopiedPolicy(TransformersPolicy):
     def __init__(self, backbone: Backbone, **options: Any) -> None:
         model = copy.deepcopy(backbone.model).requires_grad_(False)
         super().__init__(Backbone(model, copy.deepcopy(backbone.processor), backbone.name), **options)
+        # No weight of the copy is trained, yet a tower that is in the original changes here, too.
+        self.backbone.vision.remembers = backbone.vision.frozen()
 
     @torch.no_grad()
     def update_weights(self, model: nn.Module, state: dict[str, Tensor] | None = None) -> None:

@@ -9,6 +9,7 @@ from anatomy_r1.agents.grpo import GRPO, GRPOConfig
 from anatomy_r1.agents.grpo.source import CopiedPolicy
 from anatomy_r1.agents.policy import PolicyLost
 from anatomy_r1.agents.run_folder import RunFolder
+from anatomy_r1.agents.transformers_policy import TransformersPolicy
 from anatomy_r1.banks import AnatomyError
 
 SMALL = {
@@ -121,3 +122,18 @@ def test_a_sampler_on_the_trainers_device_cannot_sample_beside_it(make_talker, m
     sampler.overlaps = False
     with pytest.raises(AnatomyError, match="asynchronous is for a sampler on devices of its own"):
         GRPO(backbone, make_env(seed=4), GRPOConfig(asynchronous=True, **SMALL), sampler=sampler)
+
+
+def test_a_copy_sees_with_the_tower_it_was_given_last(make_talker, make_env):
+    backbone = make_talker()
+    copied = CopiedPolicy(backbone, max_new_tokens=16)
+    observations, _ = make_env(seed=1).reset()
+    before = copied.respond(observations)
+    with torch.no_grad():
+        for name, parameter in backbone.model.named_parameters():
+            if "connector" in name:
+                parameter.mul_(-1.5)
+    copied.update_weights(backbone.model)
+    after = copied.respond(observations)
+    assert after == TransformersPolicy(backbone, max_new_tokens=16).respond(observations)
+    assert [one.logprobs for one in before] != [one.logprobs for one in after]
