@@ -53,6 +53,7 @@ def show_plan(config: "TrainConfig") -> None:
         ["questions to ask", f"{len(training_part(bank)):,}"],
         ["processes", f"{processes}{', weights sharded' if sharding and processes > 1 else ''}"],
         ["responses per step", f"{grpo.questions_per_step} questions × {grpo.num_generations} = {responses:,}"],
+        ["sampled by", _sampled_by(config)],
         ["tokens of a prompt", f"{prompt:,} ({how})"],
         ["tokens sampled per step", f"≤ {responses * grpo.max_completion_length:,}"],
         ["tokens updated per step", f"≤ {_updated(grpo, prompt):,} as trees, {_padded(grpo, prompt):,} as padded rows"],
@@ -65,6 +66,13 @@ def show_plan(config: "TrainConfig") -> None:
     table("disk", ("", "GB"), [["one checkpoint", _gigabytes(need.checkpoint)], ["all at once", _gigabytes(need.disk)]])
     _show_curriculum(env, grpo.steps)
     console.print("dry run: nothing was written.")
+
+
+def _sampled_by(config: "TrainConfig") -> str:
+    if config.sampler != "vllm":
+        return "the model itself" + (", a copy of it" if config.grpo.asynchronous else "")
+    share = f"in the process, with {config.vllm.memory_share:.0%} of the device's memory besides"
+    return f"vLLM, {config.vllm.server or share}"
 
 
 def _updated(grpo: Any, prompt: int) -> int:

@@ -48,7 +48,14 @@ def test_a_dry_run_tells_what_a_run_needs_and_writes_nothing(tmp_path, monkeypat
     size = sum(p.stat().st_size for p in TINY_FOLDER.glob("*.safetensors")) // 2  # kept in bfloat16
     assert int(row(out, "parameters").replace(",", "")) == pytest.approx(size, rel=0.02)
     assert row(out, "responses per step") == "16 questions × 8 = 128"
+    assert row(out, "sampled by") == "the model itself"
     assert "the longest of 128" in out and "were no answer heard" in out and "nothing was written" in out
+
+
+def test_a_dry_run_tells_who_samples(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = shown(["--sampler", "vllm", "--vllm.server", "http://h:1"], capsys)
+    assert row(out, "sampled by") == "vLLM, http://h:1"
 
 
 def test_adapters_shrink_gradients_moments_and_checkpoints(tmp_path, monkeypatch, capsys):
