@@ -11,10 +11,12 @@ from anatomy_r1.curricula.wording import FrameRewrite, Instruction, OptionStyle,
 EDITS: Registry[Edit] = Registry("edit", "anatomy_r1.edits")
 PRESETS = {
     "default": "grammar,permute",
+    "wordings": "grammar,frame,synonyms,permute,style,instruction",
     "grammatical": "grammar,frame,synonyms,permute,style,instruction,colour,contrast,blur,jpeg",
     "free-form": "permute,instruction,colour,contrast,blur,jpeg,rotate",
 }
-"""``default`` is the paper's rewrites and permutation; the others are for stems of the grammar, and for any stems."""
+"""``default`` is the paper's rewrites and permutation; ``wordings`` all that leaves the image alone, so that a group
+still shares it; ``grammatical`` image changes too; ``free-form`` is for stems outside the grammar."""
 
 
 def _register() -> None:
