@@ -143,7 +143,7 @@ def test_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path):
         time.sleep(0.05)
     other.kill()
     other.communicate()
-    _, errors = main.communicate(timeout=120)
+    _, errors = main.communicate(timeout=300)
     assert main.returncode == 2, errors
     assert "another process ended" in errors and "go on with --resume" in errors and "Traceback" not in errors
     run = RunFolder(tmp_path / "run", resume=True)

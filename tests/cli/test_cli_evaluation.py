@@ -119,7 +119,7 @@ def test_a_person_evaluates_in_the_browser_and_ctrl_c_ends_it(tmp_path):
         poll(server, lambda: {"number": 2} if (tmp_path / "me/results.json").exists() else {"number": None}, 2)
     finally:
         server.send_signal(signal.SIGINT)
-        _, errors = server.communicate(timeout=20)
+        _, errors = server.communicate(timeout=120)
     assert "Traceback" not in errors
     assert [json.loads(line)["choice"] for line in (tmp_path / "me/rollouts.jsonl").read_text().splitlines()] == [
         "B",
