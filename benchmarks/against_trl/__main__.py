@@ -37,6 +37,8 @@ class Settings:
 
     shapes: tuple[str, ...] = ("base", "ragged", "long-8", "long-16", "tiny")
     """Names in shapes.py."""
+    ways: tuple[str, ...] = tuple(WAYS)
+    """Which of the processes: without checkpointing, TRL needs 7 GB for long-8 and more for long-16."""
     steps: int = 6
     """Steps of each, the warm-up among them."""
     out: Path = Path("trl.json")
@@ -74,9 +76,10 @@ class Worker:
         raise SystemExit(f"{' '.join(map(str, self.process.args))}: ended before it said {word}.")
 
 
-def measure(shape: str, steps: int, model: Path) -> dict[str, dict[str, float]]:
+def measure(shape: str, ways: tuple[str, ...], steps: int, model: Path) -> dict[str, dict[str, float]]:
     """Medians of one shape, by way."""
-    workers = {name: Worker(script, shape, str(model), *rest) for name, (script, *rest) in WAYS.items()}
+    scripts = {name: WAYS[name] for name in ways}
+    workers = {name: Worker(script, shape, str(model), *rest) for name, (script, *rest) in scripts.items()}
     for _ in range(steps):
         for worker in workers.values():
             worker.step()
@@ -116,10 +119,11 @@ def main(settings: Settings) -> None:
     from anatomy_r1.agents import TINY_FOLDER
 
     console, figures = Console(width=140), {}
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_model(folder)
         for name in settings.shapes:
-            figures[name] = measure(name, settings.steps, Path(folder) if SHAPES[name].forced else TINY_FOLDER)
+            figures[name] = measure(name, settings.ways, settings.steps, folder if SHAPES[name].forced else TINY_FOLDER)
             show(SHAPES[name].title, figures[name], console)
             settings.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     console.print(f"figures: {settings.out}")
