@@ -1,6 +1,6 @@
 """What a card can train: activations measured layer by layer at real widths, and the table that follows.
 
-    OMP_NUM_THREADS=1 python benchmarks/memory.py [--tokens 512] [--out memory.json]
+    OMP_NUM_THREADS=1 python benchmarks/memory.py [--tokens 512] [--out runs/memory.json]
 
 A decoder of one layer and one of two run forward on the CPU, in bfloat16, on a tree; what autograd keeps for the
 second layer is what each layer costs, and likewise for the vision tower. The rest (weights, gradients, moments,
@@ -46,7 +46,7 @@ class Settings:
 
     tokens: int = 768
     """Distinct tokens of the measured tree, about."""
-    out: Path = Path("memory.json")
+    out: Path = Path("runs/memory.json")
     """Where the figures go."""
 
 
@@ -141,6 +141,7 @@ def main(settings: Settings) -> None:
         table.add_row(size, f"{found['decoder']:,.0f}", f"{formula:,}", f"{found['tower']:,.0f}")
     console.print(table)
     console.print(table_of_cards(costs))
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
 
 

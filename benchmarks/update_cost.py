@@ -1,6 +1,6 @@
 """What an update costs: against the size of the group, the length of the prompt, and the number of wordings.
 
-    OMP_NUM_THREADS=1 python benchmarks/update_cost.py [--repeats 3] [--device cuda] [--out update_cost.json]
+    OMP_NUM_THREADS=1 python benchmarks/update_cost.py [--repeats 3] [--device cuda] [--out runs/update_cost.json]
 
 Forward and backward of one group through a Qwen2.5-VL of random weights, as a prefix tree and, up to ``--padded``
 responses, as a padded row per response. The number of distinct tokens is the limit that no exact method beats: the
@@ -42,7 +42,7 @@ class Settings:
     """Largest group that is also run as padded rows."""
     device: str = "cpu"
     """Where."""
-    out: Path = Path("update_cost.json")
+    out: Path = Path("runs/update_cost.json")
     """Where the figures go."""
 
 
@@ -195,6 +195,7 @@ def main(settings: Settings) -> None:
         console.print(table)
         costs = [row["frozen"]["seconds"] / row["frozen"]["tokens"] for row in shown]
         console.print(f"cost per distinct token: spread {max(costs) / min(costs) - 1:.0%}\n")
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

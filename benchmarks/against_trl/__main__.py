@@ -41,7 +41,7 @@ class Settings:
     """Which of the processes: without checkpointing, TRL needs 7 GB for long-8 and more for long-16."""
     steps: int = 6
     """Steps of each, the warm-up among them."""
-    out: Path = Path("trl.json")
+    out: Path = Path("runs/trl.json")
     """Where the figures go."""
 
 
@@ -125,6 +125,7 @@ def main(settings: Settings) -> None:
         for name in settings.shapes:
             figures[name] = measure(name, settings.ways, settings.steps, folder if SHAPES[name].forced else TINY_FOLDER)
             show(SHAPES[name].title, figures[name], console)
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
             settings.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     console.print(f"figures: {settings.out}")
 
