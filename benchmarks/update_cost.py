@@ -1,6 +1,6 @@
 """What an update costs: against the size of the group, the length of the prompt, and the number of wordings.
 
-    OMP_NUM_THREADS=1 python benchmarks/update_cost.py [--repeats 3] [--device cuda] [--out runs/update_cost.json]
+    OMP_NUM_THREADS=1 python benchmarks/update_cost.py [--repeats 3] [--padded 8] [--dense] [--device cuda]
 
 Forward and backward of one group through a Qwen2.5-VL of random weights, as a prefix tree and, up to ``--padded``
 responses, as a padded row per response. The number of distinct tokens is the limit that no exact method beats: the
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from anatomy_r1.agents import tree_attention
 from anatomy_r1.agents.backbone import Backbone
 from anatomy_r1.agents.prompts import EncodedPrompt
 from anatomy_r1.agents.scorer import ResponseScorer
@@ -40,6 +41,8 @@ class Settings:
     """Runs of each; medians are shown."""
     padded: int = 8
     """Largest group that is also run as padded rows."""
+    dense: bool = False
+    """Attend under dense masks instead of in blocks."""
     device: str = "cpu"
     """Where."""
     out: Path = Path("runs/update_cost.json")
@@ -173,6 +176,8 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def main(settings: Settings) -> None:
     """Measure, show, write."""
+    if settings.dense:
+        tree_attention.BLOCK = 1 << 30
     rows = list(measure(settings))
     console = Console(width=150)
     for sweep in dict.fromkeys(row["case"]["sweep"] for row in rows):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.model_config import ModelConfig
 from anatomy_r1.agents.run_folder import RunFolder
 from anatomy_r1.agents.vllm import VllmSettings
-from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.banks import AnatomyError, Bank, open_bank
 from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.config import Scalar, extras, to_toml
 from anatomy_r1.cli.console import console, progress
@@ -163,10 +164,15 @@ def _vllm(config: TrainConfig, backbone: Any, run: RunFolder) -> Any:
         backbone.save_skeleton(folder)
     join().wait_for_everyone()
     grpo = config.grpo
-    return VllmPolicy(
-        folder, temperature=grpo.temperature, max_new_tokens=grpo.max_completion_length, seed=config.seed,
-        settings=config.vllm, dummy=True,
-    )  # fmt: skip
+    try:
+        return VllmPolicy(
+            folder, temperature=grpo.temperature, max_new_tokens=grpo.max_completion_length, seed=config.seed,
+            settings=config.vllm, dummy=True,
+        )  # fmt: skip
+    except AnatomyError:
+        if run.main:  # nothing was started: the run's folder can be given again
+            shutil.rmtree(folder)
+        raise
 
 
 @contextlib.contextmanager

@@ -44,7 +44,10 @@ class ServerEngine:
     def __init__(self, settings: VllmSettings) -> None:
         self.url = settings.server.rstrip("/")
         self._settings = settings
-        version = str(self._ask("/version", timeout=30).get("version", ""))
+        try:
+            version = str(self._ask("/version", timeout=30).get("version", ""))
+        except PolicyLost as error:
+            raise PolicyLost(f"{error}\nIs it up, and the address right? It is started with {START}") from None
         check_version(version, f"the server {self.url}")
         self.model = str(self._ask("/v1/models", timeout=30)["data"][0]["id"])
         self._own_folder = None if settings.weights_folder else tempfile.TemporaryDirectory(prefix="anatomy-r1-")

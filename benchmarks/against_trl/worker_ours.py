@@ -15,6 +15,8 @@ from anatomy_r1.agents.grpo import GRPO, GRPOConfig
 from anatomy_r1.agents.transformers_policy import _Decoder
 from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
 
+CHOOSE = _Decoder._choose
+
 
 class Listed:
     """A bank of given questions."""
@@ -40,13 +42,11 @@ class Listed:
 
 def force_lengths(wanted: list[int]) -> None:
     """Make every decoder end its rows at these lengths, and not before."""
-    choose = _Decoder.choose_freely if hasattr(_Decoder, "choose_freely") else _Decoder._choose
-    _Decoder.choose_freely = choose
 
     def forced(self: _Decoder, logprobs: Tensor, draws: Tensor) -> Tensor:
         (end,) = self.backbone.eos
         last = torch.tensor([wanted[row] == len(self.tokens[row]) + 1 for row in self.rows.tolist()])
-        return torch.where(last, end, choose(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws))
+        return torch.where(last, end, CHOOSE(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws))
 
     _Decoder._choose = forced
 

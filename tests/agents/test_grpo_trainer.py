@@ -162,15 +162,16 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_stops_the_run(make_talker,
     assert [json.loads(line)["skipped_steps"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 1]
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
 @pytest.mark.parametrize("where", ["sampling", "update"])
-def test_log_probs_that_are_not_finite_are_named_and_not_learnt_from(make_talker, make_env, where):
+def test_log_probs_that_are_not_finite_are_named_and_not_learnt_from(make_talker, make_env, where, value):
     backbone = make_talker()
     trainer = GRPO(backbone, make_env(), GRPOConfig(steps=9, **SMALL))
     before = weights(backbone)
 
     def spoil(module, inputs, logits):
         if (logits.ndim == 3) == (where == "sampling"):
-            logits[..., 5] = float("nan")
+            logits[..., 5] = float(value)
 
     backbone.model.get_output_embeddings().register_forward_hook(spoil)
     with pytest.warns(UserWarning, match="not finite") as caught:

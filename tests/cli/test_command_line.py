@@ -175,3 +175,11 @@ def test_without_torch_training_names_the_pip_line(name, tmp_path):
     assert done.returncode == 2
     assert f"anatomy-r1 {name} needs torch" in done.stderr and "pip install 'anatomy-r1[train]'" in done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_sampler_that_cannot_start_leaves_the_folder_to_be_given_again(tmp_path):
+    arguments = ("train", *TINY_RUN, "--sampler", "vllm", "--vllm.server", "http://127.0.0.1:9", "--vllm.retries", "0")
+    for _ in range(2):
+        done = command(*arguments, "--out", "run", cwd=tmp_path)
+        assert done.returncode == 2 and "can't be reached" in done.stderr and "started with" in done.stderr
+    assert not list((tmp_path / "run").iterdir())
