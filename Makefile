@@ -1,7 +1,6 @@
 # Every target sets up .venv by itself; pip runs again only when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := banks curricula envs agents evaluation cli
 # Without an NVIDIA GPU, an unpinned torch would bring gigabytes of CUDA libraries.
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 export TOKENIZERS_PARALLELISM := false
@@ -28,19 +27,14 @@ test-vllm: .venv-vllm/ready
 benchmark-trl: .venv-trl/ready
 	OMP_NUM_THREADS=1 .venv-trl/bin/python benchmarks/against_trl $(ARGS)
 
-lint: .venv/ready .venv/typing
+lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=.venv/typing $(BIN)/mypy --namespace-packages --explicit-package-bases -p anatomy_r1
+	$(BIN)/mypy -p anatomy_r1
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-# The rooms as one package, for the type checker, which doesn't follow editable installs.
-.venv/typing: .venv/ready
-	mkdir -p $@/anatomy_r1
-	for room in $(ROOMS); do ln -sfn $(CURDIR)/$$room $@/anatomy_r1/$$room; done
 
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

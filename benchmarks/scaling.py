@@ -21,7 +21,7 @@ def run(count: int, folder: Path, steps: int, groups: int) -> dict[str, float]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [
-        sys.executable, "-m", "anatomy_r1.cli", "train", "--grpo.steps", str(steps), "--grpo.questions-per-step",
+        sys.executable, "-m", "anatomy_r1", "train", "--grpo.steps", str(steps), "--grpo.questions-per-step",
         str(groups), "--grpo.temperature", "1.5", "--grpo.max-completion-length", "24", "--held-out.limit", "0",
         "--grpo.save-every", str(steps), "--out", str(folder),
     ]  # fmt: skip

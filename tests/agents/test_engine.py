@@ -123,7 +123,7 @@ def test_processes_that_are_asked_different_questions_are_stopped(together):
 
 def test_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path):
     arguments = [
-        "-m", "anatomy_r1.cli", "train", "--grpo.questions-per-step", "2", "--grpo.num-generations", "4",
+        "-m", "anatomy_r1", "train", "--grpo.questions-per-step", "2", "--grpo.num-generations", "4",
         "--grpo.max-completion-length", "16", "--grpo.steps", "400", "--grpo.save-every", "1", "--held-out.limit", "0",
         "--out", "run",
     ]  # fmt: skip

@@ -109,7 +109,7 @@ def test_mistakes_end_in_a_line_or_two(capsys, tmp_path, monkeypatch, arguments,
 
 
 def test_a_person_evaluates_in_the_browser_and_ctrl_c_ends_it(tmp_path):
-    command = [sys.executable, "-m", "anatomy_r1.cli", "watch", "--answer", "me", "--limit", "2", "--port", "8971"]
+    command = [sys.executable, "-m", "anatomy_r1", "watch", "--answer", "me", "--limit", "2", "--port", "8971"]
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for number in range(2):

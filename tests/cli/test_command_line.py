@@ -12,7 +12,7 @@ import pytest
 
 from anatomy_r1.cli.main import COMMANDS, run
 
-PYTHON = [sys.executable, "-m", "anatomy_r1.cli"]
+PYTHON = [sys.executable, "-m", "anatomy_r1"]
 TINY_RUN = [
     "--grpo.questions-per-step", "2", "--grpo.num-generations", "4", "--grpo.max-completion-length", "16",
     "--held-out.limit", "8",

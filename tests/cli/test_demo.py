@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_demo_raises_held_out_accuracy_by_15_points_with_separate_intervals(tmp_path):
-    command = [sys.executable, "-m", "anatomy_r1.cli", "demo", "--out", "demo"]
+    command = [sys.executable, "-m", "anatomy_r1", "demo", "--out", "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "demo/summary.json").read_text())

@@ -31,7 +31,7 @@ def test_an_installed_policy_is_known_by_its_name(tmp_path):
     )
     if pip.returncode:
         pytest.skip(f"pip can't build here: {pip.stderr[-300:]}")
-    command = ("-m", "anatomy_r1.cli", "evaluate", "--policy", "my-policy", "--policy-options", "shade", "0.4",
+    command = ("-m", "anatomy_r1", "evaluate", "--policy", "my-policy", "--policy-options", "shade", "0.4",
                "--limit", "12", "--controls", "blank", "--out", "run")  # fmt: skip
     done = run(*command, cwd=tmp_path, path=tmp_path / "site")
     assert done.returncode == 0, done.stderr
@@ -52,11 +52,11 @@ def test_an_installed_policy_is_known_by_its_name(tmp_path):
 
 
 def test_the_judge_reads_the_last_letter(tmp_path):
-    command = ("-m", "anatomy_r1.cli", "evaluate", "--policy", "oracle", "--limit", "10", "--out", "run")
+    command = ("-m", "anatomy_r1", "evaluate", "--policy", "oracle", "--limit", "10", "--out", "run")
     assert run(*command, cwd=tmp_path).returncode == 0
     path = tmp_path / "run" / "rollouts.jsonl"
     path.write_text(path.read_text().replace("</answer>", "").replace("<answer>", "So: "))
-    command = ("-m", "anatomy_r1.cli", "score", "run", "--judge", "letter_judge:last_letter", "--out", "new")
+    command = ("-m", "anatomy_r1", "score", "run", "--judge", "letter_judge:last_letter", "--out", "new")
     done = run(*command, cwd=tmp_path, path=EXAMPLES)
     assert done.returncode == 0 and "newly right 0, newly wrong 0" in done.stdout, done.stdout + done.stderr
 

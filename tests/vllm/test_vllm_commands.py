@@ -17,7 +17,7 @@ TRAIN = [
 
 def command(*arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "anatomy_r1.cli", *map(str, arguments)], env=os.environ, capture_output=True, text=True
+        [sys.executable, "-m", "anatomy_r1", *map(str, arguments)], env=os.environ, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
