@@ -25,7 +25,7 @@ test-vllm: .venv-vllm/ready
 
 # A step of ours beside one of TRL's, in an environment that has both.
 benchmark-trl: .venv-trl/ready
-	OMP_NUM_THREADS=1 .venv-trl/bin/python benchmarks/against_trl $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=recipes .venv-trl/bin/python benchmarks/against_trl $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

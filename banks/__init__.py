@@ -1,20 +1,20 @@
-"""What can be asked: questions, and the banks they come from."""
+"""What can be asked: banks of questions, embedded, real, and yours."""
 
 from typing import Any
 
-from anatomy_r1.banks.brain_atlas import BrainAtlasBank
-from anatomy_r1.banks.errors import AnatomyError
+from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.brain import BrainAtlasBank
+from anatomy_r1.banks.export import export_hf, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
 from anatomy_r1.banks.jsonl import JsonlBank, export_jsonl
 from anatomy_r1.banks.masks import MasksBank
 from anatomy_r1.banks.mix import MixBank, open_mix
 from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
-from anatomy_r1.banks.prefetch import ImageLoader, stream
-from anatomy_r1.banks.question import LETTERS, Bank, Image, Question, normalise
-from anatomy_r1.banks.registry import Registry
 from anatomy_r1.banks.released import AnatomyR1Bank
+from anatomy_r1.banks.rows import Refusal
 from anatomy_r1.banks.scenes import ScenesBank
-from anatomy_r1.banks.ssg_vqa import ssg_vqa
+from anatomy_r1.banks.ssg import ssg_vqa
+from anatomy_r1.core import Registry
 
 BANKS: Registry[Bank] = Registry("bank", "anatomy_r1.banks")
 BANKS.register("scenes")(ScenesBank)
@@ -45,24 +45,19 @@ def mix(spec: str, length: int | None = None, seed: int = 0) -> MixBank:
 
 __all__ = [
     "BANKS",
-    "LETTERS",
-    "AnatomyError",
     "AnatomyR1Bank",
     "Bank",
     "BrainAtlasBank",
     "HuggingFaceBank",
-    "Image",
-    "ImageLoader",
     "JsonlBank",
     "MasksBank",
     "MixBank",
     "OmniMedVQABank",
-    "Question",
-    "Registry",
+    "Refusal",
     "ScenesBank",
+    "export_hf",
     "export_jsonl",
-    "normalise",
+    "export_trl",
     "open_bank",
     "ssg_vqa",
-    "stream",
 ]

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.prefetch import stream
-from anatomy_r1.banks.question import Bank, Question
+from anatomy_r1.banks.bank import Bank
+from anatomy_r1.core import AnatomyError, Question, stream
 
 
 def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:

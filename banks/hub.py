@@ -12,11 +12,8 @@ from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
 
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.files import ImageFolder, inside
-from anatomy_r1.banks.images import read_image
-from anatomy_r1.banks.question import LETTERS, Image, ImageSource, normalise
 from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
+from anatomy_r1.core import LETTERS, AnatomyError, Image, ImageFolder, ImageSource, inside, normalise, read_image
 
 _FIELDS = ("image", "stem", "options", "answer", "id", "question_type", "modality", "group")
 _LABEL = re.compile(r"\s*\(?([A-Z])\s*[:.)]\s*(.*)", re.DOTALL)

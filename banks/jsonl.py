@@ -33,12 +33,21 @@ from typing import Any, NoReturn
 
 from PIL import Image as Pil
 
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.files import parse_json
-from anatomy_r1.banks.images import MAX_PIXELS, read_image
-from anatomy_r1.banks.question import LETTERS, Bank, Image, Question, find_markup, normalise
+from anatomy_r1.banks.bank import Bank
 from anatomy_r1.banks.rows import Refusal, settle
-from anatomy_r1.banks.writing import write_bytes, write_chunks
+from anatomy_r1.core import (
+    LETTERS,
+    MAX_PIXELS,
+    AnatomyError,
+    Image,
+    Question,
+    find_markup,
+    normalise,
+    parse_json,
+    read_image,
+    write_bytes,
+    write_chunks,
+)
 
 MAX_LINE = 4_000_000
 """Longest line in bytes."""

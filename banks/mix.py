@@ -27,10 +27,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.files import read_text
-from anatomy_r1.banks.question import Bank, Question, normalise
-from anatomy_r1.banks.scene_graph import Regions
+from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.generate import Regions
+from anatomy_r1.core import AnatomyError, Question, normalise, read_text
 
 LENGTH = 100_000
 MAX_LENGTH = 2_000_000

@@ -12,10 +12,8 @@ from sys import intern
 from typing import Any
 from zlib import crc32
 
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.files import ImageFolder, read_rows
-from anatomy_r1.banks.question import LETTERS, normalise
 from anatomy_r1.banks.rows import Intake, Row, RowBank, collector_paused, texts_of
+from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)

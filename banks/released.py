@@ -10,13 +10,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks.cholec import RELEASED, SPLITS, frame_of, frame_root, natural, split_of
-from anatomy_r1.banks.engine import QUESTION_TYPES
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.files import ImageFolder, read_rows
-from anatomy_r1.banks.grammar import NounPhrase, Parsed, parse
-from anatomy_r1.banks.question import LETTERS, normalise
+from anatomy_r1.banks.cholec45 import RELEASED, SPLITS, frame_of, frame_root, natural, split_of
+from anatomy_r1.banks.generate import QUESTION_TYPES, NounPhrase, Parsed, parse
 from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
+from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
 
 FILES = ("GRPO.json", "GRPO-ASC-Learning.json", "GRPO-GDQA.json")
 _PROMPT = re.compile(r"(?:.*\n)?Question:\n([^\n]+)\nAnatomy Options:\n([^\r]+)", re.DOTALL)

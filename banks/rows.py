@@ -18,8 +18,7 @@ from pathlib import Path
 from reprlib import repr as shown
 from typing import Any, NamedTuple, Protocol, Self
 
-from anatomy_r1.banks.errors import AnatomyError
-from anatomy_r1.banks.question import LETTERS, ImageSource, Question, find_markup, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, ImageSource, Question, find_markup, normalise
 
 MAX_TEXT = 20_000
 """Longest stem or option in characters."""

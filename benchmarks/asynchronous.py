@@ -13,11 +13,10 @@ from typing import Any
 import gymnasium
 
 import anatomy_r1.envs  # noqa: F401
-from anatomy_r1.agents import TINY_FOLDER
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, VllmSettings
+from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo.source import CopiedPolicy
-from anatomy_r1.agents.vllm import VllmSettings
+from anatomy_r1.agents.model import Backbone
 
 STEPS, ROUNDS, LENGTH = 12, 5, 48
 
@@ -55,7 +54,7 @@ def make(sampler: str, backbone: Backbone) -> Any:
     options: dict[str, Any] = {"temperature": 1.0, "max_new_tokens": LENGTH}
     if sampler == "copy":
         return CopiedPolicy(backbone, **options)
-    from anatomy_r1.agents.vllm.policy import VllmPolicy
+    from anatomy_r1.agents.policies.vllm import VllmPolicy
 
     return VllmPolicy(TINY_FOLDER, settings=VllmSettings(server=sampler.removeprefix("server=")), **options)
 

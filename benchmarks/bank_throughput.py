@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anatomy_r1.banks import MasksBank, Question, open_bank, stream
+from anatomy_r1.banks import MasksBank, open_bank
+from anatomy_r1.core import Question, stream
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 ORGANS = ("Liver", "Gut", "Omentum", "Gallbladder", "Spleen", "Kidney", "Stomach", "Lung", "Heart", "Aorta", "Pancreas")

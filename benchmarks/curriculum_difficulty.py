@@ -20,17 +20,17 @@ from rich.progress import track
 from rich.table import Table
 
 from anatomy_r1.agents import Policy, make_policy
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.tree import batches, plant
-from anatomy_r1.banks import AnatomyError, Bank, Question, open_bank
-from anatomy_r1.banks.engine import compose, with_options
+from anatomy_r1.agents.logprobs import ResponseScorer, batches, plant
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.banks.generate import compose
+from anatomy_r1.banks.generate.questions import with_options
+from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.curricula import GroupOutcome
-from anatomy_r1.curricula.confusion import Confusion
-from anatomy_r1.curricula.similarity import AGGREGATES, OptionSimilarity, Similarity, make_similarity
-from anatomy_r1.envs import render_prompt, score
-from anatomy_r1.envs.reward import read_blocks
+from anatomy_r1.curricula.similarity import Confusion, OptionSimilarity, Similarity, make_similarity
+from anatomy_r1.curricula.similarity.measures import AGGREGATES
+from anatomy_r1.envs import read_blocks, score
 
 KINDS = ("features", "visual", "names", "text", "ontology")
 BATCH = 64

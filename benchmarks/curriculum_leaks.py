@@ -15,9 +15,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from anatomy_r1.banks import Bank, Question, open_bank
-from anatomy_r1.curricula import Choice, Curriculum, GroupOutcome, make_curriculum
-from anatomy_r1.curricula.schedules import PAPER_LEVELS
+from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.core import Question
+from anatomy_r1.curricula import PAPER_LEVELS, Choice, Curriculum, GroupOutcome, make_curriculum
 
 ROWS: dict[str, dict[str, str]] = {
     "mean-pairs (default)": {},

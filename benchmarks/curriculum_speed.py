@@ -16,7 +16,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from anatomy_r1.banks import Bank, Question
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import Question
 from anatomy_r1.curricula import Curriculum, GroupOutcome, make_curriculum
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)

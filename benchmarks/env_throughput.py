@@ -18,7 +18,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from rich.console import Console
 from rich.table import Table
 
-from anatomy_r1.banks import Bank, Question, open_bank
+from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.core import Question
 from anatomy_r1.envs import AnatomyVQAEnv, AnatomyVQAVectorEnv, score
 
 SHORT = "<think>The organ at the top left is red and smooth.</think><answer>B</answer>"

@@ -4,7 +4,7 @@
 
 A decoder of one layer and one of two run forward on the CPU, in bfloat16, on a tree; what autograd keeps for the
 second layer is what each layer costs, and likewise for the vision tower. The rest (weights, gradients, moments,
-logits, masks, caches) is arithmetic, see ``agents/footprint.py``, whose formula for activations stands beside what was
+logits, masks, caches) is arithmetic, see ``runs/footprint.py``, whose formula for activations stands beside what was
 measured. No card was there: kernels of CUDA keep a little less or more, fragmentation comes on top.
 """
 
@@ -21,9 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from update_cost import Case, group_of, make_backbone
 
-from anatomy_r1.agents.logprobs import CHUNK
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.tree import plant
+from anatomy_r1.agents.logprobs import CHUNK, ResponseScorer, plant
 
 GB = 1e9
 CARDS = (24, 80, 141)

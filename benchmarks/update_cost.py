@@ -24,11 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from anatomy_r1.agents import tree_attention
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.prompts import EncodedPrompt
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.tree import plant
+from anatomy_r1.agents.logprobs import ResponseScorer, plant, tree_attention
+from anatomy_r1.agents.model import Backbone, EncodedPrompt
 
 VOCABULARY, IMAGE, START, END = 8192, 8000, 8001, 8002
 

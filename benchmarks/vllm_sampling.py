@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 
-from anatomy_r1.agents import TINY_FOLDER
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.vllm import VllmSettings
+from anatomy_r1.agents import TINY_FOLDER, VllmSettings
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.banks import open_bank
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.core import render_prompt
 
 PROMPTS, COPIES, LENGTH, ROUNDS = 16, 8, 64, 5
 
@@ -62,7 +61,7 @@ def make(options: Any, backbone: Backbone) -> Any:
     sampling: dict[str, Any] = {"temperature": 1.0, "max_new_tokens": LENGTH}
     if options.sampler == "transformers":
         return TransformersPolicy(backbone, **sampling)
-    from anatomy_r1.agents.vllm.policy import VllmPolicy
+    from anatomy_r1.agents.policies.vllm import VllmPolicy
 
     server = options.sampler.removeprefix("server=") if options.sampler != "local" else ""
     settings = VllmSettings(server=server, memory_share=options.share, enforce_eager=options.eager)

@@ -12,15 +12,13 @@ import tyro
 from rich.markup import escape
 
 from anatomy_r1.banks import open_bank
-from anatomy_r1.banks.files import images_may_be_absent
-from anatomy_r1.cli.config import extras
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.evaluation.audit import Audit, audit
-from anatomy_r1.evaluation.files import write_json
-from anatomy_r1.evaluation.rollouts import ENDLESS
-from anatomy_r1.evaluation.shortcuts import RULES
-from anatomy_r1.evaluation.statistics import Estimate
+from anatomy_r1.core import images_may_be_absent, write_json
+from anatomy_r1.evaluation import Estimate
+from anatomy_r1.evaluation.audits import RULES, Audit, audit
+from anatomy_r1.evaluation.run import ENDLESS
+from anatomy_r1.workflows import extras
 
 SHOWN_PARTS = 12
 ENOUGH = 2000

@@ -7,16 +7,15 @@ from typing import Annotated, Literal
 import tyro
 
 from anatomy_r1.agents import POLICIES
-from anatomy_r1.banks import BANKS, AnatomyError, open_bank
-from anatomy_r1.banks.export import export_hf, export_trl
-from anatomy_r1.banks.jsonl import export_jsonl
-from anatomy_r1.cli.config import extras
+from anatomy_r1.banks import BANKS, export_hf, export_jsonl, export_trl, open_bank
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.core import AnatomyError, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
-from anatomy_r1.envs import as_text, render_prompt
-from anatomy_r1.evaluation.preview import PAGE, SHEET, write_preview
-from anatomy_r1.evaluation.rollouts import draw
+from anatomy_r1.envs import as_text
+from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
+from anatomy_r1.evaluation.run import draw
+from anatomy_r1.workflows import extras
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from anatomy_r1.cli.config import extras
 from anatomy_r1.cli.console import console, progress
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.evaluation.bank_check import Validation, as_rows, open_tolerant, plan, validate
+from anatomy_r1.evaluation.audits import Validation, as_rows, open_tolerant, plan, validate
+from anatomy_r1.workflows import extras
 
 SHOWN = 10
 """Most refusals, leaks and the like that are printed; the JSON has all."""

@@ -7,13 +7,18 @@ from typing import Annotated
 
 import tyro
 
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.banks.writing import write_bytes
 from anatomy_r1.cli.console import console, table
-from anatomy_r1.evaluation.compare import compare
-from anatomy_r1.evaluation.comparison_tables import HEADER, pair_rows, run_rows, structure_rows, to_latex, to_markdown
-from anatomy_r1.evaluation.files import write_json
-from anatomy_r1.evaluation.report import write_comparison
+from anatomy_r1.core import AnatomyError, write_bytes, write_json
+from anatomy_r1.evaluation.reports import (
+    HEADER,
+    pair_rows,
+    run_rows,
+    structure_rows,
+    to_latex,
+    to_markdown,
+    write_comparison,
+)
+from anatomy_r1.evaluation.summaries import compare
 
 SHOWN = 14
 

@@ -8,16 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, open_bank
-from anatomy_r1.banks.writing import write_bytes
-from anatomy_r1.cli.config import Scalar, extras
+from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.cli.console import console, progress, table
 from anatomy_r1.cli.curriculum_figures import Example, draw_heat_map, draw_preview
 from anatomy_r1.cli.curriculum_paper import Overlay, overlay
 from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.core import AnatomyError, write_bytes
 from anatomy_r1.curricula import Choice, Curriculum, make_augmentation, make_curriculum
-from anatomy_r1.curricula.similarity import Similarity, feature_similarity, make_similarity
-from anatomy_r1.curricula.visual import visual_features
+from anatomy_r1.curricula.similarity import Similarity, feature_similarity, make_similarity, visual_features
+from anatomy_r1.workflows import Scalar, extras
 
 EXAMPLES = 4
 """Questions, or variants of one, shown per stage."""

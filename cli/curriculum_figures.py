@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Question
 from anatomy_r1.cli.curriculum_paper import Overlay, moving_average
+from anatomy_r1.core import AnatomyError, Question, option_lines
 from anatomy_r1.curricula import Choice
 from anatomy_r1.curricula.similarity import Similarity
-from anatomy_r1.curricula.style import option_lines
-from anatomy_r1.evaluation.plots import COLOURS, STYLE
+from anatomy_r1.evaluation.reports import COLOURS, STYLE
 
 ROW = 3.3
 """Height of a row of examples in inches."""

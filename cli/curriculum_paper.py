@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError, Floats
 from anatomy_r1.curricula import Choice
 
-Floats = NDArray[np.float64]
 WINDOWS = np.arange(0.02, 0.52, 0.01)
 
 

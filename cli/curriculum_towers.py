@@ -5,13 +5,10 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.banks import AnatomyError, Image
-from anatomy_r1.curricula.visual import Encoder
-
-Floats = NDArray[np.float64]
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.core import AnatomyError, Floats, Image
+from anatomy_r1.curricula.similarity import Encoder
 
 
 def patch_encoder(backbone: Backbone) -> Encoder:

@@ -4,12 +4,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anatomy_r1.agents.grpo.config import GRPOConfig
+from anatomy_r1.agents import GRPOConfig
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.train import TrainConfig, train
 from anatomy_r1.cli.training import HeldOut, finish_report, show_comparison
-from anatomy_r1.evaluation.files import write_json
-from anatomy_r1.evaluation.statistics import Estimate
+from anatomy_r1.core import write_json
+from anatomy_r1.evaluation import Estimate
 
 
 @dataclass(frozen=True)

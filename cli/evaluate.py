@@ -8,15 +8,13 @@ import tyro
 from rich.markup import escape
 
 from anatomy_r1.banks import open_bank
-from anatomy_r1.cli.config import Scalar, extras
 from anatomy_r1.cli.console import console, progress, table
 from anatomy_r1.cli.training import BankOptions, finish_report
 from anatomy_r1.evaluation import Estimate, Results, evaluate
-from anatomy_r1.evaluation.asking import open_policy
-from anatomy_r1.evaluation.baselines import LABELS
-from anatomy_r1.evaluation.forms import CONTROLS
-from anatomy_r1.evaluation.rollouts import draw
-from anatomy_r1.evaluation.views import short
+from anatomy_r1.evaluation.records import CONTROLS
+from anatomy_r1.evaluation.reports import short
+from anatomy_r1.evaluation.run import LABELS, draw, open_policy
+from anatomy_r1.workflows import Scalar, extras
 
 SHOWN_TABLES = ("question_type", "structure", "modality", "similarity", "hops", "asks")
 

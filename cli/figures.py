@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from anatomy_r1.banks import AnatomyError
 from anatomy_r1.cli.console import console
-from anatomy_r1.evaluation.plots import write_figures
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.evaluation import write_figures
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,14 @@ import tyro
 from rich.markup import escape
 
 from anatomy_r1.agents import require_training_extra
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.cli.config import read_config
 from anatomy_r1.cli.console import console, errors
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows import read_config
 
 COMMANDS = {
     "demo": ("demo", "DemoConfig", "train the embedded model on procedural scenes, with a report"),
     "train": ("train", "TrainConfig", "GRPO against the environment, with evaluation before and after"),
     "sft": ("sft", "SFTRunConfig", "supervised fine-tuning on a bank, with evaluation before and after"),
-    "warm-start": ("warm_start", "WarmStartRunConfig", "rebuild the embedded model from random weights"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
     "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
     "figures": ("figures", "FiguresConfig", "PNG figures of training runs, with bands over seeds"),
@@ -41,7 +40,7 @@ COMMANDS = {
 }
 """Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
 
-TRAINING = ("demo", "train", "sft", "warm-start")
+TRAINING = ("demo", "train", "sft")
 """Subcommands that need torch and transformers."""
 
 

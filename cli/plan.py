@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anatomy_r1.agents import require_training_extra
-from anatomy_r1.banks import AnatomyError, open_bank
-from anatomy_r1.cli.config import extras, to_toml
+from anatomy_r1.banks import open_bank
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import model_path, training_part
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows import extras, to_toml
 
 if TYPE_CHECKING:
     from anatomy_r1.cli.train import TrainConfig
@@ -25,8 +26,8 @@ def show_plan(config: "TrainConfig") -> None:
         AnatomyError: anything that would stop the run itself before its first step.
     """
     require_training_extra("training")
-    from anatomy_r1.agents.footprint import footprint, skeleton
     from anatomy_r1.cli.train import make_env
+    from anatomy_r1.workflows.footprint import footprint, skeleton
 
     bank = open_bank(config.bank, **extras(config.bank_options))
     env = make_env(config, bank)
@@ -89,8 +90,7 @@ def _gigabytes(size: float) -> str:
 
 def _prompt_tokens(path: str | Path, config: "TrainConfig", env: Any) -> tuple[int, str]:
     """Tokens of the longest prompt in a first batch, and how that is known."""
-    from anatomy_r1.agents.processors import load_processor
-    from anatomy_r1.agents.prompts import PromptEncoder
+    from anatomy_r1.agents.model import PromptEncoder, load_processor
 
     model = config.model
     try:

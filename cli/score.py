@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from anatomy_r1.banks import AnatomyError
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import finish_report
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import RewardConfig, score
-from anatomy_r1.evaluation.rescore import rescore
+from anatomy_r1.evaluation.run import rescore
 
 
 @dataclass(frozen=True)

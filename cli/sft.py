@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.agents.sft import SFT, Example, SFTConfig, question_example
+from anatomy_r1.agents import SFTConfig
+from anatomy_r1.agents.training import SFT, Example, RunFolder, question_example
 from anatomy_r1.banks import open_bank
-from anatomy_r1.banks.writing import write_bytes
-from anatomy_r1.cli.config import extras, to_toml
 from anatomy_r1.cli.console import progress
 from anatomy_r1.cli.train import CONFIG
 from anatomy_r1.cli.training import (
@@ -21,6 +19,8 @@ from anatomy_r1.cli.training import (
     show_comparison,
     training_part,
 )
+from anatomy_r1.core import write_bytes
+from anatomy_r1.workflows import extras, to_toml
 
 _STREAM = 72
 

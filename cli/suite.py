@@ -6,11 +6,11 @@ from typing import Annotated
 
 import tyro
 
-from anatomy_r1.banks import AnatomyError
 from anatomy_r1.cli.console import console, progress, table
-from anatomy_r1.evaluation.leaderboard import cell_text, leaderboard_rows, write_leaderboard, write_leaderboard_page
-from anatomy_r1.evaluation.report import REPORT, write_report
-from anatomy_r1.evaluation.suite import Cell, Suite, read_suite, run_suite
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.evaluation import write_report
+from anatomy_r1.evaluation.reports import REPORT, cell_text, leaderboard_rows, write_leaderboard, write_leaderboard_page
+from anatomy_r1.evaluation.run import Cell, Suite, read_suite, run_suite
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,9 @@ from typing import Any, Literal
 import gymnasium
 
 import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
-from anatomy_r1.agents.grpo.config import GRPOConfig
-from anatomy_r1.agents.model_config import ModelConfig
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.agents.vllm import VllmSettings
-from anatomy_r1.banks import AnatomyError, Bank, open_bank
-from anatomy_r1.banks.writing import write_bytes
-from anatomy_r1.cli.config import Scalar, extras, to_toml
+from anatomy_r1.agents import GRPOConfig, ModelConfig, VllmSettings
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.cli.console import console, progress
 from anatomy_r1.cli.plan import show_plan
 from anatomy_r1.cli.training import (
@@ -29,9 +25,9 @@ from anatomy_r1.cli.training import (
     show_comparison,
     training_part,
 )
-from anatomy_r1.evaluation.checkups import Checkups
-from anatomy_r1.evaluation.results import Results
-from anatomy_r1.evaluation.trackers import make_tracker
+from anatomy_r1.core import AnatomyError, write_bytes
+from anatomy_r1.evaluation import Results
+from anatomy_r1.workflows import Checkups, Scalar, extras, make_tracker, to_toml
 
 CONFIG = "config.toml"
 
@@ -91,7 +87,7 @@ class TrainConfig:
 
 def train(config: TrainConfig) -> dict[str, Results] | None:
     """Run GRPO as configured; returns the evaluations by side (``before``, ``after``), None on all but one process."""
-    from anatomy_r1.agents.engine import join, lost_processes
+    from anatomy_r1.agents.training import join, lost_processes
 
     main = join(config.wait_minutes).is_main_process
     console.quiet = not main
@@ -104,7 +100,7 @@ def train(config: TrainConfig) -> dict[str, Results] | None:
 
 def _run_folder(config: TrainConfig, main: bool) -> RunFolder:
     """The main process makes the folder, the others look at it then."""
-    from anatomy_r1.agents.engine import join
+    from anatomy_r1.agents.training import join
 
     if main:
         run = RunFolder(config.out, resume=config.resume)
@@ -156,8 +152,8 @@ def _train(config: TrainConfig, bank: Bank, run: RunFolder) -> dict[str, Results
 
 def _vllm(config: TrainConfig, backbone: Any, run: RunFolder) -> Any:
     """vLLM as the sampler, with the model's configuration and processor as they are here, image limits included."""
-    from anatomy_r1.agents.engine import join
-    from anatomy_r1.agents.vllm.policy import VllmPolicy
+    from anatomy_r1.agents.policies.vllm import VllmPolicy
+    from anatomy_r1.agents.training import join
 
     folder = config.out / "sampler"
     if run.main:
@@ -191,7 +187,7 @@ def _tracked(config: TrainConfig, main: bool) -> Iterator[Callable[[dict[str, An
 def _checkups(config: TrainConfig, backbone: Any, bank: Bank, engine: Any) -> Callable[[int], dict[str, Any]]:
     if not config.evaluate_every:
         return lambda step: {}
-    from anatomy_r1.agents.transformers_policy import TransformersPolicy
+    from anatomy_r1.agents.policies import TransformersPolicy
 
     policy = TransformersPolicy(backbone, max_new_tokens=config.grpo.max_completion_length)
 

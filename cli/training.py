@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anatomy_r1.agents import TINY_FOLDER, Policy, require_training_extra
-from anatomy_r1.agents.model_config import ModelConfig
-from anatomy_r1.banks import AnatomyError, Bank
-from anatomy_r1.cli.config import Scalar
+from anatomy_r1.agents import TINY_FOLDER, ModelConfig, Policy, require_training_extra
+from anatomy_r1.banks import Bank
 from anatomy_r1.cli.console import console, progress, table
-from anatomy_r1.evaluation.baselines import default_baselines
-from anatomy_r1.evaluation.results import RESULTS, Results, load_results
-from anatomy_r1.evaluation.rollouts import evaluate
-from anatomy_r1.evaluation.statistics import Estimate
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.evaluation import Estimate, Results, default_baselines, evaluate, load_results
+from anatomy_r1.evaluation.records import RESULTS
+from anatomy_r1.workflows import Scalar
 
 if TYPE_CHECKING:
-    from anatomy_r1.agents.backbone import Backbone
-    from anatomy_r1.agents.engine import Engine
+    from anatomy_r1.agents.model import Backbone
+    from anatomy_r1.agents.training import Engine
 
 BankOptions = dict[str, Scalar]
 
@@ -42,8 +40,7 @@ def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) 
     require_training_extra("training")
     import torch
 
-    from anatomy_r1.agents.adapters import choose_what_learns
-    from anatomy_r1.agents.backbone import Backbone
+    from anatomy_r1.agents.model import Backbone, choose_what_learns
 
     model = model or ModelConfig()
     backbone = Backbone.load(
@@ -97,7 +94,7 @@ def before_and_after(
 
     Of several processes the main one evaluates, and the others wait.
     """
-    from anatomy_r1.agents.transformers_policy import TransformersPolicy
+    from anatomy_r1.agents.policies import TransformersPolicy
 
     results: dict[str, Results] = {}
     baselines = default_baselines(bank, seed=held_out.seed) if held_out.limit else ()
@@ -143,7 +140,7 @@ def _figures(estimate: Estimate) -> tuple[str, str, str]:
 
 def finish_report(out: Path) -> None:
     """Write the report if its libraries are there, and say where it is."""
-    from anatomy_r1.evaluation.report import write_report
+    from anatomy_r1.evaluation import write_report
 
     try:
         console.print(f"report: {write_report(out)}")

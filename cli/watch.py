@@ -7,13 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from anatomy_r1.banks import AnatomyError, Bank, open_bank
-from anatomy_r1.cli.config import Scalar, extras
+from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate
-from anatomy_r1.evaluation.asking import open_policy
-from anatomy_r1.evaluation.watch import LOOPBACK, BrowserPolicy, Person, Trial, watch_app
+from anatomy_r1.evaluation.live import LOOPBACK, BrowserPolicy, Person, Trial, watch_app
+from anatomy_r1.evaluation.run import open_policy
+from anatomy_r1.workflows import Scalar, extras
 
 
 @dataclass(frozen=True)

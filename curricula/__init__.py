@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from anatomy_r1.banks import Bank, Registry
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import Registry
 from anatomy_r1.curricula.asc import ASC
+from anatomy_r1.curricula.diversity import answer_entropy, distinct_n, permutation_consistency, self_bleu
 from anatomy_r1.curricula.gdqa import GDQA
-from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Variant
+from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Paced, Variant
+from anatomy_r1.curricula.schedules import PAPER_LEVELS, Level, Staged, make_schedule
 from anatomy_r1.curricula.uniform import NoAugmentation, Uniform
 
 CURRICULA: Registry[Curriculum] = Registry("curriculum", "anatomy_r1.curricula")
@@ -35,13 +38,26 @@ def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **
 
 
 __all__ = [
+    "ASC",
     "AUGMENTATIONS",
     "CURRICULA",
+    "GDQA",
+    "PAPER_LEVELS",
     "Augmentation",
     "Choice",
     "Curriculum",
     "GroupOutcome",
+    "Level",
+    "NoAugmentation",
+    "Paced",
+    "Staged",
+    "Uniform",
     "Variant",
+    "answer_entropy",
+    "distinct_n",
     "make_augmentation",
     "make_curriculum",
+    "make_schedule",
+    "permutation_consistency",
+    "self_bleu",
 ]

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, MixBank
+from anatomy_r1.banks import Bank, MixBank
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula.balance import Balance
-from anatomy_r1.curricula.confusion import Confusion
-from anatomy_r1.curricula.drawing import make_drawer
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
 from anatomy_r1.curricula.schedules import LearningSchedule, Schedule, make_schedule
-from anatomy_r1.curricula.similarity import CONFUSION, OptionSimilarity, Spec, make_similarity, parse_blend
+from anatomy_r1.curricula.selection import make_drawer
+from anatomy_r1.curricula.similarity import CONFUSION, Confusion, OptionSimilarity, Spec, make_similarity, parse_blend
 
 STREAM = 102
 

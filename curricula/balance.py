@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, Question, normalise
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Floats, Question, normalise
 from anatomy_r1.curricula.difficulty import RECURRING, DifficultyMemory
-from anatomy_r1.curricula.drawing import NONE, Emphasis
-from anatomy_r1.curricula.matrix import Floats
 from anatomy_r1.curricula.protocols import GroupOutcome
+from anatomy_r1.curricula.selection import NONE, Emphasis
 
 BALANCES = ("none", "uniform", "inverse-accuracy")
 BOUND = 2.0

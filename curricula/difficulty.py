@@ -3,7 +3,8 @@
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from anatomy_r1.banks import AnatomyError, Bank, Question
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula.protocols import GroupOutcome
 
 RECURRING = 1 << 17

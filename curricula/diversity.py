@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import chain
 
-from anatomy_r1.banks import AnatomyError, normalise
+from anatomy_r1.core import AnatomyError, normalise
 
 
 def answer_entropy(chosen: Sequence[str | None]) -> float:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, Question
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula.difficulty import DifficultyMemory
-from anatomy_r1.curricula.edits import make_edits
+from anatomy_r1.curricula.edits import Edit, distinct_variants, make_edits
 from anatomy_r1.curricula.protocols import GroupOutcome, Variant
 from anatomy_r1.curricula.schedules import Schedule, make_schedule
-from anatomy_r1.curricula.variants import Edit, distinct_variants
 
 STREAM = 103
 TRIGGERS = ("difficult", "always", "invalid-only")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from anatomy_r1.banks import Question
+from anatomy_r1.core import Question
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from anatomy_r1.banks import AnatomyError, Registry
+from anatomy_r1.core import AnatomyError, Registry
 from anatomy_r1.curricula.protocols import GroupOutcome
 
 PAPER_LEVELS = (0.146, 0.380, 0.639)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import AnatomyError, Bank, MixBank, Question
+from anatomy_r1.banks import Bank, MixBank
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome, Variant
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity, structure_features
 

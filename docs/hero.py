@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import LETTERS, Question, open_bank
-from anatomy_r1.envs import read_blocks, render_prompt, score
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import LETTERS, Question, render_prompt
+from anatomy_r1.envs import read_blocks, score
 
 OUT = Path(__file__).parent / "images/hero.png"
 INK, SOFT, GREEN, RED, PAPER = "#1b1b1f", "#6c6f75", "#12805c", "#c0392b", "#f7f7f4"

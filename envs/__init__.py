@@ -1,16 +1,14 @@
-"""How questions are asked and responses paid: prompt, parser, reward, the env and the grouped vector env.
+"""How questions are asked and responses graded: parser, reward, the env and the grouped vector env.
 
 Importing this registers ``AnatomyVQA-v0``; ``gymnasium.make("anatomy_r1.envs:AnatomyVQA-v0")`` does both at once.
 """
 
 import gymnasium
 
-from anatomy_r1.banks import Question
 from anatomy_r1.envs.env import AnatomyVQAEnv
-from anatomy_r1.envs.prompt import INSTRUCTION, render_prompt
+from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, read_option, score
-from anatomy_r1.envs.sampler import Task
 from anatomy_r1.envs.vector_env import AnatomyVQAVectorEnv
 
 gymnasium.register(
@@ -20,10 +18,8 @@ gymnasium.register(
 )
 
 __all__ = [
-    "INSTRUCTION",
     "AnatomyVQAEnv",
     "AnatomyVQAVectorEnv",
-    "Question",
     "RewardConfig",
     "RewardPart",
     "Score",
@@ -32,6 +28,5 @@ __all__ = [
     "as_text",
     "read_blocks",
     "read_option",
-    "render_prompt",
     "score",
 ]

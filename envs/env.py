@@ -6,11 +6,10 @@ from typing import Any
 import gymnasium
 from gymnasium.core import RenderFrame
 
-from anatomy_r1.banks import AnatomyError, Image, Question
-from anatomy_r1.envs.prompt import render_prompt
+from anatomy_r1.core import AnatomyError, Image, Question, render_prompt
+from anatomy_r1.envs.question_stream import Draw, Sampler, Task, read_options
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import Score
-from anatomy_r1.envs.sampler import Draw, Sampler, Task, read_options
 from anatomy_r1.envs.spaces import FreeText, observation_space
 
 Observation = dict[str, Any]

@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from anatomy_r1.banks import LETTERS, Image, Question
-from anatomy_r1.envs.prompt import render_prompt
+from anatomy_r1.core import LETTERS, Image, Question, render_prompt
 from anatomy_r1.envs.reward import Score
 
 MIN_WIDTH = 320

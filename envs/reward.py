@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anatomy_r1.banks import LETTERS, AnatomyError, Question, normalise
-from anatomy_r1.curricula.style import NUMBERED, style_of
+from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, Question, normalise, style_of
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _LETTERED = re.compile(r"\(([A-Za-z])\)(.*)|([A-Za-z])(?:[.)](.*))?", re.DOTALL)

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from anatomy_r1.banks import Image
+from anatomy_r1.core import Image
 
 _SURROGATES = range(0xD800, 0xE000)
 

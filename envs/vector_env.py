@@ -14,10 +14,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from anatomy_r1.banks import AnatomyError, Image, ImageLoader, Question
-from anatomy_r1.envs.prompt import render_prompt
+from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, render_prompt
+from anatomy_r1.envs.question_stream import Draw, Sampler, Task, read_options
 from anatomy_r1.envs.reward import Score
-from anatomy_r1.envs.sampler import Draw, Sampler, Task, read_options
 from anatomy_r1.envs.spaces import FreeText, observation_space
 
 Observations = dict[str, tuple[Any, ...]]

@@ -3,7 +3,7 @@
 PYTHONPATH=examples anatomy-r1 score runs/evaluate --judge letter_judge:last_letter --out runs/lenient
 """
 
-from anatomy_r1.banks import LETTERS, Question
+from anatomy_r1.core import LETTERS, Question
 from anatomy_r1.envs import RewardConfig, Score
 
 

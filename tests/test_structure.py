@@ -1,4 +1,4 @@
-"""The rooms: who may import whom, and what importing costs."""
+"""The house: who may import whom, through which door, and what importing costs."""
 
 import ast
 import subprocess
@@ -8,27 +8,65 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("banks", "curricula", "envs", "agents", "evaluation", "cli")
+ROOMS = {
+    "core": "arrays errors files image_folder images registry question image_loading prompt",
+    "banks": "bank cholec45 rows export generate hub jsonl omnimedvqa brain masks mix released scenes ssg",
+    "curricula": "diversity protocols difficulty edits schedules similarity gdqa selection uniform balance asc",
+    "envs": "reward spaces question_stream render env vector_env",
+    "agents": "configs model logprobs policies training grpo",
+    "evaluation": "stats records summaries run audits reports live",
+    "workflows": "config footprint trackers checkups",
+    "cli": "",
+}
+"""Rooms in the order of a question's way, and what is in each (modules, and closets: folders), in order."""
+ORDER = tuple(ROOMS)
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+by_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def imported(path):
+    """Our modules that a file imports from, and what."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("anatomy_r1."):
+            yield node.module.split(".")[1:], [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((a.name.split(".")[1:], []) for a in node.names if a.name.startswith("anatomy_r1."))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@by_file
 def test_a_room_imports_only_from_rooms_before_it(path):
-    allowed = ROOMS[: ROOMS.index(path.relative_to(ROOT).parts[0]) + 1]
-    for name in imported(path):
-        if name.startswith("anatomy_r1."):
-            assert name.split(".")[1] in allowed, f"{path} imports {name}"
+    allowed = ORDER[: ORDER.index(path.relative_to(ROOT).parts[0]) + 1]
+    for parts, _ in imported(path):
+        assert parts[0] in allowed, f"{path} imports {'.'.join(parts)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@by_file
+def test_a_closet_imports_only_from_what_stands_before_it(path):
+    room, *inside = path.relative_to(ROOT).with_suffix("").parts
+    order = ROOMS[room].split()
+    if not order or inside == ["__init__"]:
+        return
+    assert inside[0] in order, f"give {inside[0]} its place in the order of {room}/"
+    for parts, _ in imported(path):
+        if parts[0] == room and len(parts) > 1 and parts[1] != inside[0]:
+            assert order.index(parts[1]) < order.index(inside[0]), f"{path} imports {'.'.join(parts)}"
+
+
+@by_file
+def test_others_come_in_by_the_door(path):
+    """From another room or closet, one imports from its face, the ``__init__``; private names stay inside."""
+    folder = path.relative_to(ROOT).parent.parts
+    for parts, names in imported(path):
+        home = ROOT.joinpath(*parts)
+        package = parts if home.is_dir() else parts[:-1]
+        if tuple(package) == folder[: len(package)]:
+            continue  # one's own closet, or what it stands in
+        beside = package == [folder[0]] and home.with_suffix(".py").exists()  # a module of one's own room
+        assert home.is_dir() or beside, f"{path} imports {'.'.join(parts)}, not its face"
+        assert not [name for name in names if name.startswith("_")], f"{path}: {names}"
+
+
+@by_file
 def test_files_stay_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
@@ -40,5 +78,5 @@ def test_environment_needs_no_torch():
 
 
 def test_scripted_policies_need_no_torch():
-    code = "import sys, anatomy_r1.agents, anatomy_r1.evaluation.rollouts; print('torch' in sys.modules)"
+    code = "import sys, anatomy_r1.agents, anatomy_r1.evaluation.run; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -1,6 +1,5 @@
 """Group relative policy optimisation against the environment."""
 
-from anatomy_r1.agents.grpo.config import GRPOConfig
 from anatomy_r1.agents.grpo.trainer import GRPO
 
-__all__ = ["GRPO", "GRPOConfig"]
+__all__ = ["GRPO"]

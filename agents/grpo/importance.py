@@ -13,12 +13,12 @@ more, a pass without gradients computes it first.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from anatomy_r1.agents.configs import Correction
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Correction = Literal["token", "sequence", "off"]
 
 
 def importance_weights(

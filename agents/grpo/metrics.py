@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.agents.grpo.objective import invalid_groups
+from anatomy_r1.agents.grpo.losses import invalid_groups
 from anatomy_r1.agents.grpo.rollout import Batch
-from anatomy_r1.curricula.diversity import answer_entropy, distinct_n
+from anatomy_r1.curricula import answer_entropy, distinct_n
 
 
 def batch_metrics(batch: Batch) -> dict[str, Any]:

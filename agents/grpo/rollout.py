@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.agents.grpo.objective import invalid_groups
-from anatomy_r1.agents.policy import Policy, Response
-from anatomy_r1.banks import Image, Question
+from anatomy_r1.agents.grpo.losses import invalid_groups
+from anatomy_r1.agents.policies import Policy, Response
+from anatomy_r1.core import Image, Question
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 

@@ -7,8 +7,8 @@ is logged is of the whole batch. Draws depend on a place in the whole batch, not
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from anatomy_r1.agents.engine import Engine
-from anatomy_r1.agents.policy import Observations, Response
+from anatomy_r1.agents.policies import Observations, Response
+from anatomy_r1.agents.training import Engine
 
 
 class PartPolicy(Protocol):

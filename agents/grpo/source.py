@@ -16,13 +16,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.engine import Engine
 from anatomy_r1.agents.grpo.rollout import Batch, Sampler
 from anatomy_r1.agents.grpo.shares import PartPolicy, SharedPolicy
-from anatomy_r1.agents.policy import PolicyLost
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
+from anatomy_r1.agents.training import Engine
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Draw = tuple[Batch, Batch, int]

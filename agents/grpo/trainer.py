@@ -10,19 +10,22 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo.config import GRPOConfig
+from anatomy_r1.agents.configs import GRPOConfig
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
+from anatomy_r1.agents.grpo.learner import Updater
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.source import CopiedPolicy, ForeignPolicy, Source
-from anatomy_r1.agents.grpo.update import Updater
-from anatomy_r1.agents.interrupt import graceful_interrupt
-from anatomy_r1.agents.optimisation import warmup_cosine
-from anatomy_r1.agents.policy import PolicyLost
-from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser, save_tensors
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.banks.writing import write_bytes
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
+from anatomy_r1.agents.training import (
+    RunFolder,
+    graceful_interrupt,
+    load_optimiser,
+    save_optimiser,
+    save_tensors,
+    warmup_cosine,
+)
+from anatomy_r1.core import AnatomyError, write_bytes
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]

@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 import torch
 import torchvision_ops  # noqa: F401 (before transformers)
+from tiny_model import build_tokenizer
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -16,9 +17,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from anatomy_r1.agents.tiny_model import build_tokenizer
-from anatomy_r1.banks import Question
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.core import Question, render_prompt
 
 WORDS = ["".join(letters) for letters in islice(product("abcdefghijklmnopqrst", repeat=3), 7_700)]
 _SPECIAL = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

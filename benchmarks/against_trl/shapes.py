@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from model import RandomBank
 
-from anatomy_r1.banks import Question, open_bank
-from anatomy_r1.envs import render_prompt, score
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import Question, render_prompt
+from anatomy_r1.envs import score
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from model import Work, lengths, memory, noise_reward
 from shapes import SHAPES, Shape, questions
 from torch import Tensor
 
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
-from anatomy_r1.agents.transformers_policy import _Decoder
+from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies.transformers import _Decoder
 from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
 
 CHOOSE = _Decoder._choose

@@ -15,7 +15,7 @@ from shapes import SHAPES, Shape, questions, rendered, reward_of
 from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from anatomy_r1.agents.backbone import Backbone
+from anatomy_r1.agents.model import Backbone
 
 
 class ForcedLengths(LogitsProcessor):

@@ -3,12 +3,13 @@
 import gymnasium
 import pytest
 import torch
+from tiny_model import build_model, build_processor, build_tokenizer
+from warm_start import corpus
 
 import anatomy_r1.envs  # noqa: F401
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.sft import SFT, Example, SFTConfig, question_example
-from anatomy_r1.agents.tiny_model import build_model, build_processor, build_tokenizer
-from anatomy_r1.agents.warm_start import corpus
+from anatomy_r1.agents import SFTConfig
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.training import SFT, Example, question_example
 from anatomy_r1.banks import open_bank
 
 

@@ -6,10 +6,9 @@ A family's video settings are written by hand: its video processor needs torchvi
 import json
 
 import torch
+from tiny_model import build_tokenizer
 from transformers import AutoConfig, AutoModelForImageTextToText
-
-from anatomy_r1.agents.tiny_model import build_tokenizer
-from anatomy_r1.agents.warm_start import corpus
+from warm_start import corpus
 
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -5,18 +5,15 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from anatomy_r1.agents import TINY_FOLDER
-from anatomy_r1.agents.adapters import adapters_off, choose_what_learns, merged_weights
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
-from anatomy_r1.agents.grpo.update import check_exact
-from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.tree import plant
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
+from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.grpo.learner import check_exact
+from anatomy_r1.agents.logprobs import ResponseScorer, plant
+from anatomy_r1.agents.model import Backbone, adapters_off, choose_what_learns, merged_weights
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.core import AnatomyError, render_prompt
 
 SMALL = {
     "questions_per_step": 3, "num_generations": 4, "max_completion_length": 20, "learning_rate": 1e-3,

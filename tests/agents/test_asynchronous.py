@@ -5,12 +5,12 @@ import threading
 import pytest
 import torch
 
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo.source import CopiedPolicy
-from anatomy_r1.agents.policy import PolicyLost
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.core import AnatomyError
 
 SMALL = {
     "questions_per_step": 3, "num_generations": 4, "max_completion_length": 16, "learning_rate": 2e-3,

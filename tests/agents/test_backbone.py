@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.core import AnatomyError
 
 
 def test_vision_and_special_tokens_are_banned_but_the_end_is_not(make_backbone):

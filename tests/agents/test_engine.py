@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.run_folder import RunFolder
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.training import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from two_processes import trainer

@@ -11,12 +11,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from anatomy_r1.agents import tree_attention
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.prompts import EncodedPrompt
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.tree import plant
+from anatomy_r1.agents.logprobs import ResponseScorer, plant, tree_attention
+from anatomy_r1.agents.model import Backbone, EncodedPrompt
+from anatomy_r1.agents.policies import TransformersPolicy
 
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,

@@ -11,13 +11,12 @@ import pytest
 import torch
 
 import anatomy_r1.envs  # noqa: F401
-from anatomy_r1.agents.adapters import choose_what_learns, merged_weights
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
-from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.agents import GRPOConfig, ModelConfig
+from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.model import Backbone, choose_what_learns, merged_weights
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.core import AnatomyError, render_prompt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from family_folders import FAMILIES, build_folder

@@ -6,13 +6,13 @@ import threading
 import pytest
 import torch
 
-from anatomy_r1.agents import Response
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
-from anatomy_r1.agents.grpo.update import Updater
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents import GRPOConfig, Response
+from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.grpo.learner import Updater
+from anatomy_r1.agents.logprobs import ResponseScorer
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.core import AnatomyError
 
 SMALL = {
     "questions_per_step": 3,

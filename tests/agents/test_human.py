@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.agents.human import HumanPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents.policies.human import HumanPolicy
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate, read_rollouts
 
 OBSERVATIONS = {"image": [np.full((6, 4, 3), 9, np.uint8)], "prompt": ["Think.\nQuestion: What?\nA. liver\nB. gut"]}

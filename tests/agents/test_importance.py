@@ -4,13 +4,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
+from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo.importance import RatioLog, importance_weights
-from anatomy_r1.agents.grpo.objective import token_terms
+from anatomy_r1.agents.grpo.learner import Updater
+from anatomy_r1.agents.grpo.losses import token_terms
 from anatomy_r1.agents.grpo.rollout import Sampler
-from anatomy_r1.agents.grpo.update import Updater
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.core import AnatomyError
 
 SMALL = {"questions_per_step": 3, "num_generations": 4, "max_completion_length": 16, "learning_rate": 1e-3}
 RATIO = "sampling/importance_sampling_ratio"

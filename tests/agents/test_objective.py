@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.agents.grpo.objective import group_advantages, invalid_groups, token_terms, token_weights
+from anatomy_r1.agents.grpo.losses import group_advantages, invalid_groups, token_terms, token_weights
 
 ALL = torch.ones(2, 2, dtype=torch.bool)
 

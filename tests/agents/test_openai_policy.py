@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError, open_bank
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import AnatomyError, render_prompt
 from anatomy_r1.evaluation import evaluate, read_rollouts
 
 openai = pytest.importorskip("openai")
@@ -82,7 +82,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("anatomy_r1.agents.openai_policy.FIRST_WAIT", 0.02)
+    monkeypatch.setattr("anatomy_r1.agents.policies.openai.FIRST_WAIT", 0.02)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
@@ -249,14 +249,14 @@ def test_retry_after_is_honoured(server):
 
 
 def test_waits_grow_and_differ(server, monkeypatch):
-    monkeypatch.setattr("anatomy_r1.agents.openai_policy.FIRST_WAIT", 0.02)
+    monkeypatch.setattr("anatomy_r1.agents.policies.openai.FIRST_WAIT", 0.02)
     asked, sleep = [], asyncio.sleep
 
     def noted(seconds):
         asked.append(seconds)
         return sleep(seconds)
 
-    monkeypatch.setattr("anatomy_r1.agents.openai_policy.asyncio.sleep", noted)
+    monkeypatch.setattr("anatomy_r1.agents.policies.openai.asyncio.sleep", noted)
     server.act = lambda handler, body, prompt, number: handler.reply(503, "busy")
     policy_of(server, retries=3, concurrency=1).respond(observations(30))
     waits = np.array(asked).reshape(30, 3)

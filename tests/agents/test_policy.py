@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response, make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 
 OBSERVATIONS = {
     "image": [np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)],

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from anatomy_r1.agents.run_folder import RunFolder, load_optimiser, save_optimiser
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents.training import RunFolder, load_optimiser, save_optimiser
+from anatomy_r1.core import AnatomyError
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):

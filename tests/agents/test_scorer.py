@@ -6,10 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatomy_r1.agents.logprobs import chosen_logprobs, tempered_log_softmax
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.tree import LongRow, batches, build_tree, plant
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.agents.logprobs import LongRow, ResponseScorer, batches, build_tree, plant, tempered_log_softmax
+from anatomy_r1.agents.logprobs.chunked_softmax import chosen_logprobs
+from anatomy_r1.core import render_prompt
 
 RESPONSES = [[7, 8, 9, 3], [7, 8, 4], [10], [7, 8, 9, 3], [200, 5], [60, 61, 62, 63, 64], [7]]
 TEMPERATURE = 0.8

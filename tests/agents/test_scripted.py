@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.agents.blind import TextClassifier
-from anatomy_r1.banks import AnatomyError, Question, open_bank
-from anatomy_r1.envs import render_prompt, score
+from anatomy_r1.agents.policies import TextClassifier
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import AnatomyError, Question, render_prompt
+from anatomy_r1.envs import score
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate")
 RELEASED = Path("/work/shared/data/anatomy_r1")

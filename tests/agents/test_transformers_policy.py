@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
 
-from anatomy_r1.agents.logprobs import tempered_log_softmax
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.tree import plant
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.envs import render_prompt
+from anatomy_r1.agents.logprobs import ResponseScorer, plant, tempered_log_softmax
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.core import AnatomyError, render_prompt
 
 
 @pytest.fixture

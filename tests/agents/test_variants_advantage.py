@@ -3,18 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from anatomy_r1.agents.grpo import GRPOConfig
-from anatomy_r1.agents.grpo.objective import group_advantages
-from anatomy_r1.agents.grpo.rollout import Sampler
-from anatomy_r1.agents.grpo.update import Updater
-from anatomy_r1.agents.grpo.variants_advantage import (
+from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents.grpo.advantages import (
     advantages_of,
     local_global_advantages,
     on_original,
     per_variant_advantages,
     variant_numbers,
 )
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
+from anatomy_r1.agents.grpo.learner import Updater
+from anatomy_r1.agents.grpo.losses import group_advantages
+from anatomy_r1.agents.grpo.rollout import Sampler
+from anatomy_r1.agents.policies import TransformersPolicy
 
 
 def test_variants_are_told_apart_by_edits_and_prompt_within_a_group():

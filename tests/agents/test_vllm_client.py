@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from anatomy_r1.agents import TINY_FOLDER, make_policy
-from anatomy_r1.agents.adapters import choose_what_learns
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
-from anatomy_r1.agents.policy import PolicyLost
-from anatomy_r1.agents.vllm import VllmSettings, server
-from anatomy_r1.agents.vllm.policy import skeleton
-from anatomy_r1.agents.vllm.weights import check_names, named_weights, plain_weights, write_weights
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents import TINY_FOLDER, ModelConfig, VllmSettings, make_policy
+from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents.model import Backbone, choose_what_learns
+from anatomy_r1.agents.policies import PolicyLost
+from anatomy_r1.agents.policies.vllm import server
+from anatomy_r1.agents.policies.vllm.policy import skeleton
+from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights, write_weights
+from anatomy_r1.core import AnatomyError
 
 IMAGE = np.zeros((96, 96, 3), np.uint8)
 KNOWN = skeleton(TINY_FOLDER)
@@ -246,7 +245,7 @@ def test_adapters_are_merged_for_the_sampler_and_stay_as_they_are(dora):
 
 
 def test_large_models_are_written_in_shards_and_old_ones_go(tmp_path, monkeypatch):
-    from anatomy_r1.agents.vllm import weights
+    from anatomy_r1.agents.policies.vllm import weights
 
     monkeypatch.setattr(weights, "SHARD_BYTES", 100)
     (tmp_path / "model-00009.safetensors").write_text("old")
@@ -277,7 +276,7 @@ def test_another_version_is_refused_before_it_is_imported(other_vllm):
 def test_where_it_is_not_installed_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "site-packages" not in entry])
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
-    from anatomy_r1.agents.vllm import require_vllm
+    from anatomy_r1.agents.configs import require_vllm
 
     with pytest.raises(AnatomyError, match=r"needs vLLM 0.32 or 0.33, which is not installed.\npip install 'vllm"):
         require_vllm()

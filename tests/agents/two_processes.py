@@ -10,13 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 import anatomy_r1.envs  # noqa: F401
-from anatomy_r1.agents import TINY_FOLDER
-from anatomy_r1.agents.adapters import choose_what_learns
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
-from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
+from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.model import Backbone, choose_what_learns
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.core import AnatomyError
 
 
 def trainer(options):

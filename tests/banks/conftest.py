@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from anatomy_r1.banks import AnatomyError, Bank, Question
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.envs import score
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

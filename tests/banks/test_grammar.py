@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.banks.grammar import COLOURS, NOUNS, NounPhrase, Parsed, Relation, parse, render, resolve, rewrites
-from anatomy_r1.banks.scene_graph import LOCATIONS, SceneGraph, SceneObject
+from anatomy_r1.banks.generate import (
+    COLOURS,
+    LOCATIONS,
+    NounPhrase,
+    Parsed,
+    Relation,
+    SceneGraph,
+    SceneObject,
+    parse,
+    render,
+)
+from anatomy_r1.banks.generate.grammar import NOUNS, resolve, rewrites
 
 RELEASED = Path(__file__).parents[2].parent / "shared" / "data" / "anatomy_r1"
 COUNTS = {

@@ -5,10 +5,10 @@ import json
 import pytest
 from PIL import Image as Pil
 
-from anatomy_r1.banks import AnatomyError, HuggingFaceBank, open_bank, stream
-from anatomy_r1.banks.export import export_hf, export_trl
+from anatomy_r1.banks import HuggingFaceBank, export_hf, export_trl, open_bank
 from anatomy_r1.banks.hub import read_columns
-from anatomy_r1.envs import RewardConfig, render_prompt, score
+from anatomy_r1.core import AnatomyError, render_prompt, stream
+from anatomy_r1.envs import RewardConfig, score
 
 datasets = pytest.importorskip("datasets")
 MINE = "image=figure,stem=q,options=opts,answer=label"

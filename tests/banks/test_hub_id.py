@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from anatomy_r1.banks import AnatomyError, open_bank
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import AnatomyError
 
 datasets = pytest.importorskip("datasets")
 FILES = {"train.csv": b"figure,q,a,b,label\nx.png,Which organ?,liver,gut,B\nx.png,And this?,lung,bone,A\n"}

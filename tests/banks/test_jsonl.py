@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pil
 
-from anatomy_r1.banks import AnatomyError, JsonlBank, Question, export_jsonl, normalise, open_bank
-from anatomy_r1.banks.question import find_markup
+from anatomy_r1.banks import JsonlBank, export_jsonl, open_bank
+from anatomy_r1.core import AnatomyError, Question, find_markup, normalise
 
 ROW = {"id": "q1", "image": "a.png", "stem": "Which organ is this?", "options": ["liver", "gut", "B cell"], "answer": 1}
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from anatomy_r1.banks import AnatomyError, MasksBank, grammar, open_bank
-from anatomy_r1.banks.brain_slices import load_brain
-from anatomy_r1.banks.mask_files import read_flat, read_table
-from anatomy_r1.banks.scene_graph import LOCATIONS, measure
+from anatomy_r1.banks import MasksBank, open_bank
+from anatomy_r1.banks.brain.slices import load_brain
+from anatomy_r1.banks.generate import LOCATIONS, grammar
+from anatomy_r1.banks.generate.scene_graph import measure
+from anatomy_r1.banks.masks.files import read_flat, read_table
+from anatomy_r1.core import AnatomyError
 
 TABLE = "value,name,kind,parent\n1,Liver,,\n2,left_lobe,,Liver\n3,Gut,,\n4,omentum,,\n5,grasper,instrument,\n"
 

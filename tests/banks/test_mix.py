@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError, MixBank, open_bank
+from anatomy_r1.banks import MixBank, open_bank
+from anatomy_r1.core import AnatomyError
 
 
 class Shelf:

@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from anatomy_r1.banks import AnatomyError, OmniMedVQABank, open_bank
+from anatomy_r1.banks import OmniMedVQABank, open_bank
 from anatomy_r1.banks.omnimedvqa import merge_equal, read_problem, tidy
+from anatomy_r1.core import AnatomyError
 
 NATIVE = {
     "dataset": "ACRIMA", "question_id": "ACRIMA_0000", "question_type": "Anatomy Identification",

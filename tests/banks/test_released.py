@@ -5,9 +5,11 @@ from collections import Counter
 
 import pytest
 
-from anatomy_r1.banks import AnatomyError, AnatomyR1Bank, grammar, normalise, open_bank
-from anatomy_r1.banks.cholec import split_of
+from anatomy_r1.banks import AnatomyR1Bank, open_bank
+from anatomy_r1.banks.cholec45 import split_of
+from anatomy_r1.banks.generate import grammar
 from anatomy_r1.banks.released import read_prompt
+from anatomy_r1.core import AnatomyError, normalise
 
 
 @pytest.fixture(scope="module")

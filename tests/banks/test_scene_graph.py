@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.banks.layout import draw_layout
-from anatomy_r1.banks.scene_graph import LOCATIONS, graph_from_labels, location_of
+from anatomy_r1.banks.generate import LOCATIONS, graph_from_labels
+from anatomy_r1.banks.generate.scene_graph import location_of
+from anatomy_r1.banks.scenes.layout import draw_layout
+from anatomy_r1.core import AnatomyError
 
 NAMES = {1: "liver", 2: "gut", 3: "hook"}
 LABEL_MAPS = arrays(np.int64, st.tuples(st.integers(1, 24), st.integers(1, 24)), elements=st.integers(0, 3))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from anatomy_r1.banks import AnatomyError, open_bank
-from anatomy_r1.banks.layout import KINDS, NAMES, STRUCTURES, draw_layout
-from anatomy_r1.banks.painter import LOOK_ALIKES, structure_features
-from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks import ScenesBank, open_bank
+from anatomy_r1.banks.scenes.layout import KINDS, NAMES, STRUCTURES, draw_layout
+from anatomy_r1.banks.scenes.painter import LOOK_ALIKES, structure_features
+from anatomy_r1.core import AnatomyError
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ import shutil
 
 import pytest
 
-from anatomy_r1.banks import AnatomyError, grammar, open_bank
-from anatomy_r1.banks.cholec import CLASS_COLOURS, rivals
-from anatomy_r1.banks.ssg_graph import read_graph
-from anatomy_r1.banks.ssg_questions import KINDS, read_lines
-from anatomy_r1.banks.ssg_vqa import ssg_vqa
+from anatomy_r1.banks import open_bank, ssg_vqa
+from anatomy_r1.banks.cholec45 import CLASS_COLOURS, rivals
+from anatomy_r1.banks.generate import grammar
+from anatomy_r1.banks.ssg.questions import KINDS, read_lines
+from anatomy_r1.banks.ssg.scene_graphs import read_graph
+from anatomy_r1.core import AnatomyError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from anatomy_r1.cli.main import run
-from anatomy_r1.curricula.matrix import read_similarity
+from anatomy_r1.curricula.similarity.matrix import read_similarity
 
 FIGURE = Path(__file__).parents[3] / "shared/data/figures/fig1_reward_and_similarity.json"
 

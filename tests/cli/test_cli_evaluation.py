@@ -15,7 +15,7 @@ from rich.console import Console
 from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.cli.main import run
-from anatomy_r1.evaluation.rollouts import evaluate as evaluate_policy
+from anatomy_r1.evaluation import evaluate as evaluate_policy
 
 URL = "http://127.0.0.1:8971"
 

@@ -168,7 +168,7 @@ def test_output_into_a_closed_pipe_is_no_error(tmp_path):
     assert shown.returncode == 0 and "Traceback" not in shown.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "demo", "sft", "warm-start"])
+@pytest.mark.parametrize("name", ["train", "demo", "sft"])
 def test_without_torch_training_names_the_pip_line(name, tmp_path):
     code = f"import sys; sys.modules['torch'] = None; from anatomy_r1.cli.main import run; sys.exit(run(['{name}']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

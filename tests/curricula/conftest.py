@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula import GroupOutcome
 
 

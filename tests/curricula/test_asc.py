@@ -6,7 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError, MixBank, open_bank
+from anatomy_r1.banks import MixBank, open_bank
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula import make_curriculum
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity
 

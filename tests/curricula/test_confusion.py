@@ -3,10 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula import GroupOutcome, make_curriculum
-from anatomy_r1.curricula.confusion import Confusion
-from anatomy_r1.curricula.similarity import make_similarity
+from anatomy_r1.curricula.similarity import Confusion, make_similarity
 
 
 def answer(question, rng, twins):

@@ -1,7 +1,7 @@
 import pytest
 
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.curricula.diversity import answer_entropy, distinct_n, permutation_consistency, self_bleu
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.curricula import answer_entropy, distinct_n, permutation_consistency, self_bleu
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatomy_r1.banks import LETTERS, AnatomyError, grammar, open_bank
+from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.generate import grammar
+from anatomy_r1.core import INSTRUCTIONS, LETTERS, STYLES, AnatomyError, option_lines, render_prompt
 from anatomy_r1.curricula import make_augmentation
-from anatomy_r1.curricula.edits import EDITS, PRESETS, make_edits
-from anatomy_r1.curricula.pictures import IMAGE_EDITS
-from anatomy_r1.curricula.style import INSTRUCTIONS, STYLES, option_lines
-from anatomy_r1.curricula.wording import LOCATIONS, RELATIONS, read
-from anatomy_r1.envs import AnatomyVQAVectorEnv, render_prompt, score
+from anatomy_r1.curricula.edits import make_edits
+from anatomy_r1.curricula.edits.images import IMAGE_EDITS
+from anatomy_r1.curricula.edits.registry import EDITS, PRESETS
+from anatomy_r1.curricula.edits.wording import LOCATIONS, RELATIONS, read
+from anatomy_r1.envs import AnatomyVQAVectorEnv, score
 
 SCENES = open_bank("scenes", "train")
 OFFLINE = [name for name in EDITS.names() if name != "llm"]
@@ -209,7 +211,7 @@ def test_a_flip_mirrors_image_and_words_together(make_question):
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6 - 1))
 def test_a_flipped_question_is_right_about_the_flipped_scene(index):
-    from anatomy_r1.banks.scene_graph import graph_from_labels
+    from anatomy_r1.banks.generate import graph_from_labels
 
     question = SCENES.question(index)
     changed, _ = applied(question, "flip")

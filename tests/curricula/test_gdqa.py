@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatomy_r1.banks import AnatomyError, grammar, open_bank
+from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.generate import grammar
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula import make_augmentation
 from anatomy_r1.curricula.difficulty import DifficultyMemory
 

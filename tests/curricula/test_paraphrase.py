@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula import make_augmentation
-from anatomy_r1.curricula.paraphrase import PAUSE, Paraphrase, check_paraphrase
+from anatomy_r1.curricula.edits.paraphrase import PAUSE, Paraphrase, check_paraphrase
 
 STEM = "Which organ above the liver is shown in this 2 cm CT slice?"
 GOOD = "In this CT slice of 2 cm, which organ above the liver can be seen?"

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.curricula import GroupOutcome
-from anatomy_r1.curricula.schedules import Level, Staged, make_schedule
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.curricula import GroupOutcome, Level, Staged, make_schedule
 
 GRID = (np.arange(1000) + 0.5) / 1000
 

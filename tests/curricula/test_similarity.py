@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anatomy_r1.banks import AnatomyError, open_bank
-from anatomy_r1.banks.marker import COLOUR
-from anatomy_r1.banks.scene_graph import Regions
+from anatomy_r1.banks import open_bank
+from anatomy_r1.banks.generate import Regions
+from anatomy_r1.banks.generate.marker import COLOUR
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula.similarity import (
-    AGGREGATES,
     OptionSimilarity,
     Similarity,
     feature_similarity,
     make_similarity,
-    name_similarity,
     parse_blend,
-    read_similarity,
 )
+from anatomy_r1.curricula.similarity.matrix import read_similarity
+from anatomy_r1.curricula.similarity.measures import AGGREGATES, name_similarity
 
 NAMES = ("liver", "gut", "omentum", "gallbladder")
 VALUES = np.array([[1, 0.1, 0.2, 0.3], [0.1, 1, 0.4, 0.5], [0.2, 0.4, 1, 0.6], [0.3, 0.5, 0.6, 1]])

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError, open_bank
-from anatomy_r1.curricula.similarity import make_similarity
-from anatomy_r1.curricula.taxonomy import FOLDER, find_taxonomy, read_taxonomy
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.curricula.similarity import FOLDER, make_similarity, read_taxonomy
+from anatomy_r1.curricula.similarity.taxonomy import find_taxonomy
 
 TREE = {
     "body": {"parent": None},

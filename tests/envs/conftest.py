@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError, Bank, Image, Question
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Image, Question
 from anatomy_r1.curricula import Choice, GroupOutcome, Variant
 
 STRUCTURES = ("liver", "gallbladder", "cystic plate", "omentum", "gut")

@@ -12,10 +12,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from anatomy_r1.banks import AnatomyError, Bank, Image, Question
-from anatomy_r1.curricula import Choice
-from anatomy_r1.curricula.uniform import Uniform
-from anatomy_r1.envs import AnatomyVQAEnv, RewardConfig, Score, render_prompt
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Image, Question, render_prompt
+from anatomy_r1.curricula import Choice, Uniform
+from anatomy_r1.envs import AnatomyVQAEnv, RewardConfig, Score
 
 MakeTask = Callable[[int], dict[str, Any]]
 ID = "anatomy_r1.envs:AnatomyVQA-v0"

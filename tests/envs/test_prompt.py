@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from anatomy_r1.banks import Question
-from anatomy_r1.envs import as_text, render_prompt, score
+from anatomy_r1.core import Question, render_prompt
+from anatomy_r1.envs import as_text, score
 
 GOLDEN = Path(__file__).parent / "golden"
 

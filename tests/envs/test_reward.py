@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.banks import LETTERS, AnatomyError, Question, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise
 from anatomy_r1.envs import RewardConfig, read_blocks, read_option, score
 
 OPTIONS = ("Gallbladder", "Cystic Plate", "Omentum", "Gut")

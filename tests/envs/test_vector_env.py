@@ -12,9 +12,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList
 from PIL import Image as Pil
 
-from anatomy_r1.banks import AnatomyError, Bank, Question
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.curricula import GroupOutcome, Variant
-from anatomy_r1.envs import AnatomyVQAVectorEnv, render_prompt, score
+from anatomy_r1.envs import AnatomyVQAVectorEnv, score
 
 MakeTask = Callable[[int], dict[str, Any]]
 ID = "anatomy_r1.envs:AnatomyVQA-v0"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import Response
-from anatomy_r1.banks import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.evaluation import Rollout
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")

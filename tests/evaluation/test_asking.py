@@ -1,9 +1,10 @@
 import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.evaluation.asking import ask, observe
-from anatomy_r1.evaluation.forms import permuted
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.evaluation.records import permuted
+from anatomy_r1.evaluation.run import ask
+from anatomy_r1.evaluation.run.asking import observe
 
 
 class Moody:

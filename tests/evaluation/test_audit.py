@@ -4,12 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import Question, open_bank
-from anatomy_r1.banks.files import images_may_be_absent
-from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
-from anatomy_r1.banks.released import AnatomyR1Bank
-from anatomy_r1.evaluation.audit import audit
-from anatomy_r1.evaluation.shortcuts import bets, group_folds
+from anatomy_r1.banks import AnatomyR1Bank, OmniMedVQABank, open_bank
+from anatomy_r1.core import Question, images_may_be_absent
+from anatomy_r1.evaluation.audits import audit
+from anatomy_r1.evaluation.audits.shortcuts import bets, group_folds
 
 DATA = Path("/work/shared/data")
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
@@ -163,7 +161,9 @@ def test_the_released_rows_give_away_about_half():
 
 @needs_data
 def test_letter_case_gives_omnimedvqa_away_until_it_is_normalised(monkeypatch):
-    monkeypatch.setattr("anatomy_r1.evaluation.shortcuts.LEARNT", 300)  # the classifier is not what is tested here
+    monkeypatch.setattr(
+        "anatomy_r1.evaluation.audits.shortcuts.LEARNT", 300
+    )  # the classifier is not what is tested here
     with images_may_be_absent():
         as_is = OmniMedVQABank(DATA / "omnimedvqa")
         normalised = OmniMedVQABank(DATA / "omnimedvqa", options="normalised")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from anatomy_r1.banks import Question, export_jsonl, open_bank
-from anatomy_r1.evaluation.bank_check import open_tolerant, ungradable, validate
-from anatomy_r1.evaluation.near_duplicates import Print, find_pairs, take_print
+from anatomy_r1.banks import export_jsonl, open_bank
+from anatomy_r1.core import Question
+from anatomy_r1.evaluation.audits import open_tolerant, validate
+from anatomy_r1.evaluation.audits.bank_check import ungradable
+from anatomy_r1.evaluation.audits.near_duplicates import Print, find_pairs, take_print
 
 
 def picture(seed: int, size: int = 96) -> np.ndarray:

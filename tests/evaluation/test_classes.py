@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import open_bank
-from anatomy_r1.banks.files import images_may_be_absent
+from anatomy_r1.core import images_may_be_absent
 from anatomy_r1.evaluation import evaluate, read_rollouts
-from anatomy_r1.evaluation.anatomy import anatomical_errors, is_laterality_error, taxonomy_distance
-from anatomy_r1.evaluation.classes import Classes, confusion
-from anatomy_r1.evaluation.columns import Columns
+from anatomy_r1.evaluation.records import Columns
+from anatomy_r1.evaluation.summaries.anatomy import anatomical_errors, is_laterality_error, taxonomy_distance
+from anatomy_r1.evaluation.summaries.classes import Classes, confusion
 
 metrics = pytest.importorskip("sklearn.metrics")
 pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 5)), min_size=1, max_size=80)

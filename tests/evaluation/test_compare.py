@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate
-from anatomy_r1.evaluation.compare import bootstrap, compare, mcnemar
-from anatomy_r1.evaluation.comparison_tables import rows_of, to_latex, to_markdown
+from anatomy_r1.evaluation.reports import to_latex, to_markdown
+from anatomy_r1.evaluation.reports.comparison_tables import rows_of
+from anatomy_r1.evaluation.summaries import compare
+from anatomy_r1.evaluation.summaries.comparison import bootstrap, mcnemar
 
 pytest.importorskip("statsmodels")
 

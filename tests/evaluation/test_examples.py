@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anatomy_r1.evaluation.suite import read_suite
+from anatomy_r1.evaluation.run import read_suite
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anatomy_r1.agents import CallablePolicy, make_policy
-from anatomy_r1.banks import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.evaluation import evaluate, read_rollouts
-from anatomy_r1.evaluation.forms import permuted
+from anatomy_r1.evaluation.records import permuted
 
 
 def question_of(size, answer=0):

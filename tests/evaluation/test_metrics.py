@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import Metrics
-from anatomy_r1.evaluation.metrics import Series
+from anatomy_r1.evaluation.records import Series
 
 
 def written(tmp_path, rows, tail=""):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anatomy_r1.banks import AnatomyError
-from anatomy_r1.evaluation import write_figures
-from anatomy_r1.evaluation.metrics import Metrics
-from anatomy_r1.evaluation.plots import plot_invalid_gradient_ratio, plot_reward_and_similarity
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.evaluation import Metrics, write_figures
+from anatomy_r1.evaluation.reports.plots import plot_invalid_gradient_ratio, plot_reward_and_similarity
 
 pytest.importorskip("matplotlib")
 
@@ -52,7 +51,7 @@ def test_a_figure_holds_the_runs_own_values(runs):
 def test_drawing_leaves_the_global_state_of_matplotlib_alone(runs, tmp_path):
     code = (
         "import sys, matplotlib; from pathlib import Path;"
-        "from anatomy_r1.evaluation.plots import STYLE, write_figures;"
+        "from anatomy_r1.evaluation.reports.plots import STYLE, write_figures;"
         "look = lambda: [matplotlib.rcParams[name] for name in STYLE]; before = look();"
         f"write_figures({{'run': Path({str(runs['asc'])!r})}}, Path({str(tmp_path)!r}));"
         "print('matplotlib.pyplot' in sys.modules, before == look())"

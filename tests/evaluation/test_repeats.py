@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response
-from anatomy_r1.evaluation import evaluate
-from anatomy_r1.evaluation.columns import Columns
-from anatomy_r1.evaluation.repeats import calibration, count_votes, pass_at_k, sampling_shares
-from anatomy_r1.evaluation.results import Rollout
+from anatomy_r1.evaluation import Rollout, evaluate
+from anatomy_r1.evaluation.records import Columns
+from anatomy_r1.evaluation.summaries.repeats import calibration, count_votes, pass_at_k, sampling_shares
 
 
 def rollouts_of(answers, options=("liver", "gut", "spleen"), right=0):

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import default_baselines, evaluate, write_report
-from anatomy_r1.evaluation.charts import ticks
+from anatomy_r1.evaluation.reports.charts import ticks
 
 pytest.importorskip("jinja2")
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate, load_results, read_rollouts
 
 

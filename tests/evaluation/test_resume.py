@@ -9,7 +9,7 @@ import time
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate, load_results
 
 MADE = ("rollouts.jsonl", "controls.jsonl")

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from anatomy_r1.agents import Response, make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate, read_rollouts
-from anatomy_r1.evaluation.results import iterate_rollouts
+from anatomy_r1.evaluation.records import iterate_rollouts
 
 FILES = ("rollouts.jsonl", "controls.jsonl")
 

@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError, open_bank
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula import make_curriculum
 from anatomy_r1.envs import RewardConfig
 from anatomy_r1.evaluation import default_baselines, evaluate, load_results, read_rollouts
-from anatomy_r1.evaluation.rollouts import draw
+from anatomy_r1.evaluation.run import draw
 
 
 def right(question, wrong=False):

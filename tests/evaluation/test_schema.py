@@ -9,7 +9,7 @@ import pytest
 
 from anatomy_r1.agents import make_policy
 from anatomy_r1.evaluation import Estimate, Results, Rollout, evaluate
-from anatomy_r1.evaluation.results import SCHEMA_VERSION
+from anatomy_r1.evaluation.records.results import SCHEMA_VERSION
 
 DOCS = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

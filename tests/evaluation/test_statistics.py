@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.evaluation.statistics import difference, exact, proportion, student
+from anatomy_r1.evaluation import difference, proportion
+from anatomy_r1.evaluation.stats import exact
+from anatomy_r1.evaluation.stats.intervals import student
 
 samples = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=60)
 

@@ -4,12 +4,11 @@ import re
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import RewardConfig, Score
 from anatomy_r1.evaluation import evaluate, load_results, read_rollouts
-from anatomy_r1.evaluation.leaderboard import write_leaderboard, write_leaderboard_page
-from anatomy_r1.evaluation.rescore import rescore
-from anatomy_r1.evaluation.suite import read_suite, run_suite
+from anatomy_r1.evaluation.reports import write_leaderboard, write_leaderboard_page
+from anatomy_r1.evaluation.run import read_suite, rescore, run_suite
 
 SUITE = """
 seeds = [0, 1]

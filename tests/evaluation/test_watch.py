@@ -10,9 +10,9 @@ import urllib.request
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate, read_rollouts
-from anatomy_r1.evaluation.watch import BrowserPolicy, Person, Trial, watch_app
+from anatomy_r1.evaluation.live import BrowserPolicy, Person, Trial, watch_app
 
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")

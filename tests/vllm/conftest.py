@@ -33,7 +33,7 @@ def questions():
 
 @pytest.fixture(scope="session")
 def observations(questions):
-    from anatomy_r1.envs import render_prompt
+    from anatomy_r1.core import render_prompt
 
     return {"image": [q.pixels() for q in questions], "prompt": [render_prompt(q) for q in questions]}
 

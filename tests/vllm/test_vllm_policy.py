@@ -3,16 +3,14 @@
 import pytest
 import torch
 
-from anatomy_r1.agents import TINY_FOLDER, make_policy
-from anatomy_r1.agents.adapters import choose_what_learns
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.model_config import LoraConfig, ModelConfig
-from anatomy_r1.agents.scorer import ResponseScorer
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.tree import plant
-from anatomy_r1.agents.vllm.engine import Request
-from anatomy_r1.agents.vllm.policy import VllmPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents import TINY_FOLDER, ModelConfig, make_policy
+from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents.logprobs import ResponseScorer, plant
+from anatomy_r1.agents.model import Backbone, choose_what_learns
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.agents.policies.vllm import VllmPolicy
+from anatomy_r1.agents.policies.vllm.engine import Request
+from anatomy_r1.core import AnatomyError
 
 
 @pytest.fixture
@@ -214,7 +212,7 @@ def test_a_qwen_folder_is_served_alike_images_of_two_sizes_included(qwen_folder,
 
 
 def make_settings(**options):
-    from anatomy_r1.agents.vllm import VllmSettings
+    from anatomy_r1.agents import VllmSettings
 
     return VllmSettings(memory_share=0.15, enforce_eager=True, **options)
 

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 import anatomy_r1.envs  # noqa: F401
-from anatomy_r1.agents import TINY_FOLDER
-from anatomy_r1.agents.backbone import Backbone
-from anatomy_r1.agents.grpo import GRPO, GRPOConfig
-from anatomy_r1.agents.run_folder import RunFolder
-from anatomy_r1.agents.transformers_policy import TransformersPolicy
-from anatomy_r1.agents.vllm import VllmSettings
-from anatomy_r1.agents.vllm.policy import VllmPolicy
-from anatomy_r1.banks import AnatomyError
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, VllmSettings
+from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.agents.policies.vllm import VllmPolicy
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.core import AnatomyError
 
 SMALL = {
     "steps": 4, "questions_per_step": 3, "num_generations": 4, "max_completion_length": 24, "learning_rate": 3e-4,

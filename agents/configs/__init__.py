@@ -1,0 +1,23 @@
+"""Settings, and what must be installed for what. Nothing here imports torch."""
+
+from anatomy_r1.agents.configs.grpo import Baseline, Correction, GRPOConfig, Loss, Scale
+from anatomy_r1.agents.configs.installed import TINY_FOLDER, require_training_extra
+from anatomy_r1.agents.configs.model import ModelConfig
+from anatomy_r1.agents.configs.sft import SFTConfig
+from anatomy_r1.agents.configs.vllm import VllmSettings
+from anatomy_r1.agents.configs.vllm_versions import check_version, require_vllm
+
+__all__ = [
+    "TINY_FOLDER",
+    "Baseline",
+    "Correction",
+    "GRPOConfig",
+    "Loss",
+    "ModelConfig",
+    "SFTConfig",
+    "Scale",
+    "VllmSettings",
+    "check_version",
+    "require_training_extra",
+    "require_vllm",
+]

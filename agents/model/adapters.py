@@ -1,0 +1,135 @@
+"""Which weights of a model learn: all, those that are not frozen, or low-rank adapters beside them (peft).
+
+The adapters are transformers' own integration of peft: the model keeps its class and its names, ``save_pretrained``
+writes the adapters alone, and loading their folder loads the base model with them.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.core import AnatomyError
+
+
+def choose_what_learns(model: Any, config: ModelConfig, *, seed: int = 0) -> None:
+    """Freeze parameters, add adapters and turn on gradient checkpointing, as configured.
+
+    Raises:
+        AnatomyError: a pattern that no name matches, or nothing left that learns.
+    """
+    if has_adapters(model):  # loaded with the model: these go on learning
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+    elif config.lora.rank:
+        _add_adapters(model, config, seed)
+    if config.freeze:
+        frozen = [p for name, p in model.named_parameters() if re.search(config.freeze, name)]
+        if not frozen:
+            names = ", ".join(name for name, _ in list(model.named_parameters())[:3])
+            raise AnatomyError(f"model: no parameter's name holds freeze {config.freeze!r}; names are like {names}.")
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise AnatomyError(f"model: freeze {config.freeze!r} leaves nothing that learns.")
+    if config.gradient_checkpointing:
+        if not getattr(model, "supports_gradient_checkpointing", False):
+            raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise AnatomyError("--model.lora needs peft: pip install 'anatomy-r1[train]'.") from None
+    lora = config.lora
+    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, use_dora=lora.use_dora)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model.add_adapter(settings)
+        except ValueError as error:
+            linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+            raise AnatomyError(
+                f"lora: targets {lora.targets!r} can't be adapted ({str(error).splitlines()[0][:160]}).\n"
+                f"Linear layers are named like {', '.join(linear[:: max(1, len(linear) // 3)])}."
+            ) from None
+    _in_float32(model)
+
+
+def base_of(path: str | Path) -> str | Path:
+    """The model that a folder of adapters belongs to; any other path as it is."""
+    described = Path(path) / "adapter_config.json"
+    if not described.is_file():
+        return path
+    return str(json.loads(described.read_text(encoding="utf-8"))["base_model_name_or_path"])
+
+
+def load_adapters(model: Any, folder: Path) -> None:
+    """Add the adapters of a folder to their base model, every name checked.
+
+    Raises:
+        AnatomyError: a name that is missing or not known.
+    """
+    from peft import PeftConfig, get_peft_model_state_dict, set_peft_model_state_dict
+
+    model.add_adapter(PeftConfig.from_pretrained(str(folder)))
+    _in_float32(model)
+    file = load_file(folder / "adapter_model.safetensors")
+    saved = {name.removeprefix("base_model.model."): value for name, value in file.items()}
+    wanted = get_peft_model_state_dict(model, adapter_name="default")
+    if wrong := sorted(saved.keys() ^ wanted.keys()):
+        raise AnatomyError(f"{folder}: {len(wrong)} adapters are missing or not known, first {wrong[0]!r}.")
+    set_peft_model_state_dict(model, saved, adapter_name="default")
+
+
+def _in_float32(model: nn.Module) -> None:
+    """Adapters learn in float32 whatever their base is held in: small steps would be lost."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether a model has low-rank adapters."""
+    return bool(getattr(model, "_hf_peft_config_loaded", False))
+
+
+@contextmanager
+def adapters_off(model: Any) -> Iterator[None]:
+    """The model as it was before its adapters learnt anything: the reference of the KL term, without a second copy."""
+    layers = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and weights of the model without adapters that computes the same: what an engine for inference takes.
+
+    Adapted layers are merged one at a time in a copy, so memory grows by one layer and the model stays as it is.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    for name, layer in adapted.items():
+        merged = copy.deepcopy(layer)
+        merged.merge()
+        for part, value in merged.get_base_layer().state_dict().items():
+            yield f"{name}.{part}", value
+    for name, value in model.state_dict().items():
+        if not any(name.startswith(f"{layer}.") for layer in adapted):
+            yield name, value

@@ -1,0 +1,35 @@
+"""The specs ``tiny``, ``hf:`` and ``vllm:``: torch and vLLM are imported when such a policy is made, not before."""
+
+import dataclasses
+from typing import Any
+
+from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_training_extra, require_vllm
+from anatomy_r1.agents.policies.protocol import POLICIES, Policy
+
+
+@POLICIES.register("hf")
+def _transformers(path: str, **options: Any) -> Policy:
+    require_training_extra(f"policy hf:{path}")
+    from anatomy_r1.agents.policies.transformers import TransformersPolicy
+
+    return TransformersPolicy(path, **options)
+
+
+@POLICIES.register("tiny")
+def _tiny(**options: Any) -> Policy:
+    return _transformers(str(TINY_FOLDER), **options)
+
+
+@POLICIES.register("vllm")
+def _vllm(spec: str, **options: Any) -> Policy:
+    """``vllm:PATH_OR_ID``, or ``vllm:PATH_OR_ID@http://host:port`` for a server that runs already."""
+    require_training_extra(f"policy vllm:{spec}")
+    model, at, url = spec.partition("@http")
+    names = {field.name for field in dataclasses.fields(VllmSettings)}
+    given = {name: options.pop(name) for name in names & options.keys()}
+    settings = VllmSettings(**given | ({"server": f"http{url}"} if at else {}))
+    if not settings.server:
+        require_vllm()
+    from anatomy_r1.agents.policies.vllm import VllmPolicy
+
+    return VllmPolicy(TINY_FOLDER if model == "tiny" else model, settings=settings, **options)

@@ -1,0 +1,264 @@
+"""One process or many: accelerate's engines (DDP, FSDP2, DeepSpeed ZeRO) behind one face.
+
+Every process draws the same questions, samples for its own groups, hears all responses, and learns from its own groups.
+A share's loss is normalised by the whole batch, so the gradients of the shares add up to the batch's; engines average
+over processes, hence a factor of their number. Engines talk in every pass: all processes make equally many.
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    FullyShardedDataParallelPlugin,
+    gather_object,
+)
+from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
+from anatomy_r1.core import AnatomyError
+
+T = TypeVar("T")
+State = dict[str, Tensor]
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_LOST = ("gloo", "NCCL", "Connection", "Timed out", "Broken pipe")
+_FROM_MAIN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+
+
+class Engine:
+    """This process among those that train one model.
+
+    Raises:
+        AnatomyError: an engine that can't serve (FSDP1, Megatron, XLA).
+    """
+
+    def __init__(self, mixed_precision: str) -> None:
+        join()
+        # Some weights take no part in a pass (a vision tower's unused head, say): DDP must look for them.
+        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+        self.accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=handlers)
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and self.accelerator.distributed_type.value == "MULTI_CPU":
+            _shard_on_cpu(self.accelerator)
+        self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
+        self.is_main = self.accelerator.is_main_process
+        self.kind = self.accelerator.distributed_type.value
+        self.sharded = bool(self.accelerator.is_fsdp2)
+        self.deepspeed = self.kind == "DEEPSPEED"
+        if (self.kind == "FSDP" and not self.sharded) or self.kind in ("MEGATRON_LM", "XLA"):
+            raise AnatomyError(
+                f"accelerate: {self.kind} is not served; use DDP, FSDP2 (fsdp_version: 2) or DeepSpeed ZeRO.\n"
+                "Ready configurations are in configs/accelerate/."
+            )
+        self.spread = self.sharded or (self.deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3)
+        """Whether each process holds but a part of the weights."""
+        self.scorer: Any = None
+        self.optimiser: Any = None
+
+    def prepare(self, scorer: nn.Module, optimiser: torch.optim.Optimizer, max_norm: float) -> None:
+        """Hand module and optimiser to the engine; gradients are scaled down to ``max_norm``."""
+        self.max_norm = max_norm
+        if self.deepspeed:  # it clips by itself, and asks for a batch size where there is no data loader
+            if len({group["weight_decay"] for group in optimiser.param_groups}) > 1:
+                raise AnatomyError(
+                    "DeepSpeed finds the moments of one group of parameters only: set weight_decay to 0."
+                )
+            for group in optimiser.param_groups[1:]:
+                optimiser.param_groups[0]["params"] += group["params"]
+            del optimiser.param_groups[1:]
+            settings = self.accelerator.state.deepspeed_plugin.deepspeed_config
+            settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": max_norm}
+        self.scorer, self.optimiser = self.accelerator.prepare(scorer, optimiser)
+        if self.sharded:
+            register_fsdp_forward_method(self.scorer, "call")
+
+    def shard(self, scorer: nn.Module) -> None:
+        """Spread the weights of a module that doesn't learn, where those of the one that does are spread."""
+        if self.sharded:
+            self.accelerator.state.fsdp_plugin.set_auto_wrap_policy(scorer)
+            fsdp2_prepare_model(self.accelerator, scorer)
+
+    def everyone(self, value: T) -> list[T]:
+        """The value of each process, by rank."""
+        return list(gather_object([value])) if self.count > 1 else [value]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds for any process."""
+        return any(self.everyone(flag))
+
+    def owned(self, groups: int) -> list[int]:
+        """Which of so many groups are this process's share."""
+        return list(range(self.rank, groups, self.count))
+
+    def same_everywhere(self, value: T, what: str) -> None:
+        """Raise AnatomyError where processes disagree."""
+        if len(set(self.everyone(value))) > 1:
+            raise AnatomyError(
+                f"{what} differ between processes, which must see the same. A reward, bank or curriculum of yours that "
+                "draws from global randomness or asks a service? Make it a function of its inputs and its seed."
+            )
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a gradient, summed over processes after the ``last`` pass of a step."""
+        self.accelerator.gradient_state._set_sync_gradients(last)
+        self.accelerator.backward(loss * self.count if self.count > 1 else loss)
+        self.accelerator.gradient_state._set_sync_gradients(True)
+
+    def quiet(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Around all passes but the last of a step: gradients are not exchanged yet, where the engine can wait."""
+        if last or self.count == 1 or self.sharded or self.deepspeed:
+            return contextlib.nullcontext()
+        return self.accelerator.no_sync(self.scorer)  # type: ignore[no-any-return]
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Learning rate of the next step; to be set before its passes, since DeepSpeed steps at the end of the last."""
+        set_rate(self.optimiser, learning_rate)
+
+    def step(self) -> float:
+        """Step of the optimiser; returns the gradient's norm, over all processes. A non-finite one skips the step."""
+        if not self.deepspeed:
+            return clip_and_step(self.optimiser, self.max_norm)
+        norm = self.scorer.get_global_grad_norm()
+        return math.nan if norm is None else float(norm)
+
+    @torch.no_grad()
+    def whole(self, work: Callable[[], T]) -> T:
+        """Do ``work`` with all weights present, so that it may call the model however often. All processes must come.
+
+        Sharded weights are otherwise gathered by every layer in every pass; processes that decode for different
+        lengths would wait for each other forever.
+        """
+        if self.sharded:
+            with self._unsharded():
+                return self.scorer.call(work)  # type: ignore[no-any-return]
+        if self.spread:
+            return self._zero.with_whole_weights(self.scorer, work)  # type: ignore[no-any-return]
+        return work()
+
+    @contextlib.contextmanager
+    def _unsharded(self) -> Iterator[None]:
+        parts = [module for module in self.scorer.modules() if isinstance(module, FSDPModule)]
+        self.scorer.call(lambda: None)  # the first pass must begin at the root
+        for part in parts:
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.reshard()
+                if part is not self.scorer:
+                    part.set_reshard_after_forward(bool(self.accelerator.state.fsdp_plugin.reshard_after_forward))
+
+    @property
+    def _zero(self) -> Any:
+        return import_module("anatomy_r1.agents.training.deepspeed")
+
+    def state(self, model: nn.Module) -> State:
+        """Weights by name; of a sharded model they are gathered on the main process, on the CPU."""
+        if self.deepspeed:
+            return self._zero.weights(model)  # type: ignore[no-any-return]
+        return cast(State, get_model_state_dict(model, options=_FULL)) if self.sharded else model.state_dict()
+
+    def load_state(self, model: nn.Module, read: Callable[[], State]) -> None:
+        """Load the weights that ``read`` gives by name, checked."""
+        state = self._zero.undivided(read) if self.deepspeed else read()
+        if self.deepspeed:
+            self._zero.set_weights(model, state)
+        elif self.sharded:
+            set_model_state_dict(model, cast(dict[str, Any], state), options=_FROM_MAIN)
+        else:
+            model.load_state_dict(state, strict=True)
+
+    def optimiser_state(self, model: nn.Module) -> dict[str, State]:
+        """State of the optimiser by the parameter's name; of a sharded model it is gathered as in :meth:`state`."""
+        optimiser = self._bare_optimiser()
+        if self.deepspeed:
+            return self._zero.moments(model, optimiser)  # type: ignore[no-any-return]
+        if self.sharded:
+            gathered: Any = get_optimizer_state_dict(model, optimiser, options=_FULL)
+            return dict(gathered.get("state", {}))
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        return {names[id(parameter)]: dict(values) for parameter, values in optimiser.state.items()}
+
+    def load_optimiser_state(self, model: nn.Module, state: dict[str, State]) -> None:
+        """Restore what :meth:`optimiser_state` gave; hyperparameters stay those of the config."""
+        optimiser = self._bare_optimiser()
+        if self.deepspeed:
+            return self._zero.set_moments(self.scorer, model, state)  # type: ignore[no-any-return]
+        if self.sharded:
+            groups = get_optimizer_state_dict(model, optimiser)["param_groups"]
+            set_optimizer_state_dict(model, optimiser, {"state": state, "param_groups": groups}, options=_FROM_MAIN)  # type: ignore[dict-item]
+            return
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        order = [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
+        numbered = {place: state[name] for place, name in enumerate(order) if name in state}
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
+
+    def _bare_optimiser(self) -> Any:
+        """The optimiser below all wrappers."""
+        bare = self.optimiser
+        while hasattr(bare, "optimizer"):
+            bare = bare.optimizer
+        return bare
+
+
+def join(minutes: float = 60.0) -> PartialState:
+    """Join the other processes, if a launcher started any; later calls change nothing.
+
+    Args:
+        minutes: how long processes wait for each other before they give up.
+    """
+    settings: dict[str, Any] = {"timeout": timedelta(minutes=minutes)}
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available():
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            settings["backend"] = "gloo"
+        else:
+            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true", **settings)
+
+
+@contextlib.contextmanager
+def lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
+    """Say in words that another process is gone, and where ``last`` whole checkpoint is.
+
+    Raises:
+        AnatomyError: the processes have lost each other.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        lost = isinstance(error, torch.distributed.DistError) or any(word in reason for word in _LOST)
+        if PartialState().num_processes == 1 or not lost:
+            raise
+        found = last()
+        raise AnatomyError(
+            f"another process ended or did not answer in time ({' '.join(reason.split())[:160]}).\n"
+            + (f"Its own message tells why. {found} is whole: go on with --resume." if found else "No checkpoint yet.")
+        ) from None
+
+
+def _shard_on_cpu(accelerator: Accelerator) -> None:
+    """Accelerate takes DDP on CPUs whatever was asked; torch can shard there, which lets sharding be tried anywhere."""
+    plugin = FullyShardedDataParallelPlugin()
+    if accelerator.mixed_precision != "no":
+        plugin.set_mixed_precision(accelerator.mixed_precision)
+    accelerator.state.distributed_type, accelerator.state.fsdp_plugin = DistributedType.FSDP, plugin

@@ -1,0 +1,129 @@
+"""Banks that make questions from scene graphs: any number from each frame, by the question engine.
+
+A frame that affords no question passes its turn to the next one; so does, where bad files are allowed, one that turns
+out broken.
+"""
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import Self
+from zlib import crc32
+
+import numpy as np
+
+from anatomy_r1.banks.generate.generated_bank import SPLITS, MadeBank
+from anatomy_r1.banks.rows import Refusal
+from anatomy_r1.core import AnatomyError, Question
+
+_SEARCH = 500
+log = logging.getLogger(__name__)
+
+
+class GraphBank(MadeBank):
+    """Questions about frames.
+
+    Subclasses give ``_ask``, which makes a question of a frame, or None where it affords none.
+
+    Args:
+        name: of the bank.
+        source: what the user named, for messages.
+        parts: frames of each split.
+        structures: everything that can be an option.
+        seed: of all draws.
+        per_frame: questions per frame.
+        refused: files refused so far.
+        allow_bad: pass over frames that turn out broken.
+
+    Raises:
+        AnatomyError: there are no frames, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        parts: dict[str, Sequence[int]],
+        structures: Sequence[str],
+        *,
+        seed: int,
+        per_frame: int,
+        refused: Sequence[Refusal] = (),
+        allow_bad: bool = False,
+    ) -> None:
+        if not 1 <= per_frame <= 10_000 or seed < 0:
+            raise AnatomyError(f"{name}: per_frame must lie in 1 to 10000 and seed be at least 0.")
+        self.name, self.source, self.seed, self.per_frame = name, source, seed, per_frame
+        self.structures = tuple(structures)
+        self._parts = {split: list(parts[split]) for split in SPLITS if parts.get(split)}
+        self.splits = tuple(self._parts)
+        self.part = "all"
+        self._frames = [frame for split in self._parts for frame in self._parts[split]]
+        if not self._frames:
+            raise AnatomyError(f"{source}: expected frames, found none.")
+        self._refused = {refusal.where: refusal for refusal in refused}
+        self._allow_bad = allow_bad
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Files that can't be used, as far as they were looked at."""
+        return tuple(self._refused.values())
+
+    def __len__(self) -> int:
+        return len(self._frames) * self.per_frame
+
+    def split(self, name: str) -> Self:
+        """The part of that name."""
+        if name not in self._parts:
+            raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits)}.")
+        part = copy.copy(self)
+        part.part, part._frames = name, self._parts[name]
+        return part
+
+    def _make(self, index: int, name: str) -> Question:
+        return self._find(index, name)[1]
+
+    def _find(self, index: int, name: str = "") -> tuple[int, Question]:
+        """The frame that question ``index`` is about, and the question."""
+        rng = np.random.default_rng([self.seed, crc32(self._prefix.encode()), index])
+        first = index // self.per_frame
+        for step in range(min(_SEARCH, len(self._frames))):
+            frame = self._frames[(first + step) % len(self._frames)]
+            try:
+                found = self._ask(frame, rng, name)
+            except AnatomyError as error:
+                if not self._allow_bad:
+                    raise
+                self._refuse(self._where(frame), error)
+                continue
+            if found is not None:
+                return frame, found
+        raise AnatomyError(f"{self.source}: no frame affords a question; do they show two structures of the table?")
+
+    def _ask(self, frame: int, rng: np.random.Generator, name: str) -> Question | None:
+        raise NotImplementedError
+
+    def _where(self, frame: int) -> str:
+        raise NotImplementedError
+
+    def _refuse(self, where: str, error: Exception) -> None:
+        if where not in self._refused:
+            self._refused[where] = Refusal.of(where, error)
+            log.warning("skipped %s", self._refused[where])
+
+
+def split_groups(groups: Sequence[str], seed: int = 0, shares: tuple[float, float] = (0.1, 0.1)) -> dict[str, str]:
+    """Place whole groups in splits: shares of validation and test, at least one group each where there are three."""
+    order = sorted(set(groups), key=lambda group: (crc32(f"{seed}/{group}".encode("utf-8", "replace")), group))
+    counts = [max(1, round(share * len(order))) if len(order) > 2 else 0 for share in shares]
+    names = ["validation"] * counts[0] + ["test"] * counts[1]
+    names += ["train"] * (len(order) - len(names))
+    return dict(zip(order, names, strict=True))
+
+
+def parts_of(frames: Sequence[str], split_of: Callable[[str], str]) -> dict[str, Sequence[int]]:
+    """Numbers of the frames of each split, by each frame's group."""
+    found: dict[str, Sequence[int]] = {split: [] for split in SPLITS}
+    for at, group in enumerate(frames):
+        found[split_of(group)].append(at)  # type: ignore[attr-defined]
+    return found

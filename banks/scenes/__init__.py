@@ -1,0 +1,5 @@
+"""The ``scenes`` bank: procedural laparoscopy, from layout to painted image."""
+
+from anatomy_r1.banks.scenes.bank import ScenesBank
+
+__all__ = ["ScenesBank"]

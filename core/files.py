@@ -1,0 +1,138 @@
+"""Files of others, read with care, and files of ours, never seen half-written.
+
+What is read may be broken: text that is no UTF-8, JSON with a name twice or an infinite number, JSONL torn by a kill.
+What is written appears whole or not at all: readers find the old file or the new one.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from math import isfinite
+from pathlib import Path
+from reprlib import repr as shown
+from typing import Any
+
+from anatomy_r1.core.errors import AnatomyError
+
+MAX_BYTES = 1 << 30
+"""Largest file that is read whole."""
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """Text of a UTF-8 file, with or without a byte-order mark.
+
+    Raises:
+        AnatomyError: missing, unreadable, larger than ``max_bytes``, or not UTF-8.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise AnatomyError(f"{path}: {size:,} bytes, expected at most {max_bytes:,}.")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnatomyError(f"{path}: not UTF-8 (byte {error.start + 1}); convert it.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise AnatomyError(f"{path}: can't be read ({getattr(error, 'strerror', None) or error}).") from None
+
+
+def read_json(path: Path) -> Any:
+    """Value of a JSON file.
+
+    Raises:
+        AnatomyError: what :func:`read_text` refuses, broken JSON, a name twice in one object, or an infinite number.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Value of a JSON text; ``where`` begins the message of the AnatomyError for a broken one."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise AnatomyError(f"{where}: JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise AnatomyError(f"{where}: broken JSON: {error}.") from None
+
+
+def read_rows(path: Path) -> list[Any]:
+    """Value of a JSON file that must be a list."""
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise AnatomyError(f"{path}: expected a JSON list of questions, got {shown(rows)}.")
+    return rows
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(f"{number} is no finite number")
+    return value
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSONL file; a last line torn by a kill is left out.
+
+    Raises:
+        AnatomyError: no such file, or a line before the last that is not a JSON object.
+    """
+    if not path.is_file():
+        raise AnatomyError(f"{path}: file not found.")
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        bad = 0
+        for number, line in enumerate(lines, start=1):
+            if bad:
+                raise AnatomyError(f"{path}, line {bad}: expected a JSON object; repair or remove the line.")
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict):
+                yield row
+            else:
+                bad = number
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically; NaN is refused."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file atomically; see :func:`write_chunks`."""
+    write_chunks(path, (data,), durable=durable)
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> None:
+    """Write a file atomically, piece by piece.
+
+    Args:
+        path: the file; its folder is made where there is none.
+        chunks: what to write.
+        durable: wait until it has reached the disk, so that not even a power cut loses it.
+
+    Raises:
+        AnatomyError: the folder can't be written, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(chunks)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # mkstemp's files are private
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise AnatomyError(f"{path}: can't be written ({error.strerror or error}).") from None

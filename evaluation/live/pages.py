@@ -1,0 +1,136 @@
+"""The pages of ``anatomy-r1 watch``, served by Starlette (extra ``watch``)."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from anatomy_r1.envs import score
+from anatomy_r1.evaluation.live.watch import Person, Trial, live_html, live_mark, question_view
+from anatomy_r1.evaluation.reports import TEMPLATES, load_template
+from anatomy_r1.evaluation.run import ask
+
+_FRESH = {"Cache-Control": "no-store"}
+
+
+class Site:
+    """What is shown: a run, a policy to try, a person's evaluation; each may be missing."""
+
+    def __init__(self, run: Path | None, trial: Trial | None, person: Person | None) -> None:
+        self.run, self.trial, self.person = run, trial, person
+        self.pages = [
+            (path, label)
+            for path, label, there in (
+                ("/", "Run", run),
+                ("/try", "Try a policy", trial),
+                ("/answer", "Answer", person),
+            )
+            if there is not None
+        ]
+        self._script = (TEMPLATES / "watch.js").read_text(encoding="utf-8")
+        self._template = load_template("watch.html.j2")
+
+    def app(self, hosts: Sequence[str]) -> Starlette:
+        """The application; asked under another host name than these (a rebound one, say), it refuses."""
+        gets = [("/", self.home)]
+        if self.run is not None:
+            gets += [("/live", self.live)]
+        if self.trial is not None:
+            gets += [("/try", self.try_page), ("/question", self.question)]
+        if self.person is not None:
+            gets += [("/answer", self.answer_page), ("/pending", self.pending)]
+        routes = [Route(path, handler) for path, handler in gets]
+        if self.trial is not None:
+            routes.append(Route("/respond", self.respond, methods=["POST"]))
+        if self.person is not None:
+            routes.append(Route("/choice", self.choice, methods=["POST"]))
+        return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
+
+    def home(self, request: Request) -> Response:
+        """The run, or the first page there is."""
+        if self.run is None:
+            return RedirectResponse(self.pages[0][0])
+        return self._page("live", "/", self.run.resolve().name, body=live_html(self.run))
+
+    def live(self, request: Request) -> Response:
+        """The run's part of the page, if it has changed since ``mark``."""
+        run = self.run or Path()
+        mark = live_mark(run)
+        if request.query_params.get("mark") == mark:
+            return Response(status_code=204)
+        return HTMLResponse(live_html(run), headers={"X-Mark": mark, **_FRESH})
+
+    def try_page(self, request: Request) -> Response:
+        """A question, and what the policy says to it."""
+        trial = self._trial()
+        lead = f"{trial.policy.name} on {trial.bank.name}: choose, then see what it says."
+        return self._page("try", "/try", "Try a policy", lead)
+
+    def answer_page(self, request: Request) -> Response:
+        """A person's evaluation."""
+        return self._page("answer", "/answer", "Answer as a person", self._person().lead())
+
+    def question(self, request: Request) -> Response:
+        """A question to try."""
+        trial, number = self._trial(), int(request.query_params.get("number", "0"))
+        asked = trial.question(number)
+        facts = {"number": number, "answer": asked.answer, "policy": trial.policy.name}
+        return JSONResponse(question_view(asked) | facts, headers=_FRESH)
+
+    async def respond(self, request: Request) -> Response:
+        """What the policy says to it."""
+        if not same_origin(request):
+            return PlainTextResponse("refused", 403)
+        trial = self._trial()
+        asked = trial.question(int((await request.json())["number"]))
+        said = (await run_in_threadpool(ask, trial.policy, [asked]))[0]
+        right = bool(score(asked, said.text).correct)
+        return JSONResponse({"text": said.text, "correct": right, "failed": said.failed})
+
+    def pending(self, request: Request) -> Response:
+        """The question that waits for the person."""
+        person = self._person()
+        number, asked = person.policy.pending
+        finished = person.results is not None or person.problem is not None
+        view = {"number": None} if asked is None else question_view(asked) | {"number": number}
+        return JSONResponse(view | {"finished": finished, "lead": person.lead()}, headers=_FRESH)
+
+    async def choice(self, request: Request) -> Response:
+        """The person's choice; 409 where the question does not wait any more."""
+        if not same_origin(request):
+            return PlainTextResponse("refused", 403)
+        sent = await request.json()
+        taken = self._person().policy.choose(int(sent["number"]), int(sent["choice"]))
+        return JSONResponse({"taken": taken}, 200 if taken else 409)
+
+    def _page(self, kind: str, path: str, title: str, lead: str = "", body: str = "") -> Response:
+        nonce = secrets.token_urlsafe(12)
+        html = self._template.render(
+            page=kind, here=path, pages=self.pages, script=self._script, nonce=nonce, title=title, lead=lead, body=body
+        )
+        policy = (
+            f"default-src 'none'; img-src data:; connect-src 'self'; style-src 'unsafe-inline'; "
+            f"script-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'"
+        )
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy, **_FRESH})
+
+    def _trial(self) -> Trial:
+        assert self.trial is not None
+        return self.trial
+
+    def _person(self) -> Person:
+        assert self.person is not None
+        return self.person
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a request comes from a page of ours, not from another site that the browser has open."""
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")

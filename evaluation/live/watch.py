@@ -1,0 +1,180 @@
+"""A local page of a run in progress, and pages to try a policy and to answer as a person.
+
+Everything is read from the run's folder, so a run needs to know nothing of being watched. The server answers to its
+own host names alone, and takes choices from its own pages alone.
+"""
+
+import base64
+import io
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pil
+
+from anatomy_r1.agents import Observations, Policy, Response
+from anatomy_r1.agents.policies import human_response
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import LETTERS, AnatomyError, Question
+from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Results, iterate_rollouts
+from anatomy_r1.evaluation.reports import GROUPS, Card, load_template, main_charts, percent, read_groups
+from anatomy_r1.evaluation.run import draw
+
+NEWEST = 4
+"""Groups that are shown."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class BrowserPolicy:
+    """A person who answers in the browser: ``respond`` waits for the page."""
+
+    name = "human"
+    needs_controls = False
+    at_once = 1
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._question: Question | None = None
+        self._choice: int | None = None
+        self._number, self._closed = -1, False
+
+    def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:
+        """See :meth:`Policy.respond`; raises AnatomyError where the server stops meanwhile."""
+        return [self._wait_for(question) for question in observations["question"] for _ in range(n)]
+
+    @property
+    def pending(self) -> tuple[int, Question | None]:
+        """Number and question that wait for a choice."""
+        with self._change:
+            return self._number, self._question
+
+    def choose(self, number: int, choice: int) -> bool:
+        """Answer question ``number``; false where it does not wait any more, or has no such option."""
+        with self._change:
+            question = self._question
+            if question is None or number != self._number or not 0 <= choice < len(question.options):
+                return False
+            self._choice, self._question = choice, None
+            self._change.notify_all()
+            return True
+
+    def close(self) -> None:
+        """Wait no longer."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def _wait_for(self, question: Question) -> Response:
+        with self._change:
+            self._question, self._choice = question, None
+            self._number += 1
+            self._change.wait_for(lambda: self._closed or self._choice is not None)
+            if self._choice is None:
+                raise AnatomyError("stopped before all questions were answered; the same command goes on.")
+            return human_response(LETTERS[self._choice])
+
+
+@dataclass
+class Person:
+    """A person's evaluation under way."""
+
+    policy: BrowserPolicy
+    total: int
+    results: Results | None = None
+    problem: str | None = None
+
+    def lead(self) -> str:
+        """Where it stands, in words."""
+        if self.problem is not None:
+            return self.problem
+        if self.results is not None:
+            found = self.results.accuracy
+            low, high = percent(found.ci_low), percent(found.ci_high)
+            return f"Done: {percent(found.value)} right of {found.n:,} (95 % interval {low} to {high})."
+        return f"{self.total:,} questions. Click an option, or type its letter."
+
+
+@dataclass
+class Trial:
+    """A policy to be tried on a bank's questions."""
+
+    policy: Policy
+    bank: Bank
+    seed: int = 0
+
+    def question(self, number: int) -> Question:
+        """The ``number``-th question of the trial."""
+        indices = draw(len(self.bank), min(len(self.bank), 1000), self.seed)
+        return self.bank.question(indices[number % len(indices)])
+
+
+def watch_app(run: Path | None, trial: Trial | None, person: Person | None, hosts: Sequence[str] = LOOPBACK) -> Any:
+    """The application to be served; see :class:`anatomy_r1.evaluation.live.pages.Site`.
+
+    Raises:
+        AnatomyError: nothing to show, or the ``watch`` or ``report`` extra is missing.
+    """
+    try:
+        import uvicorn  # noqa: F401
+
+        from anatomy_r1.evaluation.live.pages import Site
+    except ModuleNotFoundError as error:
+        raise AnatomyError(f"watching needs {error.name}: pip install 'anatomy-r1[watch]'.") from None
+    if run is None and trial is None and person is None:
+        raise AnatomyError("nothing to watch: give the folder of a run, --policy to try, or --answer FOLDER.")
+    return Site(run, trial, person).app(hosts)
+
+
+def question_view(question: Question) -> dict[str, Any]:
+    """What a page needs to ask a question."""
+    buffer = io.BytesIO()
+    Pil.fromarray(question.pixels()).save(buffer, "PNG")
+    image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"stem": question.stem, "options": question.options, "image": image}
+
+
+def live_mark(run: Path) -> str:
+    """Changes whenever the page of a run would."""
+    files = [run / name for name in (METRICS, GROUPS, ROLLOUTS, RESULTS)]
+    return " ".join(f"{path.stat().st_size}" if path.exists() else "-" for path in files)
+
+
+def live_html(run: Path) -> str:
+    """Curves, newest groups and figures of a run as it is now; broken files give a line that says so."""
+    try:
+        metrics = Metrics.read(run / METRICS) if (run / METRICS).exists() else Metrics([])
+        groups = read_groups(run, last=NEWEST)
+        html: str = load_template("live.html.j2").render(
+            run=run.resolve().name, lead=_lead(run, metrics), cards=_cards(run, metrics), charts=main_charts(metrics),
+            groups=groups,
+        )  # fmt: skip
+    except AnatomyError as error:
+        html = load_template("live.html.j2").render(run=run.name, lead=str(error), cards=[], charts=[], groups=[])
+    return html
+
+
+def _lead(run: Path, metrics: Metrics) -> str:
+    if len(metrics):
+        return f"step {int(metrics.rows[-1]['step']):,}"
+    if (run / ROLLOUTS).exists():
+        return "an evaluation, finished" if (run / RESULTS).exists() else "an evaluation under way"
+    return "nothing written yet; this page shows it once it is"
+
+
+def _cards(run: Path, metrics: Metrics) -> list[Card]:
+    found = []
+    names = {"reward": "Reward", "accuracy": "Accuracy", "frac_reward_zero_std": "Invalid groups", "similarity": "S(q)"}
+    for name, title in names.items():
+        series = metrics.series(name)
+        if len(series.values):
+            recent = float(series.values[-20:].mean())
+            value = f"{recent:.2f}" if name in ("reward", "similarity") else percent(recent)
+            found.append(Card(title, value, "mean of the last 20 steps"))
+    if not found and (run / ROLLOUTS).exists():
+        rights = [rollout.correct for rollout in iterate_rollouts(run)]
+        if rights:
+            found = [Card("Responses", f"{len(rights):,}", "so far"),
+                     Card("Accuracy", percent(sum(rights) / len(rights)), "so far")]  # fmt: skip
+    return found

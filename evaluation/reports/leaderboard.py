@@ -1,0 +1,61 @@
+"""The leaderboard of a suite: a page, and the same as JSON and Markdown."""
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from anatomy_r1.core import write_bytes, write_json
+from anatomy_r1.evaluation.reports.comparison_tables import markdown_table, points
+from anatomy_r1.evaluation.reports.report import TEMPLATES, load_template
+from anatomy_r1.evaluation.run import Cell
+
+PAGE = "leaderboard.html"
+
+
+def leaderboard_rows(cells: Sequence[Cell]) -> tuple[list[str], list[tuple[str, list[Cell | None], float | None]]]:
+    """Banks, and per policy its cells and the mean of their accuracies, best first."""
+    banks = list(dict.fromkeys(cell.bank for cell in cells))
+    rows = []
+    for policy in dict.fromkeys(cell.policy for cell in cells):
+        mine = {cell.bank: cell for cell in cells if cell.policy == policy}
+        known = [cell.accuracy.value for cell in mine.values() if cell.accuracy is not None]
+        rows.append((policy, [mine.get(bank) for bank in banks], sum(known) / len(known) if known else None))
+    return banks, sorted(rows, key=lambda row: -(row[2] or 0.0))
+
+
+def write_leaderboard(cells: Sequence[Cell], out: Path) -> None:
+    """Write ``leaderboard.json`` and ``leaderboard.md`` into the suite's folder."""
+    write_json(out / "leaderboard.json", [dataclasses.asdict(cell) for cell in cells])
+    banks, rows = leaderboard_rows(cells)
+    lines = [
+        [policy, *map(cell_text, found), "–" if mean is None else f"{100 * mean:.1f}"] for policy, found, mean in rows
+    ]
+    write_bytes(out / "leaderboard.md", (markdown_table(["", *banks, "mean"], lines) + "\n").encode())
+
+
+def write_leaderboard_page(cells: Sequence[Cell], out: Path) -> Path:
+    """Write ``leaderboard.html``.
+
+    Raises:
+        AnatomyError: the ``report`` extra is missing.
+    """
+    banks, rows = leaderboard_rows(cells)
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    html: str = load_template("leaderboard.html.j2").render(
+        banks=banks, rows=rows, script=script, script_hash=digest, points=points,
+        best=[max((row[1][at].accuracy.value for row in rows if row[1][at] and row[1][at].accuracy), default=None)  # type: ignore[union-attr]
+              for at in range(len(banks))],
+    )  # fmt: skip
+    write_bytes(out / PAGE, html.encode("utf-8", "replace"))
+    return out / PAGE
+
+
+def cell_text(cell: Cell | None) -> str:
+    """Accuracy with its interval, in per cent; or why there is none."""
+    if cell is None or cell.accuracy is None:
+        return "–" if cell is None or cell.problem is None else "failed"
+    found = cell.accuracy
+    return f"{100 * found.value:.1f} ({100 * found.ci_low:.1f} – {100 * found.ci_high:.1f})"

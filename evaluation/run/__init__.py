@@ -1,0 +1,22 @@
+"""Running a benchmark: a policy is asked, its responses judged, the results summed up."""
+
+from anatomy_r1.evaluation.run.asking import ask, open_policy
+from anatomy_r1.evaluation.run.baselines import LABELS, default_baselines
+from anatomy_r1.evaluation.run.regrading import rescore
+from anatomy_r1.evaluation.run.rollouts import ENDLESS, draw, evaluate
+from anatomy_r1.evaluation.run.suite import Cell, Suite, read_suite, run_suite
+
+__all__ = [
+    "ENDLESS",
+    "LABELS",
+    "Cell",
+    "Suite",
+    "ask",
+    "default_baselines",
+    "draw",
+    "evaluate",
+    "open_policy",
+    "read_suite",
+    "rescore",
+    "run_suite",
+]

@@ -1,0 +1,111 @@
+"""Judging saved rollouts anew, without inference: with other weights, another cap, or another judge."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from anatomy_r1.agents import Response
+from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.envs import RewardConfig, Score, score
+from anatomy_r1.evaluation.records import (
+    CONTROL_ROLLOUTS,
+    ROLLOUTS,
+    Columns,
+    Results,
+    Rollout,
+    RunLog,
+    describe_environment,
+    iterate_rollouts,
+    load_results,
+)
+from anatomy_r1.evaluation.run.judging import judge as judge_response
+from anatomy_r1.evaluation.run.judging import weights_of
+from anatomy_r1.evaluation.summaries import summarise
+
+Judge = Callable[[Question, str, RewardConfig], Score]
+"""What a response is worth; :func:`anatomy_r1.envs.score` by default."""
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """Results before and after, and how many responses changed sides."""
+
+    before: Results
+    after: Results
+    newly_right: int
+    newly_wrong: int
+
+
+def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: Judge = score) -> Rescored:
+    """Judge the rollouts of an evaluation anew, into another folder.
+
+    Args:
+        run: folder of the evaluation.
+        out: folder for the new one.
+        reward: weights of the reward's parts, and cap.
+        judge: decides what each response is worth.
+
+    Raises:
+        AnatomyError: no evaluation in ``run``, or one in ``out``.
+    """
+    before, reward = load_results(run), reward or RewardConfig()
+    config = dict(before.config) | {"reward": weights_of(reward), "rescored_from": str(run)}
+    if judge is not score:
+        config["judge"] = f"{judge.__module__}:{getattr(judge, '__qualname__', type(judge).__name__)}"
+    columns, changed = Columns(), {(False, True): 0, (True, False): 0}
+    with RunLog(out, config, resume=False) as log:
+        for name in (ROLLOUTS, CONTROL_ROLLOUTS):
+            for batch in _batches(run, name):
+                judged = [_again(rollout, reward, judge) for rollout in batch]
+                log.append(name, judged)
+                for old, new in zip(batch, judged, strict=True):
+                    if new.control is not None:
+                        columns.add_control(new)
+                        continue
+                    columns.add(new)
+                    if old.correct != new.correct:
+                        changed[old.correct, new.correct] += 1
+    if (run / "images").is_dir():
+        shutil.copytree(run / "images", out / "images")
+    asked = {key: before.environment.get(key) for key in ("bank_hash", "prompt_hash", "policy")}
+    after = summarise(
+        columns, policy=before.policy, bank=before.bank, split=before.split, config=config,
+        environment=describe_environment() | asked,
+        seconds=before.seconds, policy_seconds=before.policy_seconds,
+    )  # fmt: skip
+    after.save(out)
+    return Rescored(before, after, changed[False, True], changed[True, False])
+
+
+def question_of(rollout: Rollout) -> Question:
+    """The question a rollout answers, in the form it was asked in; its image is gone."""
+
+    def gone() -> NoReturn:
+        raise AnatomyError(f"question {rollout.question_id!r}: rollouts hold no image.")
+
+    return Question(
+        id=rollout.question_id, image=gone, stem=rollout.stem, options=rollout.options,
+        answer=ord(rollout.answer) - ord("A"), structure=rollout.structure, question_type=rollout.question_type,
+        modality=rollout.modality, group_key=rollout.group_key, source="rollouts",
+    )  # fmt: skip
+
+
+def _batches(run: Path, name: str) -> Iterator[list[Rollout]]:
+    batch: list[Rollout] = []
+    for rollout in iterate_rollouts(run, name) if (run / name).exists() else ():
+        batch.append(rollout)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _again(rollout: Rollout, reward: RewardConfig, judge: Judge) -> Rollout:
+    response = Response(rollout.text, truncated=rollout.truncated, failed=rollout.failed)
+    new = judge_response(question_of(rollout), response, reward, judge=judge)
+    kept = ("format", "correct", "choice", "reward", "parts")
+    return dataclasses.replace(rollout, **{name: getattr(new, name) for name in kept})

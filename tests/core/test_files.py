@@ -1,0 +1,43 @@
+import pytest
+
+from anatomy_r1.core import AnatomyError, read_jsonl, write_bytes, write_json
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"step": 3, "rew')
+    assert [row["step"] for row in read_jsonl(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("bad", [b"{broken", b"[1, 2]", b"\xff\xfe\x00", b""])
+def test_a_bad_line_before_the_last_is_named(tmp_path, bad):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + bad + b'\n{"step": 3}\n')
+    with pytest.raises(AnatomyError, match=r"rows.jsonl, line 2: expected a JSON object"):
+        list(read_jsonl(path))
+
+
+def test_line_separators_within_a_text_do_not_end_the_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "one\u2028two\x85three\\r"}\n', encoding="utf-8")
+    assert [row["text"] for row in read_jsonl(path)] == ["one\u2028two\x85three\r"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(AnatomyError, match=r"absent.jsonl: file not found"):
+        list(read_jsonl(tmp_path / "absent.jsonl"))
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "results.json"
+    write_json(path, {"accuracy": 0.5})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"accuracy": float("nan")})
+    assert path.read_text() == '{\n  "accuracy": 0.5\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_can_not_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AnatomyError, match=r"report.html: can't be written"):
+        write_bytes(tmp_path / "file" / "report.html", b"x")

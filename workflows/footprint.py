@@ -1,0 +1,117 @@
+"""What a training run needs, computed from a model's configuration alone: nothing is loaded, nothing is measured.
+
+Per process, with N processes that shard (FSDP2, ZeRO-3) or don't:
+
+- weights, gradients and AdamW's two moments: parameters × bytes (4 each for what learns); / N where sharded;
+- activations of one forward pass of T tokens: T × layers × (9·hidden + 5·intermediate) values, twice the bytes in
+  float32 (within 1 % of what ``benchmarks/memory.py`` measures); with gradient checkpointing T × layers × hidden
+  values and one layer's worth;
+- logits: 1024 tokens × vocabulary × 3 float32 values, whatever T (logprobs.py);
+- the attention mask of a tree: T² bytes and as much again for its use in attention;
+- the cache while sampling: rows × tokens × layers × 2 × key-value heads × head size.
+
+Fragmentation, the images' own activations and the engines' buffers are not in it: allow 20 % more.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from anatomy_r1.agents import GRPOConfig, ModelConfig
+from anatomy_r1.agents.logprobs import CHUNK, MASK_LIMIT
+from anatomy_r1.agents.model import choose_what_learns, has_adapters
+from anatomy_r1.agents.training import KEPT
+from anatomy_r1.core import AnatomyError
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a run needs; bytes."""
+
+    architecture: str
+    parameters: int
+    trainable: int
+    memory: dict[str, int]
+    """Of one process, by part."""
+    checkpoint: int
+    disk: int
+    """All checkpoints that are there at once."""
+
+
+def skeleton(path: str | Path, config: ModelConfig) -> Any:
+    """The model without its weights, from its configuration, with what learns decided.
+
+    Raises:
+        AnatomyError: there is no configuration, or it can't be reached.
+    """
+    try:
+        shape = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(
+                shape, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AnatomyError(
+            f"{path}: no model configuration there, or the hub can't be reached ({reason}).\n"
+            "A folder with the model's config.json is enough for a dry run: --policy hf:FOLDER."
+        ) from None
+    choose_what_learns(model, config)
+    return model
+
+
+def footprint(
+    model: Any, config: GRPOConfig, prompt: int, *, checkpointing: bool, processes: int = 1, sharded: bool = False
+) -> Footprint:
+    """What training a model would need.
+
+    Args:
+        model: from :func:`skeleton`.
+        config: of the run.
+        prompt: tokens of a prompt, its image included.
+        checkpointing: whether activations are made again in the backward pass.
+        processes: among which the groups are shared out.
+        sharded: whether they share out the weights, too.
+    """
+    shards = processes if sharded else 1
+    parameters = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
+    total, learnt = sum(n for n, _, _ in parameters), sum(n for n, _, learns in parameters if learns)
+    weights = sum(n * (4 if learns else size) for n, size, learns in parameters)
+    adapters = has_adapters(model)
+    low = 2 if config.mixed_precision == "bf16" or adapters else 4
+    saved = 4 * learnt if adapters else weights
+    memory = {
+        "weights": weights // shards,
+        "gradients": 4 * learnt // shards,
+        "moments": 8 * learnt // shards,
+        "reference": weights // shards if config.beta and not adapters else 0,
+        **_passes(model.config.get_text_config(), config, prompt, low, checkpointing, processes),
+    }
+    if shards > 1:
+        memory["weights gathered to sample"] = total * low
+    return Footprint(
+        type(model).__name__, total, learnt, memory, saved + 8 * learnt, (KEPT + 1) * (saved + 8 * learnt) + saved
+    )
+
+
+def _passes(
+    text: Any, config: GRPOConfig, prompt: int, size: int, checkpointing: bool, processes: int
+) -> dict[str, int]:
+    hidden, layers = text.hidden_size, text.num_hidden_layers
+    group = prompt + config.num_generations * config.max_completion_length
+    questions = -(-config.questions_per_step // processes)
+    tokens = min(config.max_tokens, questions * group)
+    layer = tokens * (9 * hidden + 5 * text.intermediate_size) * size
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
+    rows = questions * config.num_generations
+    width = min(tokens, group)
+    return {
+        "activations": layer + layers * tokens * hidden * size if checkpointing else layers * layer,
+        "logits": 3 * 4 * min(CHUNK, tokens) * text.vocab_size,
+        "attention mask": 2 * min(max(tokens // width, 1) * width**2, max(MASK_LIMIT, width**2)),
+        "cache while sampling": rows * (prompt + config.max_completion_length) * layers * 2 * heads * head * size,
+    }
