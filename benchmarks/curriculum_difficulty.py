@@ -93,7 +93,7 @@ def learn_confusion(bank: Bank, questions: Sequence[Question], chosen: Sequence[
     for question, choice in zip(questions, chosen, strict=True):
         if choice is not None:
             text = question.options[choice]
-            learner.hear(GroupOutcome(question, (0.0,), (choice == question.answer,), (text,)))
+            learner.observe(GroupOutcome(question, (0.0,), (choice == question.answer,), (text,)))
     return learner.similarity
 
 

@@ -66,7 +66,7 @@ def train(curriculum: Curriculum, wrong: str, groups: int = 300) -> None:
     for index in range(groups):
         question = curriculum.choose(index, 0.5).question
         right = question.structure != wrong
-        curriculum.hear(GroupOutcome(question, (float(right),) * 8, (right,) * 8, (question.structure,) * 8))
+        curriculum.observe(GroupOutcome(question, (float(right),) * 8, (right,) * 8, (question.structure,) * 8))
 
 
 def main(bank: str = "scenes", split: str = "train", draws: int = 6000) -> None:

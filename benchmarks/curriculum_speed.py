@@ -78,7 +78,7 @@ def train(curriculum: Curriculum, groups: int = 500) -> None:
         question = curriculum.choose(index, 0.5).question
         right = int(question.structure.split()[1]) > 20
         chosen = question.structure if right else question.options[question.answer - 1]
-        curriculum.hear(GroupOutcome(question, (float(right),) * 8, (right,) * 8, (chosen,) * 8))
+        curriculum.observe(GroupOutcome(question, (float(right),) * 8, (right,) * 8, (chosen,) * 8))
 
 
 def megabytes(bank: Bank, **options: str) -> float:

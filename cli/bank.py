@@ -14,7 +14,7 @@ from anatomy_r1.core import AnatomyError, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
 from anatomy_r1.envs import as_text
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
-from anatomy_r1.evaluation.run import draw
+from anatomy_r1.evaluation.run import sample_indices
 from anatomy_r1.workflows import extras
 
 
@@ -51,7 +51,7 @@ class PreviewConfig:
     def run(self) -> None:
         """Write the sheet and the page."""
         bank = open_bank(self.bank, self.split, **extras(self.bank_options))
-        shown = write_preview(bank, draw(len(bank), self.limit, self.seed), self.out)
+        shown = write_preview(bank, sample_indices(len(bank), self.limit, self.seed), self.out)
         for item in shown[:3]:
             console.print(f"{as_text(item.question)}\nanswer: {item.question.letter}\n", markup=False)
         console.print(f"{len(shown)} questions: {self.out / SHEET}, {self.out / PAGE}", markup=False)
@@ -84,7 +84,7 @@ class ExportConfig:
                 f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
             )
         bank = open_bank(self.bank, self.split, **extras(self.bank_options))
-        indices = draw(len(bank), self.limit, self.seed)
+        indices = sample_indices(len(bank), self.limit, self.seed)
         if self.to == "jsonl":
             path = export_jsonl(bank, indices, self.out)
         elif self.to == "hf":

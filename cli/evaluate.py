@@ -13,7 +13,7 @@ from anatomy_r1.cli.training import BankOptions, finish_report
 from anatomy_r1.evaluation import Estimate, Results, evaluate
 from anatomy_r1.evaluation.records import CONTROLS
 from anatomy_r1.evaluation.reports import short
-from anatomy_r1.evaluation.run import LABELS, draw, open_policy
+from anatomy_r1.evaluation.run import LABELS, open_policy, sample_indices
 from anatomy_r1.workflows import Scalar, extras
 
 SHOWN_TABLES = ("question_type", "structure", "modality", "similarity", "hops", "asks")
@@ -64,7 +64,7 @@ class EvaluateConfig:
     def results(self) -> Results:
         """Evaluate with progress."""
         bank = open_bank(self.bank, **extras(self.bank_options))
-        size = len(draw(len(bank.split(self.split)), self.limit, self.seed))
+        size = len(sample_indices(len(bank.split(self.split)), self.limit, self.seed))
         policy = open_policy(self.policy, bank, self.seed, self.policy_options)
         with progress("evaluate", size) as update:
             return evaluate(

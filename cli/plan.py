@@ -107,7 +107,7 @@ def _prompt_tokens(path: str | Path, config: "TrainConfig", env: Any) -> tuple[i
 
 def _show_curriculum(env: Any, steps: int) -> None:
     """What the curriculum aims at over the run, while nobody answers; one that listens to answers may go on later."""
-    points = [(share, env.sampler.curriculum.choose(number, share)) for number, share in enumerate(_SHARES)]
+    points = [(share, env.stream.curriculum.choose(number, share)) for number, share in enumerate(_SHARES)]
     rows = [
         [
             f"step {max(1, round(share * steps)):,}",

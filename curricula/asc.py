@@ -100,12 +100,12 @@ class ASC:
             self._warn_of(target, similarity)
         return Choice(question, similarity, target, stage)
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Pass the outcome on to what learns: schedule, balance and similarity."""
         if isinstance(self.schedule, LearningSchedule):
-            self.schedule.hear(outcome)
-        self.balance.hear(outcome)
-        if self.confusion and self.confusion.hear(outcome):
+            self.schedule.observe(outcome)
+        self.balance.observe(outcome)
+        if self.confusion and self.confusion.observe(outcome):
             self._refresh()
 
     def state_dict(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Balance:
         """Whether anything can ever be emphasised."""
         return self.kind != "none" or self.memory is not None
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Remember how a group fared."""
         row = self._rows.get(normalise(outcome.question.structure))
         if not self.active or not outcome.correct:
@@ -68,7 +68,7 @@ class Balance:
             self._groups[row] = self._groups[row] * self.decay + 1
             self._lost[row] = self._lost[row] * self.decay + (wrong + stuck) / 2
         if self.memory is not None:
-            self.memory.hear(outcome)
+            self.memory.observe(outcome)
         self._emphasis = None
 
     def emphasis(self) -> Emphasis:

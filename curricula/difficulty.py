@@ -45,7 +45,7 @@ class DifficultyMemory:
         self._recurring = len(bank) <= RECURRING
         self._records: dict[str, Record] = {}
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Remember how a group fared."""
         if not outcome.correct:
             return

@@ -110,9 +110,9 @@ class GDQA:
             )
         return self.variants
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Remember how a group fared."""
-        self.memory.hear(outcome)
+        self.memory.observe(outcome)
 
     def state_dict(self) -> dict[str, Any]:
         """The memory of difficulty, and the counts of what was left alone."""

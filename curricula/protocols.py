@@ -31,7 +31,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class GroupOutcome:
-    """How the responses of one group fared; curriculum and augmentation both hear it."""
+    """How the responses of one group fared; curriculum and augmentation both observe it."""
 
     question: Question
     """The question as the curriculum chose it."""
@@ -68,7 +68,7 @@ class Curriculum(Stateful, Protocol):
             progress: share of training done, in [0, 1].
         """
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Learn from how a group fared."""
 
 
@@ -78,7 +78,7 @@ class Augmentation(Stateful, Protocol):
     def vary(self, question: Question, places: int, index: int) -> Sequence[Variant]:
         """Variants of ``question`` for the ``places`` responses of a group, one each (equal ones adjacent)."""
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Learn from how a group fared."""
 
 

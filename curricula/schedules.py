@@ -39,7 +39,7 @@ class Schedule(Protocol):
 class LearningSchedule(Schedule, Protocol):
     """A schedule that goes by how groups fare and so has a state."""
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Learn from how a group fared."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Competence:
         """The level that the last groups call for, whatever the progress."""
         return Level(min(max(self._sum + self.gain * self._recent, 0.0), 1.0), 0)
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Learn from how a group fared."""
         if outcome.correct:
             error = sum(outcome.correct) / len(outcome.correct) - self.accuracy

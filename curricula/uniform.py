@@ -40,7 +40,7 @@ class Uniform:
         similarity = self.measure(question) if self.measure else float("nan")
         return Choice(question, similarity, float("nan"), 0)
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Ignore the outcome."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class NoAugmentation:
         """The original, ``places`` times."""
         return (Variant(question),) * places
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         """Ignore the outcome."""
 
     def state_dict(self) -> dict[str, Any]:

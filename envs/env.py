@@ -7,7 +7,7 @@ import gymnasium
 from gymnasium.core import RenderFrame
 
 from anatomy_r1.core import AnatomyError, Image, Question, render_prompt
-from anatomy_r1.envs.question_stream import Draw, Sampler, Task, read_options
+from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
@@ -21,7 +21,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
     Observation: ``{"image": uint8 (H, W, 3), "prompt": str}``. Action: any text. Reward: :func:`score`'s total.
 
     ``reset(seed=s)`` starts the sequence of questions that belongs to ``s``; ``reset()`` goes on with the sequence.
-    Options of a reset: ``question_id`` (ask precisely this question; the curriculum neither draws nor hears it),
+    Options of a reset: ``question_id`` (ask precisely this question; the curriculum neither draws nor observes it),
     ``variant`` (by number, the form that the augmentation gives it, 0 the original), ``progress`` (share of training
     done, in [0, 1], kept until told otherwise).
 
@@ -46,7 +46,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
         self.render_mode = render_mode
         self.observation_space = observation_space()
         self.action_space = FreeText()
-        self.sampler = Sampler(Task(**task))
+        self.stream = QuestionStream(Task(**task))
         self._draw: Draw | None = None
         self._pixels: Image | None = None
         self._paid: tuple[str, Score] | None = None
@@ -64,8 +64,8 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
         """
         given = read_options(options, ("question_id", "variant", "progress"))
         super().reset(seed=seed)
-        self.sampler.prepare(seed, given.get("progress"))
-        draw = self.sampler.ask(given.get("question_id"), given.get("variant"))
+        self.stream.prepare(seed, given.get("progress"))
+        draw = self.stream.ask(given.get("question_id"), given.get("variant"))
         self._pixels = draw.variants[0].question.pixels()
         self._draw, self._paid = draw, None
         return self._observe(), self._info(draw)
@@ -79,7 +79,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
         draw = self._drawn()
         if self._paid is not None:
             raise AnatomyError("step: this question has had its response; call reset() for the next one.")
-        score = self.sampler.pay([draw], [action])[0]
+        score = self.stream.grade([draw], [action])[0]
         self._paid = (action, score)
         info = self._info(draw) | {
             "format": score.format,
@@ -101,11 +101,11 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
 
     def state_dict(self) -> dict[str, Any]:
         """What the next questions depend on (JSON values); take it between a step and the next reset."""
-        return self.sampler.state_dict()
+        return self.stream.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`; the next call must be ``reset()`` without a seed."""
-        self.sampler.load_state_dict(state)
+        self.stream.load_state_dict(state)
         self._draw = self._paid = None
 
     def _drawn(self) -> Draw:

@@ -1,4 +1,4 @@
-"""What the single and the grouped env share: drawing questions, paying responses, telling those who learn from it.
+"""What the single and the grouped env share: drawing questions, grading responses, telling those who learn from it.
 
 The course of a run is a pure function of the task and the seed: draw ``n`` is the ``n``-th call of the curriculum and
 the augmentation, and both are rebuilt or put back to their first state when the seed is set.
@@ -66,8 +66,8 @@ class Draw:
     """How many questions of its structure the curriculum has drawn so far, this one included."""
 
 
-class Sampler:
-    """Draws groups and pays them.
+class QuestionStream:
+    """Draws groups and grades their responses.
 
     Raises:
         AnatomyError: unknown bank, split, curriculum or augmentation, an option they don't take, or a bad seed.
@@ -153,8 +153,8 @@ class Sampler:
             known.setdefault(variant.edits, variant)
         return list(known.values())
 
-    def pay(self, draws: Sequence[Draw], texts: Sequence[str]) -> list[Score]:
-        """Score the responses, group after group, then let curriculum and augmentation hear each group's outcome."""
+    def grade(self, draws: Sequence[Draw], texts: Sequence[str]) -> list[Score]:
+        """Score the responses, group after group, then let curriculum and augmentation observe each group's outcome."""
         questions = [variant.question for draw in draws for variant in draw.variants]
         scores = [score(*pair, self.reward) for pair in zip(questions, texts, strict=True)]
         remaining = iter(scores)
@@ -162,8 +162,8 @@ class Sampler:
             group = list(itertools.islice(remaining, len(draw.variants)))
             if draw.drawn:
                 outcome = _outcome(draw, group)
-                self.curriculum.hear(outcome)
-                self.augmentation.hear(outcome)
+                self.curriculum.observe(outcome)
+                self.augmentation.observe(outcome)
         return scores
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, render_prompt
-from anatomy_r1.envs.question_stream import Draw, Sampler, Task, read_options
+from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
 
@@ -58,7 +58,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         self.single_observation_space, self.single_action_space = observation_space(), FreeText()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.sampler = Sampler(Task(**task))
+        self.stream = QuestionStream(Task(**task))
         self._draws: list[Draw] = []
         self._observations: Observations = {}
         self._open = False
@@ -79,8 +79,8 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         """
         given = read_options(options, ("progress",))
         super().reset(seed=seed)
-        self.sampler.prepare(seed, given.get("progress"))
-        draws = [self.sampler.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
+        self.stream.prepare(seed, given.get("progress"))
+        draws = [self.stream.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
         questions = _questions(draws)
         self._observations = {"image": _decode(questions, self._loader), "prompt": tuple(map(render_prompt, questions))}
         self._draws, self._open = draws, True
@@ -99,7 +99,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         if isinstance(actions, str) or len(actions) != self.num_envs:
             got = "one string" if isinstance(actions, str) else f"{len(actions)}"
             raise AnatomyError(f"step: expected {self.num_envs} responses, one for each place, got {got}.")
-        scores = self.sampler.pay(self._draws, actions)
+        scores = self.stream.grade(self._draws, actions)
         self._open = False
         rewards = np.array([score.total for score in scores])
         ended, truncated = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
@@ -110,11 +110,11 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
 
     def state_dict(self) -> dict[str, Any]:
         """What the next questions depend on (JSON values); take it between a step and the next reset."""
-        return self.sampler.state_dict()
+        return self.stream.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`; the next call must be ``reset()`` without a seed."""
-        self.sampler.load_state_dict(state)
+        self.stream.load_state_dict(state)
         self._draws, self._open = [], False
 
     def _info(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Confusion:
         self._heard = 0
         self.similarity = self._measure()
 
-    def hear(self, outcome: GroupOutcome) -> bool:
+    def observe(self, outcome: GroupOutcome) -> bool:
         """Count a group's choices; returns whether :attr:`similarity` is a new one."""
         right = self.base.row(outcome.question.structure)
         others = [row for text in outcome.question.options if (row := self.base.row(text)) not in (None, right)]

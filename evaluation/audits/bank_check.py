@@ -13,7 +13,7 @@ from anatomy_r1.banks import BANKS, Bank, Refusal, open_bank
 from anatomy_r1.core import AnatomyError, ImageLoader, Question
 from anatomy_r1.envs import score
 from anatomy_r1.evaluation.audits.near_duplicates import Print, available, find_pairs, take_print
-from anatomy_r1.evaluation.run import draw
+from anatomy_r1.evaluation.run import sample_indices
 
 SAMPLE = 500
 """Questions looked at in each split of a bank that renders its images endlessly, unless a limit says otherwise."""
@@ -129,7 +129,7 @@ def validate(
     ledger = _Ledger(found)
     with ImageLoader(threads) as loader:
         for split, part in parts.items():
-            indices = draw(len(part), sizes[split], seed)
+            indices = sample_indices(len(part), sizes[split], seed)
             for start in range(0, len(indices), _CHUNK):
                 chunk = list(_questions(part, split, indices[start : start + _CHUNK], found))
                 loader.ahead(question for question in chunk if ledger.is_new(question))

@@ -13,7 +13,7 @@ import numpy as np
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import Question
 from anatomy_r1.evaluation.audits.shortcuts import RULES, Rule, bets, tells
-from anatomy_r1.evaluation.run import ENDLESS, draw
+from anatomy_r1.evaluation.run import ENDLESS, sample_indices
 from anatomy_r1.evaluation.stats import Estimate, exact, proportion
 
 WORTH_TELLING = 0.02
@@ -78,7 +78,7 @@ def audit(bank: Bank, *, split: str | None = None, limit: int = 10_000, seed: in
         seed: of the draw and of the folds.
     """
     part = bank if split is None else bank.split(split)
-    questions = [part.question(index) for index in draw(len(part), limit, seed)]
+    questions = [part.question(index) for index in sample_indices(len(part), limit, seed)]
     worth, groups = bets(questions, seed), [question.group_key for question in questions]
     rules = {name: proportion(values, groups) for name, values in worth.items()}
     leaks = tuple(_leaks(bank, seed))
@@ -135,7 +135,7 @@ def _leaks(bank: Bank, seed: int) -> Iterator[Leak]:
     for name in bank.splits:
         part = bank.split(name)
         size = SAMPLE if len(part) > ENDLESS else len(part)
-        seen[name] = [_marks(part.question(index)) for index in draw(len(part), size, seed)]
+        seen[name] = [_marks(part.question(index)) for index in sample_indices(len(part), size, seed)]
     for at, second in enumerate(bank.splits):
         for first in bank.splits[:at]:
             for kind in ("image", "group", "question"):

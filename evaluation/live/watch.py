@@ -20,7 +20,7 @@ from anatomy_r1.banks import Bank
 from anatomy_r1.core import LETTERS, AnatomyError, Question
 from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Results, iterate_rollouts
 from anatomy_r1.evaluation.reports import GROUPS, Card, load_template, main_charts, percent, read_groups
-from anatomy_r1.evaluation.run import draw
+from anatomy_r1.evaluation.run import sample_indices
 
 NEWEST = 4
 """Groups that are shown."""
@@ -106,7 +106,7 @@ class Trial:
 
     def question(self, number: int) -> Question:
         """The ``number``-th question of the trial."""
-        indices = draw(len(self.bank), min(len(self.bank), 1000), self.seed)
+        indices = sample_indices(len(self.bank), min(len(self.bank), 1000), self.seed)
         return self.bank.question(indices[number % len(indices)])
 
 

@@ -3,7 +3,7 @@
 from anatomy_r1.evaluation.run.asking import ask, open_policy
 from anatomy_r1.evaluation.run.baselines import LABELS, default_baselines
 from anatomy_r1.evaluation.run.regrading import rescore
-from anatomy_r1.evaluation.run.rollouts import ENDLESS, draw, evaluate
+from anatomy_r1.evaluation.run.rollouts import ENDLESS, evaluate, sample_indices
 from anatomy_r1.evaluation.run.suite import Cell, Suite, read_suite, run_suite
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "Suite",
     "ask",
     "default_baselines",
-    "draw",
     "evaluate",
     "open_policy",
     "read_suite",
     "rescore",
     "run_suite",
+    "sample_indices",
 ]

@@ -102,7 +102,7 @@ def evaluate(
     _check(limit=limit, n=n, permutations=permutations, batch_size=batch_size)
     bank, reward = open_bank(bank), reward or RewardConfig()
     part = bank.split(split)
-    indices = draw(len(part), limit, seed)
+    indices = sample_indices(len(part), limit, seed)
     controls = tuple(controls) if getattr(policy, "needs_controls", True) else ()
     settings = {
         "policy": policy.name, "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
@@ -292,7 +292,7 @@ def _known(old: Rollout) -> dict[str, Any]:
     return {name: getattr(old, name) for name in names}
 
 
-def draw(size: int, limit: int | None, seed: int) -> list[int]:
+def sample_indices(size: int, limit: int | None, seed: int) -> list[int]:
     """Indices of ``limit`` distinct questions out of ``size``; all of them, in order, where that is enough.
 
     Raises:

@@ -27,7 +27,7 @@ def train(curriculum, groups, marks_of, make_outcome, start=0):
     for index in range(start, start + groups):
         choices.append(curriculum.choose(index, 0.5))
         question = choices[-1].question
-        curriculum.hear(make_outcome(question, marks_of(question)))
+        curriculum.observe(make_outcome(question, marks_of(question)))
     return choices
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_emphasised_before_anything_is_heard_or_by_default(make_bank,
     bank = make_bank()
     plain, weighted = (make_curriculum("asc", bank, balance=kind) for kind in ("none", "inverse-accuracy"))
     assert [plain.choose(i, 0.2) for i in range(50)] == [weighted.choose(i, 0.2) for i in range(50)]
-    plain.hear(make_outcome(bank.question(0), "0000"))
+    plain.observe(make_outcome(bank.question(0), "0000"))
     assert plain.state_dict() == {}
 
 
@@ -106,7 +106,7 @@ def test_a_restored_balance_goes_on_exactly(make_bank, make_outcome):
     bank = make_bank(6)
     one, other = (Balance(bank, "inverse-accuracy", easy_weight=0.5) for _ in range(2))
     for index in range(40):
-        one.hear(make_outcome(bank.question(index), "1111" if index % 3 else "0000"))
+        one.observe(make_outcome(bank.question(index), "1111" if index % 3 else "0000"))
     other.load_state_dict(json.loads(json.dumps(one.state_dict(), allow_nan=False)))
     assert other.state_dict() == one.state_dict()
     np.testing.assert_array_equal(other.emphasis().structures, one.emphasis().structures)

@@ -19,7 +19,7 @@ def answer(question, rng, twins):
 def train(curriculum, groups, twins, start=0):
     rng = np.random.default_rng(start)
     for index in range(start, start + groups):
-        curriculum.hear(answer(curriculum.choose(index, 0.5).question, rng, twins))
+        curriculum.observe(answer(curriculum.choose(index, 0.5).question, rng, twins))
 
 
 def pair(matrix, one, other):
@@ -45,10 +45,10 @@ def test_it_forgets_what_is_no_longer_confused(make_bank):
     bank, rng = make_bank(6), np.random.default_rng(0)
     rows = [bank.question(i) for i in range(300)]
     for question in rows[:150]:
-        learner.hear(answer(question, rng, TWINS))
+        learner.observe(answer(question, rng, TWINS))
     before = pair(learner.similarity, "organ 0", "organ 3")
     for question in rows[150:]:
-        learner.hear(answer(question, rng, {"organ 1": "organ 2", "organ 2": "organ 1"}))
+        learner.observe(answer(question, rng, {"organ 1": "organ 2", "organ 2": "organ 1"}))
     assert before > pair(learner.similarity, "organ 0", "organ 3") < pair(learner.similarity, "organ 1", "organ 2")
 
 
@@ -66,7 +66,7 @@ def test_draws_follow_the_refreshed_similarity(make_bank, fixed):
 
     before, rng = together(), np.random.default_rng(0)
     for index in range(640):
-        curriculum.hear(answer(bank.question(index), rng, TWINS))
+        curriculum.observe(answer(bank.question(index), rng, TWINS))
     assert together() > before + 0.1
     choice = curriculum.choose(0, 0.5)
     assert choice.similarity == pytest.approx(curriculum.measure(choice.question))

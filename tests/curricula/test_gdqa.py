@@ -136,7 +136,7 @@ def test_what_counts_as_difficult(make_question, make_outcome, groups, difficult
     for trigger, expected in (("difficult", difficult), ("invalid-only", invalid_only), ("always", True)):
         gdqa = make_augmentation("gdqa", BANK, trigger=trigger)
         for marks in groups:
-            gdqa.hear(make_outcome(question, marks))
+            gdqa.observe(make_outcome(question, marks))
         assert (len(sizes(gdqa.vary(question, 8, 0))) > 1) == expected, trigger
 
 
@@ -146,9 +146,9 @@ def test_what_was_never_asked_is_judged_by_its_structure_and_template(make_quest
     other_template = make_question(OPTIONS, number=3, details={"template": "Z1"})
     other_structure = make_question(OPTIONS, 1, number=4, details={"template": "F"})
     memory = DifficultyMemory(BANK)
-    memory.hear(make_outcome(heard, "0000"))
+    memory.observe(make_outcome(heard, "0000"))
     assert [memory.stuck(q) for q in (heard, same_kind, other_template, other_structure)] == [1, 1, 0, 0]
-    memory.hear(make_outcome(same_kind, "1111"))
+    memory.observe(make_outcome(same_kind, "1111"))
     assert [memory.accuracy(q) for q in (heard, same_kind)] == [0, 1]  # each by its own record
 
 
@@ -159,7 +159,7 @@ def test_memory_of_an_endless_bank_stays_small(make_question, make_outcome):
 
     memory = DifficultyMemory(Endless())
     for number in range(500):
-        memory.hear(make_outcome(make_question(OPTIONS, number % 4, number=number), "0000"))
+        memory.observe(make_outcome(make_question(OPTIONS, number % 4, number=number), "0000"))
     assert len(memory.state_dict()) == 4
 
 
@@ -168,7 +168,7 @@ def test_recent_groups_weigh_more(make_question, make_outcome):
     for decay, accuracy in ((0.0, 1), (0.5, 2 / 3)):
         memory = DifficultyMemory(BANK, decay=decay)
         for marks in ("0000", "1111"):
-            memory.hear(make_outcome(question, marks))
+            memory.observe(make_outcome(question, marks))
         assert memory.accuracy(question) == pytest.approx(accuracy)
         assert memory.stuck(question) == pytest.approx(1 - accuracy)
 
@@ -183,7 +183,7 @@ def test_a_restored_state_goes_on_exactly(make_bank, make_outcome):
         for step in steps:
             question = bank.question(step * 7 % 40)
             seen.append(gdqa.vary(question, 8, step))
-            gdqa.hear(make_outcome(question, marks[step * step % 5]))
+            gdqa.observe(make_outcome(question, marks[step * step % 5]))
         return seen
 
     expected = run(whole, range(200))

@@ -78,7 +78,7 @@ def simulate(schedule, skill, groups=3000, size=8):
         level = schedule.at(number / groups).value
         chance = 0.25 + 0.75 / (1 + np.exp((level - skill(number / groups)) * 12))
         correct = tuple((rng.random(size) < chance).tolist())
-        schedule.hear(GroupOutcome(None, tuple(map(float, correct)), correct, (None,) * size))
+        schedule.observe(GroupOutcome(None, tuple(map(float, correct)), correct, (None,) * size))
         levels.append(level)
         accuracies.append(np.mean(correct))
     return np.array(levels), np.array(accuracies)

@@ -69,7 +69,7 @@ class Climber:
         question = self.bank.question((len(self.heard) + int(rng.integers(10))) % len(self.bank))
         return Choice(question, similarity=0.25, target=progress, stage=int(progress * 3))
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         self.heard.append(outcome.question.id)
         self.outcomes.append(outcome)
 
@@ -93,7 +93,7 @@ class Turner:
         half = (places + 1) // 2
         return [Variant(question)] * half + [Variant(turned, (f"turn:{turn}",))] * (places - half)
 
-    def hear(self, outcome: GroupOutcome) -> None:
+    def observe(self, outcome: GroupOutcome) -> None:
         self.heard += 1
 
     def state_dict(self) -> dict[str, Any]:

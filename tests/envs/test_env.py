@@ -112,7 +112,7 @@ def test_a_resumed_env_equals_an_uninterrupted_one(make_task: MakeTask, bank: Ba
         resumed.load_state_dict(state)
         assert course(resumed, 9) == expected
         assert json.loads(json.dumps(resumed.state_dict())) == json.loads(json.dumps(env.state_dict()))
-        assert env.sampler.progress == resumed.sampler.progress == 0.4
+        assert env.stream.progress == resumed.stream.progress == 0.4
 
 
 def test_a_state_of_something_else_is_refused(bank: Bank) -> None:
@@ -129,7 +129,7 @@ def test_asking_a_question_by_its_id_leaves_the_course_alone(make_task: MakeTask
         assert (info["question_id"], env.question.id, info["edits"]) == (question_id, question_id, ())
         env.step(wrap("A"))
     assert seen + course(env, 2) == expected
-    assert len(env.sampler.curriculum.outcomes) == 6  # type: ignore[attr-defined]
+    assert len(env.stream.curriculum.outcomes) == 6  # type: ignore[attr-defined]
 
 
 def test_variants_by_number(make_task: MakeTask, bank: Bank) -> None:
@@ -148,7 +148,7 @@ def test_variants_by_number(make_task: MakeTask, bank: Bank) -> None:
 
 def test_variants_of_gdqa_by_number_need_no_difficulty_and_never_change() -> None:
     env = AnatomyVQAEnv(bank="scenes", augmentation="gdqa")
-    original = env.sampler.bank.question(5)
+    original = env.stream.bank.question(5)
     seen: list[tuple[Any, ...]] = []
     for number in range(6):
         info = env.reset(seed=number, options={"question_id": original.id, "variant": number})[1]
@@ -166,7 +166,7 @@ def test_the_curriculum_hears_a_group_of_one(make_task: MakeTask) -> None:
     env.reset()
     question = env.question
     env.step(wrap(question.options[(question.answer + 1) % 4]))
-    (outcome,) = env.sampler.curriculum.outcomes  # type: ignore[attr-defined]
+    (outcome,) = env.stream.curriculum.outcomes  # type: ignore[attr-defined]
     assert (outcome.question, outcome.rewards, outcome.correct) == (question, (0.5,), (False,))
     assert outcome.chosen == (question.options[(question.answer + 1) % 4],)
 

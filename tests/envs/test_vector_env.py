@@ -81,7 +81,7 @@ def test_curriculum_and_augmentation_hear_each_group(env: AnatomyVQAVectorEnv) -
     _, info = env.reset(seed=0)
     questions, actions = env.questions, answers(env)
     rewards = env.step(actions)[1]
-    outcomes = env.sampler.curriculum.outcomes  # type: ignore[attr-defined]
+    outcomes = env.stream.curriculum.outcomes  # type: ignore[attr-defined]
     assert [outcome.question.id for outcome in outcomes] == info["question_id"][::4].tolist()
     for group, outcome in enumerate(outcomes):
         members = questions[4 * group : 4 * group + 4]
@@ -91,7 +91,7 @@ def test_curriculum_and_augmentation_hear_each_group(env: AnatomyVQAVectorEnv) -
             question.options[0] if place % 2 else question.structure for place, question in enumerate(members)
         )
         assert outcome.question == members[0]
-    assert env.sampler.augmentation.heard == 3  # type: ignore[attr-defined]
+    assert env.stream.augmentation.heard == 3  # type: ignore[attr-defined]
 
 
 def test_each_image_is_decoded_once_for_each_reset(env: AnatomyVQAVectorEnv, decoded: Counter[int]) -> None:
@@ -110,7 +110,7 @@ class Mirror:
         mirrored = replace(question, image=lambda: np.ascontiguousarray(question.pixels()[:, ::-1]))
         return [Variant(question)] * (places // 2) + [Variant(mirrored, ("mirror",))] * (places - places // 2)
 
-    def hear(self, outcome: GroupOutcome) -> None: ...
+    def observe(self, outcome: GroupOutcome) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -211,7 +211,7 @@ def test_bad_actions_are_refused_before_anyone_hears_of_them(
     env.reset()
     with pytest.raises(AnatomyError, match=message):
         env.step(actions)
-    assert env.sampler.curriculum.outcomes == []  # type: ignore[attr-defined]
+    assert env.stream.curriculum.outcomes == []  # type: ignore[attr-defined]
     assert env.step(tuple(np.array(answers(env))))[1][0] == 1.5  # the questions are still open
 
 

@@ -10,7 +10,7 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula import make_curriculum
 from anatomy_r1.envs import RewardConfig
 from anatomy_r1.evaluation import default_baselines, evaluate, load_results, read_rollouts
-from anatomy_r1.evaluation.run import draw
+from anatomy_r1.evaluation.run import sample_indices
 
 
 def right(question, wrong=False):
@@ -81,10 +81,10 @@ def test_neither_batch_size_nor_repetition_changes_results(scenes, tmp_path):
 
 
 def test_the_draw_is_distinct_seeded_and_whole_where_it_can_be():
-    assert draw(1_000_000, 50, 0) == draw(1_000_000, 50, 0)
-    assert len(set(draw(60, 59, 0))) == 59
-    assert draw(1_000_000, 50, 0) != draw(1_000_000, 50, 1)
-    assert draw(5, None, 0) == draw(5, 5, 1) == draw(5, 9, 2) == [0, 1, 2, 3, 4]
+    assert sample_indices(1_000_000, 50, 0) == sample_indices(1_000_000, 50, 0)
+    assert len(set(sample_indices(60, 59, 0))) == 59
+    assert sample_indices(1_000_000, 50, 0) != sample_indices(1_000_000, 50, 1)
+    assert sample_indices(5, None, 0) == sample_indices(5, 5, 1) == sample_indices(5, 9, 2) == [0, 1, 2, 3, 4]
 
 
 def test_an_endless_split_needs_a_limit(scenes):
