@@ -3,6 +3,8 @@
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.files import (
+    SMALL,
+    open_regular,
     parse_json,
     read_json,
     read_jsonl,
@@ -12,7 +14,7 @@ from anatomy_r1.core.files import (
     write_chunks,
     write_json,
 )
-from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may_be_absent, inside
+from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
@@ -25,20 +27,21 @@ __all__ = [
     "LETTERS",
     "MAX_PIXELS",
     "NUMBERED",
+    "SMALL",
     "STYLES",
     "AnatomyError",
     "Floats",
+    "Grounds",
     "Image",
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
     "Question",
     "Registry",
-    "absent_allowed",
     "find_markup",
-    "images_may_be_absent",
     "inside",
     "normalise",
+    "open_regular",
     "option_lines",
     "parse_json",
     "read_image",
@@ -47,6 +50,7 @@ __all__ = [
     "read_rows",
     "read_text",
     "render_prompt",
+    "spellings",
     "stream",
     "style_of",
     "write_bytes",

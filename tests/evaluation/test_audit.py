@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from anatomy_r1.banks import AnatomyR1Bank, OmniMedVQABank, open_bank
-from anatomy_r1.core import Question, images_may_be_absent
+from anatomy_r1.core import Question
 from anatomy_r1.evaluation.audits import audit
 from anatomy_r1.evaluation.audits.shortcuts import bets, group_folds
 
@@ -151,8 +151,7 @@ def test_scenes_have_no_shortcut_and_their_images_are_never_drawn(monkeypatch):
 
 @needs_data
 def test_the_released_rows_give_away_about_half():
-    with images_may_be_absent():
-        found = audit(AnatomyR1Bank(DATA / "anatomy_r1"))
+    found = audit(AnatomyR1Bank(DATA / "anatomy_r1", require_images=False))
     assert found.n == 3000 and found.rules["blind"].value >= 0.45
     assert found.rules["letter"].value < 0.28
     assert found.rules["blind"].clusters == 38
@@ -164,9 +163,8 @@ def test_letter_case_gives_omnimedvqa_away_until_it_is_normalised(monkeypatch):
     monkeypatch.setattr(
         "anatomy_r1.evaluation.audits.shortcuts.LEARNT", 300
     )  # the classifier is not what is tested here
-    with images_may_be_absent():
-        as_is = OmniMedVQABank(DATA / "omnimedvqa")
-        normalised = OmniMedVQABank(DATA / "omnimedvqa", options="normalised")
+    as_is = OmniMedVQABank(DATA / "omnimedvqa", require_images=False)
+    normalised = OmniMedVQABank(DATA / "omnimedvqa", options="normalised", require_images=False)
     found = audit(as_is, limit=6000)
     types = {name.casefold(): part for name, part in found.by["question_type"].items()}
     assert found.by["modality"]["ultrasound"]["odd-case"].value == pytest.approx(0.93, abs=0.02)
