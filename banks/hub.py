@@ -174,7 +174,8 @@ class _Reader:
         name = f"{split}/{self._text(row, mapping.id) or number}"
         if mapping.options:
             options = self._options(row)
-            right = LETTERS.find(value) if mapping.exported else read_answer(value, options, self.base)
+            exact = mapping.exported and isinstance(value, str) and value in tuple(LETTERS[: len(options)])
+            right = LETTERS.index(value) if exact else read_answer(value, options, self.base)
         else:
             options, right = self.pool.options(self._kind(row), value, name)
         place, seen = source.place(row, split, number)

@@ -60,7 +60,7 @@ class AuditConfig:
 def _show(found: Audit) -> None:
     splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items())
     rows = [["chance", *_figures(found.chance)]]
-    rows += [[rule.label, *_figures(found.rules[rule.name])] for rule in RULES]
+    rows += [[rule.label, *_figures(found.rules[rule.name])] for rule in RULES if rule.name in found.rules]
     table(
         f"{found.bank} ({splits}): accuracy without the image, {found.n:,} questions",
         ("", "accuracy", "95 %", "n"),
@@ -79,7 +79,12 @@ def _show(found: Audit) -> None:
         colour = "red" if finding.grave else "yellow"
         console.print(f"[bold {colour}]{'shortcut' if not finding.grave else 'grave'}[/]: {escape(finding.what)}")
         console.print(f"    → {escape(finding.advice)}")
-    if not found.findings:
+    for reason in dict.fromkeys(found.left_out.values()):
+        names = ", ".join(rule.label for rule in RULES if found.left_out.get(rule.name) == reason)
+        console.print(escape(f"left out ({reason}): {names}"))
+    if found.too_few:
+        console.print(f"[bold yellow]too few groups to say[/]: {escape(found.too_few)}")
+    elif not found.findings:
         console.print("[bold green]no shortcut found[/], and nothing that two splits share.")
 
 
@@ -89,7 +94,8 @@ def _show_parts(title: str, parts: Mapping[str, Mapping[str, Estimate]]) -> None
         [part or "(none)", str(parts[part]["chance"].n), *(f"{found.value:.2f}" for found in parts[part].values())]
         for part in largest
     ]
-    table(f"by {title}", ("", "n", "chance", *(rule.name.removesuffix("-case") for rule in RULES)), rows)
+    names = [name.removesuffix("-case") for name in next(iter(parts.values()))]
+    table(f"by {title}", ("", "n", *names), rows)
 
 
 def _figures(estimate: Estimate) -> tuple[str, str, str]:
