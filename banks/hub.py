@@ -28,6 +28,7 @@ from anatomy_r1.banks.fields import (
 from anatomy_r1.banks.inline_images import digest, image_of
 from anatomy_r1.banks.made_options import AnswerPool
 from anatomy_r1.banks.rows import Intake, Row, RowBank
+from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import LETTERS, AnatomyError, Image, ImageFolder, ImageSource, inside, normalise, read_image
 
 _ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
@@ -105,7 +106,7 @@ def _load(path: str, config: str | None) -> dict[str, Any]:
         raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}, or give a folder instead.") from None
     except Exception as error:  # whatever the library and its formats raise
         raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({_first_line(error)}).") from None
-    return dict(found) if isinstance(found, Mapping) else {str(found.split or "all"): found}
+    return dict(found) if isinstance(found, Mapping) else {str(found.split or WHOLE): found}
 
 
 def _load_words(datasets: Any, path: str, config: str | None) -> Any:

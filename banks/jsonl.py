@@ -41,6 +41,7 @@ from anatomy_r1.banks.fields import (
 )
 from anatomy_r1.banks.inline_images import digest, image_of
 from anatomy_r1.banks.rows import Refusal, Refusals, settle
+from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import (
     MAX_PIXELS,
     AnatomyError,
@@ -57,8 +58,6 @@ from anatomy_r1.core import (
 
 MAX_LINE = 4_000_000
 """Longest line in bytes."""
-WHOLE = "all"
-"""Name of the one split of a file whose lines name none."""
 _MAY_BE_BLANK = TEXTS[1:]
 _REQUIRED = ("id", "image", "stem", "options", "answer")
 _FIELDS = {*_REQUIRED, *TEXTS, "distractors", "details", "split"}

@@ -293,7 +293,8 @@ class RowBank:
     def split(self, name: str) -> Self:
         """The part of that name, sharing what is already read."""
         if name not in self._parts:
-            raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits) or 'the whole'}.")
+            have = ", ".join(self.splits) or "the whole"
+            raise AnatomyError(f"{self.source}: no split {name!r}, only {have}; name one with --split.")
         part = copy.copy(self)
         part._chosen = self._parts[name]
         return part

@@ -197,6 +197,9 @@ class SSGGraphBank(GraphBank):
         super().__init__("ssg-vqa", str(path), parts, STRUCTURES, seed=seed, per_frame=per_frame, refused=kept)
         self._graph = lru_cache(maxsize=256)(read_graph)
 
+    def _group(self, frame: int) -> str:
+        return self._graphs[frame][1]
+
     def _where(self, frame: int) -> str:
         return str(self._graphs[frame][0])
 
