@@ -23,7 +23,7 @@ from transformers.integrations import peft as integration
 from anatomy_r1.agents.configs import ModelConfig
 from anatomy_r1.core import AnatomyError
 
-GO_TOGETHER = ("transformers>=5.16,<5.24", "peft>=0.20")
+GO_TOGETHER = ("transformers>=5.18,<5.24", "peft>=0.20")
 """As in pyproject.toml: releases of transformers and of peft that work as a pair."""
 
 
@@ -50,7 +50,9 @@ def choose_what_learns(model: Any, config: ModelConfig, *, seed: int = 0) -> Non
     if config.gradient_checkpointing:
         if not getattr(model, "supports_gradient_checkpointing", False):
             raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Older releases of transformers have it by its other name alone.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
