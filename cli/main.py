@@ -7,6 +7,7 @@ interrupted.
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,16 @@ TRAINING = ("demo", "train", "sft")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    _keep_to_users()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _keep_to_users() -> None:
+    """Leave what libraries tell their developers to the tests, which fail on it; `python -W default` shows it."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", kind)
 
 
 def run(arguments: Sequence[str]) -> int:

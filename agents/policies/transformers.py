@@ -1,6 +1,7 @@
 """A transformers vision-language model as a policy: prefill each prompt once, decode all its responses together."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -129,7 +130,8 @@ class TransformersPolicy:
         with self.backbone.vision.showing(encoded):
             out = model(**inputs, use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
-        cache = out.past_key_values
+        kept = kept_as(model)
+        cache = getattr(out, kept)
         cache.batch_select_indices(owner)
         decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
         mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
@@ -147,14 +149,19 @@ class TransformersPolicy:
             out = model(
                 input_ids=token[:, None],
                 attention_mask=mask,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{kept: cache},
                 **_positions(mask, deltas),
             )
             logits = out.logits[:, -1]
         model.train(was_training)
         return decoder.responses()
+
+
+def kept_as(model: Any) -> str:
+    """What a model's forward calls its cache: `past_key_values` before transformers 5.24."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 class _Decoder:
