@@ -1,14 +1,18 @@
 """Supervised fine-tuning: next-token cross-entropy on the right response. The paper's baseline, and the warm start."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from anatomy_r1.agents.configs import SFTConfig
-from anatomy_r1.agents.logprobs import ResponseScorer, build_tree
+from anatomy_r1.agents.logprobs import ResponseScorer, Tree, build_tree
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training.optimiser import build_optimiser, clip_and_step, set_rate, warmup_cosine
+from anatomy_r1.agents.training.distributed import Engine
+from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
+from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
+from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.banks.generate import LOCATIONS
 from anatomy_r1.core import Image, Question, render_prompt
 
@@ -45,44 +49,113 @@ def question_example(question: Question) -> Example:
 class SFT:
     """Trains a backbone to imitate examples.
 
+    A step depends on its examples, the weights and the optimiser alone, so a run that is resumed equals one that was
+    not interrupted. Of several processes each learns from its share of a batch.
+
     Args:
         backbone: the model, changed in place.
-        examples: step → the examples of that step's batch.
+        examples: step (from 0) → the examples of that step's batch; a pure function, the same in every process.
         config: settings.
     """
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config
-        self.scorer = ResponseScorer(backbone, "padded")  # one response per image: nothing to share
-        self.optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        self.engine = Engine(config.mixed_precision)
+        backbone.model.to(self.engine.accelerator.device)
+        backbone.vision.remembers = not self.engine.spread
+        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        # One response per image: trees would have nothing to share.
+        self.engine.prepare(ResponseScorer(backbone, "padded"), optimiser, config.max_grad_norm)
+        self.step_index = 0
+        self.skipped_in_a_row = 0
 
-    def step(self, index: int) -> dict[str, Any]:
-        """One optimiser step; returns its metrics (``loss`` in nats per token)."""
+    def train(
+        self,
+        run: RunFolder,
+        on_step: Callable[[Row], None] = lambda row: None,
+        measure: Callable[[int], Row] = lambda step: {},
+    ) -> None:
+        """Go on until ``config.steps``; log, save and report each step. See :func:`run_steps`."""
+        run_steps(self, lambda: self.step(self.step_index), run, self.config, "sft", on_step, measure)
+
+    def step(self, index: int) -> Row:
+        """The optimiser step on batch ``index``; returns its metrics (``loss`` in nats per token)."""
         started = perf_counter()
         batch = self.examples(index)
         drawn = perf_counter()
-        tokens = [self._tokens(example.target) for example in batch]
+        config = self.config
+        rate = config.learning_rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
+        self.engine.set_rate(rate)
         self.backbone.model.train()
-        rows = [
-            build_tree([], [self.backbone.encode(e.image, e.prompt)], [t]) for e, t in zip(batch, tokens, strict=True)
-        ]
-        loss = -self.scorer(rows).logprobs.sum() / sum(map(len, tokens))
-        loss.backward()  # type: ignore[no-untyped-call]
-        rate = self.config.learning_rate * warmup_cosine(
-            index, self.config.steps, self.config.warmup_steps, self.config.final_lr_share
-        )
-        set_rate(self.optimiser, rate)
-        norm = clip_and_step(self.optimiser, self.config.max_grad_norm)
-        self.backbone.model.eval()
+        try:
+            loss = self._backward(batch)
+        finally:
+            self.backbone.model.eval()
+        norm = self.engine.step()
+        finite = math.isfinite(norm)
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        self.step_index = index + 1
         return {
-            "step": index + 1,
-            "loss": float(loss.detach()),
-            "grad_norm": norm,
+            "step": self.step_index,
+            "loss": loggable(loss),
+            "grad_norm": loggable(norm),
+            "skipped_steps": 0 if finite else 1,
             "learning_rate": rate,
             "seconds/data": drawn - started,
             "seconds/update": perf_counter() - drawn,
         }
 
+    def _backward(self, batch: Sequence[Example]) -> float:
+        """Add the batch's gradient, its mean over all tokens of all processes; returns the loss."""
+        engine, tokens = self.engine, [self._tokens(example.target) for example in batch]
+        own = engine.owned(len(batch)) or [0]  # a process without a share takes part in the passes, for nothing
+        counts = bool(engine.owned(len(batch)))
+        rows = [build_tree([], [self.backbone.encode(batch[i].image, batch[i].prompt)], [tokens[i]]) for i in own]
+        parts = _parts(rows, self.config.max_tokens)
+        weights = [float(counts)] * len(parts)
+        idle = max(engine.everyone(len(parts))) - len(parts)  # engines talk in every pass: all make equally many
+        parts, weights = parts + [rows[:1]] * idle, weights + [0.0] * idle
+        total = 0.0
+        for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            last = number == len(parts) - 1
+            with engine.quiet(last=last):
+                with engine.accelerator.autocast():
+                    logprobs = engine.scorer(part).logprobs
+                loss = -logprobs.sum() / sum(map(len, tokens))
+                loss = loss if weight else loss * 0
+                engine.backward(loss, last=last)
+            total += float(loss.detach())
+        return sum(engine.everyone(total))
+
     def _tokens(self, text: str) -> list[int]:
         ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [*ids, self.backbone.eos[0]]
+
+    def save(self, folder: Path | None) -> None:
+        """Write everything that influences the next step. All processes must come; only the main one has a folder."""
+        model = self.backbone.model
+        weights, moments = self.engine.state(model), self.engine.optimiser_state(model)
+        if folder is None:
+            return
+        self.backbone.save(folder / "policy", weights)
+        save_optimiser(moments, folder)
+        write_state(folder, self, {})
+
+    def load(self, folder: Path) -> None:
+        """Restore what :meth:`save` wrote."""
+        state, model = read_state(folder, self), self.backbone.model
+        self.engine.load_state(model, lambda: self.backbone.read(folder / "policy"))
+        self.engine.load_optimiser_state(model, load_optimiser(folder))
+        self.step_index = int(state["step"])
+
+
+def _parts(rows: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:
+    """Rows in order, in passes of at most ``max_tokens`` (padding included) or of a single row."""
+    parts: list[list[Tree]] = []
+    for row in rows:
+        width = max(map(len, [*parts[-1], row])) if parts else 0
+        if parts and (len(parts[-1]) + 1) * width <= max_tokens:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts
