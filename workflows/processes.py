@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training import Engine, RunFolder, join, lost_processes
+from anatomy_r1.agents.training import Distributed, RunFolder, explain_lost_processes, init_processes
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -16,7 +16,7 @@ class Trainer(Protocol):
     """What trains a model: GRPO, SFT."""
 
     @property
-    def engine(self) -> Engine:
+    def distributed(self) -> Distributed:
         """The processes that train together."""
 
     def train(self, run: RunFolder, on_step: Callable[[Row], None], measure: Callable[[int], Row]) -> None:
@@ -31,7 +31,7 @@ class Processes:
     """
 
     def __init__(self, minutes: float) -> None:
-        self._state = join(minutes)
+        self._state = init_processes(minutes)
         self.main: bool = self._state.is_main_process
 
     def wait(self) -> None:
@@ -47,18 +47,19 @@ class Processes:
 
     def explained(self, run: RunFolder) -> AbstractContextManager[None]:
         """Around what all do together: says in words that one of them is gone."""
-        return lost_processes(lambda: run.checkpoint)
+        return explain_lost_processes(lambda: run.checkpoint)
 
 
 def on_main(trainer: Trainer, work: Callable[[], T]) -> T | None:
     """Let the main process work with the whole model while the others wait; None on those."""
-    engine = trainer.engine
-    done = engine.whole(lambda: work() if engine.is_main else None)
-    engine.accelerator.wait_for_everyone()
+    distributed = trainer.distributed
+    with distributed.gathered_weights():
+        done = work() if distributed.is_main else None
+    distributed.accelerator.wait_for_everyone()
     return done
 
 
 def saver(trainer: Trainer, backbone: Backbone) -> Callable[[Path], None]:
     """What writes the model as it is now; weights are gathered at once, by all processes, and written by one."""
-    weights = trainer.engine.state(backbone.model)
+    weights = trainer.distributed.model_state(backbone.model)
     return lambda folder: backbone.save(folder, weights)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anatomy_r1.agents.configs import GRPOConfig, SFTConfig
-from anatomy_r1.agents.training.distributed import Engine
+from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.run_folder import RunFolder
 from anatomy_r1.core import AnatomyError, write_bytes
@@ -24,7 +24,7 @@ class Stepper(Protocol):
     """Steps taken so far."""
     skipped_in_a_row: int
     """The last steps whose gradient was not finite."""
-    engine: Engine
+    distributed: Distributed
 
     def save(self, folder: Path | None) -> None:
         """Write all that influences the next step. All processes must come; only the main one has a folder."""
@@ -67,7 +67,7 @@ def run_steps(
             row |= measure(at)
             run.log(row)
             on_step(row)
-            interrupt.requested = stepper.engine.any(interrupt.requested)
+            interrupt.requested = stepper.distributed.any(interrupt.requested)
             diverged = stepper.skipped_in_a_row >= config.max_skipped
             if interrupt.requested or diverged or at % config.save_every == 0 or at == config.steps:
                 run.save(at, stepper.save)
@@ -82,16 +82,16 @@ def run_steps(
 
 def write_state(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> None:
     """Write a stepper's state that is no tensor: the step, the number of processes, and what else there is."""
-    values = {"step": stepper.step_index, **state, "processes": stepper.engine.count}
+    values = {"step": stepper.step_index, **state, "processes": stepper.distributed.count}
     write_bytes(folder / STATE, json.dumps(values, allow_nan=False).encode())
 
 
 def read_state(folder: Path, stepper: Stepper) -> dict[str, Any]:
     """Read what :func:`write_state` wrote, and warn where other processes go on than wrote it."""
     state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    if (before := state.get("processes", 1)) != stepper.engine.count:
+    if (before := state.get("processes", 1)) != (now := stepper.distributed.count):
         warnings.warn(
-            f"{folder}: written by {before} processes, resumed by {stepper.engine.count}: sums of gradients are taken "
+            f"{folder}: written by {before} processes, resumed by {now}: sums of gradients are taken "
             "in another order, so the run goes on the same to rounding, not bitwise.",
             stacklevel=3,
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 from time import perf_counter
 
 from anatomy_r1.agents.configs import SFTConfig
-from anatomy_r1.agents.logprobs import ResponseScorer, Tree, build_tree
+from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training.distributed import Engine
+from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
@@ -60,12 +60,12 @@ class SFT:
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config
-        self.engine = Engine(config.mixed_precision)
-        backbone.model.to(self.engine.accelerator.device)
-        backbone.vision.remembers = not self.engine.spread
+        self.distributed = Distributed(config.mixed_precision)
+        backbone.model.to(self.distributed.accelerator.device)
+        backbone.vision.remembers = not self.distributed.shards_weights
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
         # One response per image: trees would have nothing to share.
-        self.engine.prepare(ResponseScorer(backbone, "padded"), optimiser, config.max_grad_norm)
+        self.distributed.prepare(ResponseLogProbs(backbone, "padded"), optimiser, config.max_grad_norm)
         self.step_index = 0
         self.skipped_in_a_row = 0
 
@@ -85,13 +85,13 @@ class SFT:
         drawn = perf_counter()
         config = self.config
         rate = config.learning_rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
-        self.engine.set_rate(rate)
+        self.distributed.set_rate(rate)
         self.backbone.model.train()
         try:
             loss = self._backward(batch)
         finally:
             self.backbone.model.eval()
-        norm = self.engine.step()
+        norm = self.distributed.step()
         finite = math.isfinite(norm)
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
         self.step_index = index + 1
@@ -107,25 +107,31 @@ class SFT:
 
     def _backward(self, batch: Sequence[Example]) -> float:
         """Add the batch's gradient, its mean over all tokens of all processes; returns the loss."""
-        engine, tokens = self.engine, [self._tokens(example.target) for example in batch]
-        own = engine.owned(len(batch)) or [0]  # a process without a share takes part in the passes, for nothing
-        counts = bool(engine.owned(len(batch)))
-        rows = [build_tree([], [self.backbone.encode(batch[i].image, batch[i].prompt)], [tokens[i]]) for i in own]
-        parts = _parts(rows, self.config.max_tokens)
-        weights = [float(counts)] * len(parts)
-        idle = max(engine.everyone(len(parts))) - len(parts)  # engines talk in every pass: all make equally many
-        parts, weights = parts + [rows[:1]] * idle, weights + [0.0] * idle
-        total = 0.0
-        for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
-            last = number == len(parts) - 1
-            with engine.quiet(last=last):
-                with engine.accelerator.autocast():
-                    logprobs = engine.scorer(part).logprobs
-                loss = -logprobs.sum() / sum(map(len, tokens))
-                loss = loss if weight else loss * 0
-                engine.backward(loss, last=last)
+        distributed, tokens = self.distributed, [self._tokens(example.target) for example in batch]
+        passes, total = self._passes(batch, tokens), 0.0
+        for number, (rows, weight) in enumerate(passes, start=1):
+            last = number == len(passes)
+            with distributed.no_sync(last=last):
+                with distributed.accelerator.autocast():
+                    logprobs = distributed.module(rows).logprobs  # (b, R), 0 beyond a target's end
+                loss = -logprobs.sum() * (weight / sum(map(len, tokens)))
+                distributed.backward(loss, last=last)
             total += float(loss.detach())
-        return sum(engine.everyone(total))
+        return sum(distributed.all_gather(total))
+
+    def _passes(self, batch: Sequence[Example], tokens: Sequence[list[int]]) -> list[tuple[list[Tree], float]]:
+        """What this process runs of a batch, each pass with its weight in the loss.
+
+        All processes make equally many passes, or they would wait for each other: idle ones weigh nothing.
+        """
+
+        def row(place: int) -> Tree:
+            return build_tree([], [self.backbone.encode(batch[place].image, batch[place].prompt)], [tokens[place]])
+
+        rows = [row(place) for place in self.distributed.own_groups(len(batch))]
+        passes = [(part, 1.0) for part in _parts(rows, self.config.max_tokens)]
+        idle = max(self.distributed.all_gather(len(passes))) - len(passes)
+        return passes + [([row(0)], 0.0)] * idle
 
     def _tokens(self, text: str) -> list[int]:
         ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -134,7 +140,7 @@ class SFT:
     def save(self, folder: Path | None) -> None:
         """Write everything that influences the next step. All processes must come; only the main one has a folder."""
         model = self.backbone.model
-        weights, moments = self.engine.state(model), self.engine.optimiser_state(model)
+        weights, moments = self.distributed.model_state(model), self.distributed.optimiser_state(model)
         if folder is None:
             return
         self.backbone.save(folder / "policy", weights)
@@ -144,8 +150,8 @@ class SFT:
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
         state, model = read_state(folder, self), self.backbone.model
-        self.engine.load_state(model, lambda: self.backbone.read(folder / "policy"))
-        self.engine.load_optimiser_state(model, load_optimiser(folder))
+        self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
+        self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
 
 
