@@ -34,9 +34,13 @@ class SFTConfig:
     """Steps in a row with a non-finite gradient after which the run stops."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "max_tokens", "save_every"):
-            if getattr(self, name) < 1:
-                raise AnatomyError(f"sft: {name} must be ≥ 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "max_grad_norm"):
-            if getattr(self, name) <= 0:
-                raise AnatomyError(f"sft: {name} must be > 0, got {getattr(self, name)}.")
+        if self.steps < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise AnatomyError(
+                "sft: steps and batch_size must be ≥ 1 and learning_rate > 0, "
+                f"got {self.steps}, {self.batch_size}, {self.learning_rate}."
+            )
+        if self.max_tokens < 1 or self.save_every < 1 or self.max_grad_norm <= 0:
+            raise AnatomyError(
+                "sft: max_tokens and save_every must be ≥ 1 and max_grad_norm > 0, "
+                f"got {self.max_tokens}, {self.save_every}, {self.max_grad_norm}."
+            )
