@@ -16,8 +16,8 @@ from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, normalise
-from anatomy_r1.core.registry import Registry
+from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, image_key, normalise
+from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 
 __all__ = [
     "INSTRUCTION",
@@ -35,11 +35,16 @@ __all__ = [
     "Question",
     "Registry",
     "absent_allowed",
+    "build",
     "find_markup",
+    "image_key",
     "images_may_be_absent",
+    "import_attribute",
     "inside",
+    "nearest",
     "normalise",
     "option_lines",
+    "parameters_of",
     "parse_json",
     "read_image",
     "read_json",

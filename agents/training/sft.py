@@ -10,7 +10,8 @@ from anatomy_r1.agents.logprobs import ResponseScorer, build_tree
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training.optimiser import build_optimiser, clip_and_step, set_rate, warmup_cosine
 from anatomy_r1.banks.generate import LOCATIONS
-from anatomy_r1.core import Image, Question, render_prompt
+from anatomy_r1.core import Image, Question
+from anatomy_r1.envs import observe_one
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def target_text(question: Question, answer: str | None = None) -> str:
 
 def question_example(question: Question) -> Example:
     """The example that teaches a question's right answer."""
-    return Example(question.pixels(), render_prompt(question), target_text(question))
+    return Example(**observe_one(question, question.pixels()), target=target_text(question))
 
 
 class SFT:

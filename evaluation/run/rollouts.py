@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.agents import Policy, Response
+from anatomy_r1.agents.policies import Controllable, Limited, name_of
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity, structure_features
@@ -103,9 +104,9 @@ def evaluate(
     bank, reward = open_bank(bank), reward or RewardConfig()
     part = bank.split(split)
     indices = sample_indices(len(part), limit, seed)
-    controls = tuple(controls) if getattr(policy, "needs_controls", True) else ()
+    controls = () if isinstance(policy, Controllable) and not policy.needs_controls else tuple(controls)
     settings = {
-        "policy": policy.name, "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
+        "policy": name_of(policy), "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
         "permutations": permutations, "controls": list(controls), "reward": weights_of(reward), **(config or {}),
     }  # fmt: skip
     started = time.perf_counter()
@@ -118,14 +119,14 @@ def evaluate(
             policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log,
             Keeper(gallery if out is not None else 0, len(indices)), strict,
         )  # fmt: skip
-        size = max(1, min(batch_size, getattr(policy, "at_once", batch_size)) // permutations)
+        size = max(1, min(batch_size, policy.at_once if isinstance(policy, Limited) else batch_size) // permutations)
         if retry:
             log.reopen()
             asking.retry(size)
         columns = asking.recover()
         asking.run(columns, size, progress)
     results = summarise(
-        columns, policy=policy.name, bank=bank.name, split=split, config=settings | {"batch_size": batch_size},
+        columns, policy=name_of(policy), bank=bank.name, split=split, config=settings | {"batch_size": batch_size},
         environment=describe_environment() | asking.hashes() | {"policy": describe_policy(policy)},
         seconds=round(time.perf_counter() - started, 3), policy_seconds=round(asking.seconds, 3),
     )  # fmt: skip
@@ -274,7 +275,9 @@ class _Asking:
         responses = ask(self.policy, questions, n)
         self.seconds += time.perf_counter() - started
         if self.strict and (reason := next((one.failed for one in responses if one.failed is not None), None)):
-            raise AnatomyError(f"policy {self.policy.name!r} gave no response ({reason}); stopped, as strict asks for.")
+            raise AnatomyError(
+                f"policy {name_of(self.policy)!r} gave no response ({reason}); stopped, as strict asks for."
+            )
         return responses
 
     def _baselines(self, questions: Sequence[Question]) -> list[dict[str, bool]]:
@@ -282,7 +285,7 @@ class _Asking:
         right: list[dict[str, bool]] = [{} for _ in questions]
         for baseline in self.beside if questions else ():
             for place, response in enumerate(ask(baseline, questions)):
-                right[place][baseline.name] = bool(score(questions[place], response.text).correct)
+                right[place][name_of(baseline)] = bool(score(questions[place], response.text).correct)
         return right
 
 
