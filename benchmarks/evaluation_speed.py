@@ -19,6 +19,7 @@ from PIL import Image
 from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import open_bank
 from anatomy_r1.evaluation import default_baselines, evaluate, write_report
+from anatomy_r1.evaluation.run import open_policy
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
 

@@ -1,8 +1,9 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
-from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
+    make_folder,
     parse_json,
     read_json,
     read_jsonl,
@@ -34,6 +35,7 @@ __all__ = [
     "ImageSource",
     "Question",
     "Registry",
+    "UnknownOptionError",
     "absent_allowed",
     "build",
     "find_markup",
@@ -41,6 +43,7 @@ __all__ = [
     "images_may_be_absent",
     "import_attribute",
     "inside",
+    "make_folder",
     "nearest",
     "normalise",
     "option_lines",

@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 
 T = TypeVar("T")
 
@@ -148,7 +148,7 @@ def build(factory: Callable[..., T], what: str, *arguments: Any, **options: Any)
     named = [one.name for one in parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     if named and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         for name in sorted(options.keys() - set(named)):
-            raise AnatomyError(
+            raise UnknownOptionError(
                 f"{what} can't be built from these options: there is no {name!r}.{nearest(name, named)}\n"
                 f"Known: {', '.join(named)}."
             )

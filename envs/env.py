@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 from gymnasium.core import RenderFrame
 
-from anatomy_r1.core import AnatomyError, Image, Question
+from anatomy_r1.core import AnatomyError, Image, Question, build
 from anatomy_r1.envs.observations import Observation, observe_one
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.render import as_picture, as_text
@@ -45,7 +45,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
         self.render_mode = render_mode
         self.observation_space = observation_space()
         self.action_space = FreeText()
-        self.stream = QuestionStream(Task(**task))
+        self.stream = QuestionStream(build(Task, "the environment", **task))
         self._draw: Draw | None = None
         self._pixels: Image | None = None
         self._paid: tuple[str, Score] | None = None

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, image_key
+from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, build, image_key
 from anatomy_r1.envs.observations import Batch, observe_places
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.reward import Score
@@ -56,7 +56,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         self.single_observation_space, self.single_action_space = observation_space(), FreeText()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.stream = QuestionStream(Task(**task))
+        self.stream = QuestionStream(build(Task, "the environment", **task))
         self._draws: list[Draw] = []
         self._observations: Batch = {}
         self._open = False

@@ -98,6 +98,8 @@ def parts_of(bank: Bank) -> dict[str, Bank]:
 
 def plan(bank: Bank, limit: int | None = None) -> dict[str, int]:
     """How many questions of each split are looked at."""
+    if limit is not None and limit < 1:
+        raise AnatomyError(f"limit must be at least 1, got {limit}.")
     sizes = {name: len(part) for name, part in parts_of(bank).items()}
     return {name: min(size, limit or (SAMPLE if size > ENDLESS else size)) for name, size in sizes.items()}
 

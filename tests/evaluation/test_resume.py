@@ -76,7 +76,8 @@ def test_a_process_killed_at_any_moment_can_be_resumed(tmp_path):
         "import time\nfrom anatomy_r1.agents import make_policy\n"
         "class Slow:\n    name = 'slow'\n"
         "    def respond(self, observations, *, n=1):\n"
-        "        time.sleep(0.02)\n        return make_policy('noisy-oracle:0.5', bank='scenes').respond(observations, n=n)\n"
+        "        time.sleep(0.02)\n"
+        "        return make_policy('noisy-oracle:0.5', bank='scenes').respond(observations, n=n)\n"
     )
     code = (
         "import sys; from pathlib import Path; from slow import Slow; from anatomy_r1.evaluation import evaluate;"
