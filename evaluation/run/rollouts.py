@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -159,6 +159,7 @@ class _Asking:
     def __post_init__(self) -> None:
         self._questions, self._prompts, self._hashed = hashlib.sha256(), hashlib.sha256(), 0
         self._came, self._lacking = False, 0
+        self._reason: str | None = None
         self._make = lru_cache(maxsize=256)(self.part.question)  # the controls look ahead
 
     def recover(self) -> Columns:
@@ -166,7 +167,9 @@ class _Asking:
         columns = Columns()
         for rollout in self.log.recover(ROLLOUTS, self.n * self.permutations):
             self._came |= rollout.failed is None
+            self._reason = self._reason or rollout.failed
             if columns.add(rollout):
+                self._lacking += not self._came
                 self._hash(self._same(columns.visits - 1, rollout))
                 self.keeper.wants(rollout)
         for rollout in self.log.recover(CONTROL_ROLLOUTS, len(self.controls)) if self.controls else ():
@@ -204,6 +207,8 @@ class _Asking:
                 columns.add_control(rollout)
             if progress is not None:
                 progress(places[-1] + 1, total, hits / len(columns))
+        if not self._came:
+            self._stop()
 
     def hashes(self) -> dict[str, str]:
         """What was asked, and in which words."""
@@ -270,12 +275,15 @@ class _Asking:
         self._came |= any(response.failed is None for response in responses)
         if self._came or not responses:
             return
-        self._lacking += len(questions)
+        self._lacking, self._reason = self._lacking + len(questions), self._reason or responses[0].failed
         if self._lacking >= min(self.first_batch, len(self.indices)) and any(map(_readable, questions)):
-            raise AnatomyError(
-                f"policy {name_of(self.policy)!r} gave no response to any of the first {self._lacking:,} questions; "
-                f"stopped. The first reason:\n{responses[0].failed}"
-            )
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        raise AnatomyError(
+            f"policy {name_of(self.policy)!r} gave no response to any of the first {self._lacking:,} questions; "
+            f"stopped. The first reason:\n{self._reason}"
+        )
 
     def _controls(self, places: Sequence[tuple[int, Question]]) -> Iterator[Rollout]:
         """The policy's responses to the same questions without their images."""
