@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from anatomy_r1.agents import Policy, make_policy
-from anatomy_r1.agents.logprobs import ResponseScorer, batches, plant
+from anatomy_r1.agents.logprobs import ResponseLogProbs, batches, build_trees
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.banks import Bank, open_bank
@@ -76,8 +76,8 @@ def likeliest(
     tokens = [tuple(backbone.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     encoded = [backbone.encode(images[row], prompts[row]) for row in rows]
     found = np.zeros(len(rows))
-    scorer = ResponseScorer(backbone)
-    for trees in batches(plant(range(len(rows)), encoded, tokens, MAX_TOKENS), MAX_TOKENS):
+    scorer = ResponseLogProbs(backbone)
+    for trees in batches(build_trees(range(len(rows)), encoded, tokens, MAX_TOKENS), MAX_TOKENS):
         logprobs = scorer(trees, 1.0).logprobs.detach().sum(1).numpy()
         found[np.concatenate([tree.rows for tree in trees])] = logprobs
     choices: list[int | None] = [None] * len(questions)

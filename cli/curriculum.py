@@ -159,7 +159,7 @@ def _reach(curriculum: Curriculum, choices: list[Choice]) -> tuple[float, float]
     """What levels 0 and 1 mean to the curriculum; of one without levels, the range of what it asked."""
     drawer = getattr(curriculum, "drawer", None)
     if drawer is not None and getattr(curriculum, "rescale", True):
-        low, high = drawer.spread.reach
+        low, high = drawer.shards_weights.reach
     else:
         low, high = np.nanquantile([choice.similarity for choice in choices], (0.1, 0.9)).tolist()
     return low, high

@@ -87,24 +87,24 @@ class TrainConfig:
 
 def train(config: TrainConfig) -> dict[str, Results] | None:
     """Run GRPO as configured; returns the evaluations by side (``before``, ``after``), None on all but one process."""
-    from anatomy_r1.agents.training import join, lost_processes
+    from anatomy_r1.agents.training import explain_lost_processes, init_processes
 
-    main = join(config.wait_minutes).is_main_process
+    main = init_processes(config.wait_minutes).is_main_process
     console.quiet = not main
     bank = open_bank(config.bank, **extras(config.bank_options))
     run = _run_folder(config, main)
-    with lost_processes(lambda: run.checkpoint):
+    with explain_lost_processes(lambda: run.checkpoint):
         results = _train(config, bank, run)
     return results if main else None
 
 
 def _run_folder(config: TrainConfig, main: bool) -> RunFolder:
     """The main process makes the folder, the others look at it then."""
-    from anatomy_r1.agents.training import join
+    from anatomy_r1.agents.training import init_processes
 
     if main:
         run = RunFolder(config.out, resume=config.resume)
-    join().wait_for_everyone()
+    init_processes().wait_for_everyone()
     return run if main else RunFolder(config.out, resume=config.resume, main=False)
 
 
@@ -132,19 +132,19 @@ def _train(config: TrainConfig, bank: Bank, run: RunFolder) -> dict[str, Results
     backbone = load_backbone(config.policy, config.model, config.seed)
     sampler = None if config.sampler == "own" else _vllm(config, backbone, run)
     trainer = GRPO(backbone, make_env(config, bank), grpo, seed=config.seed, sampler=sampler)
-    engine, length = trainer.engine, grpo.max_completion_length
+    distributed, length = trainer.distributed, grpo.max_completion_length
     if run.main:
         write_bytes(config.out / CONFIG, to_toml(config).encode())
     console.print(f"run: {config.out}")
-    with before_and_after(backbone, bank, config.held_out, config.out, length, engine) as results:
+    with before_and_after(backbone, bank, config.held_out, config.out, length, distributed) as results:
         with progress("train", grpo.steps) as update, _tracked(config, run.main) as track:
 
             def on_step(row: dict[str, Any]) -> None:
                 update(row["step"], _note(row))
                 track(row)
 
-            trainer.train(run, on_step, _checkups(config, backbone, bank, engine))
-        weights = engine.state(backbone.model)
+            trainer.train(run, on_step, _checkups(config, backbone, bank, distributed))
+        weights = distributed.model_state(backbone.model)
         if run.main:
             backbone.save(config.out / "policy", weights)
     return results
@@ -153,12 +153,12 @@ def _train(config: TrainConfig, bank: Bank, run: RunFolder) -> dict[str, Results
 def _vllm(config: TrainConfig, backbone: Any, run: RunFolder) -> Any:
     """vLLM as the sampler, with the model's configuration and processor as they are here, image limits included."""
     from anatomy_r1.agents.policies.vllm import VllmPolicy
-    from anatomy_r1.agents.training import join
+    from anatomy_r1.agents.training import init_processes
 
     folder = config.out / "sampler"
     if run.main:
         backbone.save_skeleton(folder)
-    join().wait_for_everyone()
+    init_processes().wait_for_everyone()
     grpo = config.grpo
     try:
         return VllmPolicy(
@@ -184,7 +184,7 @@ def _tracked(config: TrainConfig, main: bool) -> Iterator[Callable[[dict[str, An
         tracker.close()
 
 
-def _checkups(config: TrainConfig, backbone: Any, bank: Bank, engine: Any) -> Callable[[int], dict[str, Any]]:
+def _checkups(config: TrainConfig, backbone: Any, bank: Bank, distributed: Any) -> Callable[[int], dict[str, Any]]:
     if not config.evaluate_every:
         return lambda step: {}
     from anatomy_r1.agents.policies import TransformersPolicy
@@ -194,13 +194,12 @@ def _checkups(config: TrainConfig, backbone: Any, bank: Bank, engine: Any) -> Ca
     def measure(step: int) -> dict[str, Any]:
         if step % config.evaluate_every:
             return {}
-        weights = engine.state(backbone.model)  # gathered before: then the main process can save by itself
-        if not engine.is_main:
-            return dict(engine.whole(dict))
+        weights = distributed.model_state(backbone.model)  # gathered before: then the main process can save by itself
         checkups = Checkups(
             policy, bank, config.out, save=lambda folder: backbone.save(folder, weights), every=config.evaluate_every
         )
-        return dict(engine.whole(lambda: checkups(step)))
+        with distributed.gathered_weights():
+            return checkups(step) if distributed.is_main else {}
 
     return measure
 

@@ -16,7 +16,7 @@ from anatomy_r1.workflows import Scalar
 
 if TYPE_CHECKING:
     from anatomy_r1.agents.model import Backbone
-    from anatomy_r1.agents.training import Engine
+    from anatomy_r1.agents.training import Distributed
 
 BankOptions = dict[str, Scalar]
 
@@ -88,7 +88,7 @@ def evaluate_with_progress(
 @contextlib.contextmanager
 def before_and_after(
     backbone: "Backbone", bank: Bank, held_out: HeldOut, out: Path, max_new_tokens: int,
-    engine: "Engine | None" = None,
+    distributed: "Distributed | None" = None,
 ) -> Iterator[dict[str, Results]]:  # fmt: skip
     """Evaluate a model around the block that trains it; the results are in what is yielded, by side.
 
@@ -100,10 +100,12 @@ def before_and_after(
     baselines = default_baselines(bank, seed=held_out.seed) if held_out.limit else ()
 
     def side(name: str) -> None:
-        if engine is None:
+        if distributed is None:
             return ask(name)
-        engine.whole(lambda: ask(name) if engine.is_main else None)
-        engine.accelerator.wait_for_everyone()
+        with distributed.gathered_weights():
+            if distributed.is_main:
+                ask(name)
+        distributed.accelerator.wait_for_everyone()
 
     def ask(name: str) -> None:
         if held_out.limit:

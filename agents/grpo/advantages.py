@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.agents.configs import Baseline, Scale
+from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.losses import group_advantages
-from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.core import Floats
 
 _EPSILON = 1e-4

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.losses import invalid_groups
-from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.curricula import answer_entropy, distinct_n
 
 

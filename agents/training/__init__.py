@@ -1,6 +1,6 @@
 """What every way of training shares: processes, optimiser, run folder, interrupts; and SFT."""
 
-from anatomy_r1.agents.training.distributed import Engine, join, lost_processes
+from anatomy_r1.agents.training.distributed import Distributed, explain_lost_processes, init_processes
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import KEPT, RunFolder, load_optimiser, save_optimiser, save_tensors
@@ -9,14 +9,14 @@ from anatomy_r1.agents.training.sft import SFT, Example, question_example
 __all__ = [
     "KEPT",
     "SFT",
-    "Engine",
+    "Distributed",
     "Example",
     "RunFolder",
     "build_optimiser",
+    "explain_lost_processes",
     "graceful_interrupt",
-    "join",
+    "init_processes",
     "load_optimiser",
-    "lost_processes",
     "question_example",
     "save_optimiser",
     "save_tensors",

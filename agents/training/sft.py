@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from anatomy_r1.agents.configs import SFTConfig
-from anatomy_r1.agents.logprobs import ResponseScorer, build_tree
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training.optimiser import build_optimiser, clip_and_step, set_rate, warmup_cosine
 from anatomy_r1.banks.generate import LOCATIONS
@@ -54,7 +54,7 @@ class SFT:
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config
-        self.scorer = ResponseScorer(backbone, "padded")  # one response per image: nothing to share
+        self.scorer = ResponseLogProbs(backbone, "padded")  # one response per image: nothing to share
         self.optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
 
     def step(self, index: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo.learner import check_exact
-from anatomy_r1.agents.logprobs import ResponseScorer, plant
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
 from anatomy_r1.agents.model import Backbone, adapters_off, choose_what_learns, merged_weights
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import RunFolder
@@ -43,12 +43,12 @@ def trees(backbone, scenes):
     asked = [scenes.question(i) for i in (0, 0, 1)]
     pictures = {q.id: q.pixels() for q in asked}
     prompts = [backbone.encode(pictures[q.id], render_prompt(q)) for q in asked]
-    return plant(range(3), prompts, [[260, 261, 262], [260, 270], [265]], 4096)
+    return build_trees(range(3), prompts, [[260, 261, 262], [260, 270], [265]], 4096)
 
 
 @torch.no_grad()
 def scores(backbone, planted):
-    return ResponseScorer(backbone)(planted).logprobs
+    return ResponseLogProbs(backbone)(planted).logprobs
 
 
 def weights(backbone):
@@ -88,7 +88,7 @@ def test_only_adapters_learn_and_only_they_are_saved(make_env, tmp_path, scenes)
     trainer = GRPO(backbone, make_env(), GRPOConfig(steps=2, beta=0.1, **SMALL))
     rows = [trainer.step() for _ in range(2)]
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-6) and rows[1]["kl"] > 1e-6
-    assert trainer.updater.reference is None  # no second copy
+    assert trainer.learner.reference is None  # no second copy
     moved = changed(before, weights(backbone))
     assert moved and all("lora_" in name for name in moved)
 

@@ -7,7 +7,7 @@ import torch
 
 from anatomy_r1.agents import GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.grpo.source import CopiedPolicy
+from anatomy_r1.agents.grpo.samplers import CopiedPolicy
 from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.core import AnatomyError

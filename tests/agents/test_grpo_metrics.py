@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import Response
+from anatomy_r1.agents.grpo import Batch
 from anatomy_r1.agents.grpo.metrics import batch_metrics
-from anatomy_r1.agents.grpo.rollout import Batch
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from anatomy_r1.agents.logprobs import ResponseScorer, plant, tempered_log_softmax
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, tempered_log_softmax
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.core import AnatomyError, render_prompt
 
@@ -31,8 +31,8 @@ def test_sampled_logprobs_are_those_that_training_computes(make_talker, observat
     responses = policy.respond(observations, n=3)
     assert len({response.text for response in responses}) > 6
     prompts = [backbone.encode(*pair) for pair in zip(*observations.values(), strict=True) for _ in range(3)]
-    trees = plant(range(18), prompts, [r.token_ids for r in responses], 10_000)
-    scored = ResponseScorer(backbone)(trees, temperature).logprobs
+    trees = build_trees(range(18), prompts, [r.token_ids for r in responses], 10_000)
+    scored = ResponseLogProbs(backbone)(trees, temperature).logprobs
     for row, response in zip(scored, (responses[i] for tree in trees for i in tree.rows), strict=True):
         assert row[: len(response.token_ids)].tolist() == pytest.approx(response.logprobs, abs=1e-4)
 

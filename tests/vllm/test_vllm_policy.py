@@ -5,7 +5,7 @@ import torch
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig, make_policy
 from anatomy_r1.agents.configs.model import LoraConfig
-from anatomy_r1.agents.logprobs import ResponseScorer, plant
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
 from anatomy_r1.agents.model import Backbone, choose_what_learns
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.policies.vllm import VllmPolicy
@@ -86,8 +86,8 @@ def test_sampled_logprobs_are_those_that_training_computes(policy, observations)
     assert len({response.text for response in responses}) > 3
     backbone = Backbone.load(TINY_FOLDER)
     prompts = [backbone.encode(*pair) for pair in zip(*observations.values(), strict=True) for _ in range(4)]
-    trees = plant(range(24), prompts, [r.token_ids for r in responses], 10_000)
-    scored = ResponseScorer(backbone)(trees, 0.7).logprobs
+    trees = build_trees(range(24), prompts, [r.token_ids for r in responses], 10_000)
+    scored = ResponseLogProbs(backbone)(trees, 0.7).logprobs
     for row, response in zip(scored, (responses[i] for tree in trees for i in tree.rows), strict=True):
         assert row[: len(response.token_ids)].tolist() == pytest.approx(response.logprobs, abs=1e-4)
 
