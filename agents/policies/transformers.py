@@ -13,7 +13,7 @@ from torch import Tensor
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
 from anatomy_r1.agents.policies.protocol import Observations, Response
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError
 
 _STREAM = 41
 
@@ -69,7 +69,7 @@ class TransformersPolicy:
         """
         images, prompts = observations["image"], observations["prompt"]
         rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
-        draws = self._draws(observations.get("question"), len(rows), n)
+        draws = self._draws(observations.get("question_id"), len(rows), n)
         only = range(len(rows)) if only is None else only
         places: dict[tuple[int, str], list[int]] = {}
         for place in only:
@@ -108,13 +108,13 @@ class TransformersPolicy:
         """Go on from there."""
         self._calls = int(state["calls"])
 
-    def _draws(self, questions: Sequence[Question] | None, rows: int, n: int) -> np.ndarray:
+    def _draws(self, names: Sequence[str] | None, rows: int, n: int) -> np.ndarray:
         """Uniform draws ``(rows, n, max_new_tokens)``: by the question where it is given, else by the call."""
-        if questions is None:
+        if names is None:
             rng = np.random.default_rng([self.seed, _STREAM, self._calls])
             self._calls += 1
             return rng.random((rows, n, self.max_new_tokens))
-        seeds = ([self.seed, _STREAM + 1, crc32(question.id.encode("utf-8", "replace"))] for question in questions)
+        seeds = ([self.seed, _STREAM + 1, crc32(name.encode("utf-8", "replace"))] for name in names)
         return np.stack([np.random.default_rng(seed).random((n, self.max_new_tokens)) for seed in seeds])
 
     @torch.no_grad()

@@ -14,7 +14,8 @@ from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.banks.generate import LOCATIONS
-from anatomy_r1.core import Image, Question, render_prompt
+from anatomy_r1.core import Image, Question
+from anatomy_r1.envs import observe_one
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def target_text(question: Question, answer: str | None = None) -> str:
 
 def question_example(question: Question) -> Example:
     """The example that teaches a question's right answer."""
-    return Example(question.pixels(), render_prompt(question), target_text(question))
+    return Example(**observe_one(question, question.pixels()), target=target_text(question))
 
 
 class SFT:
