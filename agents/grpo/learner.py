@@ -45,8 +45,6 @@ class Updater:
         if config.beta and not has_adapters(backbone.model):
             self.reference = ResponseScorer(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
-            if backbone.vision.frozen():
-                backbone.vision.serve(self.reference.model)
             self.engine.shard(self.reference)
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
         self.engine.prepare(self._plain, optimiser, config.max_grad_norm)

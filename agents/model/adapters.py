@@ -8,7 +8,6 @@ import copy
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.core import AnatomyError
 
 
@@ -40,10 +40,8 @@ def choose_what_learns(model: Any, config: ModelConfig, *, seed: int = 0) -> Non
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise AnatomyError(f"model: freeze {config.freeze!r} leaves nothing that learns.")
-    if config.gradient_checkpointing:
-        if not getattr(model, "supports_gradient_checkpointing", False):
-            raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.gradient_checkpointing and not checkpoint_activations(model):
+        raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
 
 
 def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
@@ -101,20 +99,7 @@ def _in_float32(model: nn.Module) -> None:
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether a model has low-rank adapters."""
-    return bool(getattr(model, "_hf_peft_config_loaded", False))
-
-
-@contextmanager
-def adapters_off(model: Any) -> Iterator[None]:
-    """The model as it was before its adapters learnt anything: the reference of the KL term, without a second copy."""
-    layers = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
-    for layer in layers:
-        layer._disable_adapters = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer._disable_adapters = False
+    return bool(getattr(model, "peft_config", None))
 
 
 def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
