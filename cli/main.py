@@ -7,8 +7,8 @@ interrupted.
 import importlib
 import os
 import sys
-import warnings
 import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -63,8 +63,6 @@ class Learner:
         if config.beta and not has_adapters(backbone.model):
             self.reference = ResponseLogProbs(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
-            if backbone.vision.frozen():
-                backbone.vision.serve(self.reference.model)
             self.distributed.shard(self.reference)
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
         self.distributed.prepare(self.logprobs, optimiser, config.max_grad_norm)
