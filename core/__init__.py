@@ -1,9 +1,10 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
-from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
+    make_folder,
     open_regular,
     parse_json,
     read_json,
@@ -18,8 +19,8 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, normalise
-from anatomy_r1.core.registry import Registry
+from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, image_key, normalise
+from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 
 __all__ = [
     "INSTRUCTION",
@@ -38,11 +39,18 @@ __all__ = [
     "ImageSource",
     "Question",
     "Registry",
+    "UnknownOptionError",
+    "build",
     "find_markup",
+    "image_key",
+    "import_attribute",
     "inside",
+    "make_folder",
+    "nearest",
     "normalise",
     "open_regular",
     "option_lines",
+    "parameters_of",
     "parse_json",
     "read_image",
     "read_json",

@@ -1,13 +1,13 @@
 """What stands beside every result: how far one gets without looking at the image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 from anatomy_r1.agents import Policy, Response, make_policy
 from anatomy_r1.agents.policies import LEARNT, sample_questions
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import Question
+from anatomy_r1.envs import Observations
 from anatomy_r1.evaluation.stats import group_folds
 
 LABELS = {
@@ -36,7 +36,13 @@ def default_baselines(bank: Bank, *, seed: int = 0, split: str | None = None) ->
     if why_not_learnt(bank, split, seed):
         return plain
     questions = _learnt(bank, seed)
-    return (*plain, *(CrossFitted(name, questions, seed) for name in LEARNING))
+    part = None if split is None else bank.split(split)
+
+    @lru_cache(maxsize=4096)
+    def group_of(name: str) -> str | None:
+        return None if part is None else part.question(part.index_of(name)).group_key
+
+    return (*plain, *(CrossFitted(name, questions, seed, group_of) for name in LEARNING))
 
 
 def why_not_learnt(bank: Bank, split: str | None = None, seed: int = 0) -> str | None:
@@ -62,14 +68,20 @@ class CrossFitted:
         name: of the policy (``blind``).
         questions: to learn from.
         seed: of the policy and of the folds.
+        group_of: group of a question by its id, None where that is not known; the questions learnt from are known.
     """
 
     needs_controls = False
 
-    def __init__(self, name: str, questions: Sequence[Question], seed: int = 0) -> None:
+    def __init__(
+        self, name: str, questions: Sequence[Question], seed: int = 0,
+        group_of: Callable[[str], str | None] = lambda name: None,
+    ) -> None:  # fmt: skip
         self.name = name
         folds = group_folds([question.group_key for question in questions], seed).tolist()
         self._folds = {question.group_key: fold for question, fold in zip(questions, folds, strict=True)}
+        self._groups = {question.id: question.group_key for question in questions}
+        self._group_of = group_of
 
         def learner(fold: int | None) -> Policy:
             kept = [one for one, its in zip(questions, folds, strict=True) if its != fold]
@@ -77,14 +89,16 @@ class CrossFitted:
 
         self._learner = lru_cache(maxsize=None)(learner)
 
-    def respond(self, observations: Mapping[str, Any], *, n: int = 1) -> list[Response]:
-        """See :meth:`Policy.respond`; needs ``observations["question"]``."""
-        questions: Sequence[Question] = observations["question"]
+    def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:
+        """See :meth:`Policy.respond`; needs ``observations["question_id"]``."""
+        texts = {key: list(values) for key, values in observations.items() if key != "image"}
         places: dict[int | None, list[int]] = {}
-        for place, question in enumerate(questions):
-            places.setdefault(self._folds.get(question.group_key), []).append(place)
+        for place, name in enumerate(texts["question_id"]):
+            group = self._groups.get(name) or self._group_of(name)
+            places.setdefault(None if group is None else self._folds.get(group), []).append(place)
         said: dict[int, list[Response]] = {}
         for fold, here in places.items():
-            responses = self._learner(fold).respond({"question": [questions[place] for place in here]}, n=n)
+            some = {key: [values[place] for place in here] for key, values in texts.items()}
+            responses = self._learner(fold).respond(some, n=n)
             said.update((place, responses[at * n : (at + 1) * n]) for at, place in enumerate(here))
-        return [response for place in range(len(questions)) for response in said[place]]
+        return [response for place in range(len(said)) for response in said[place]]

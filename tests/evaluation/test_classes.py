@@ -104,7 +104,9 @@ DATA = Path("/work/shared/data/ssg_vqa")
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
 def test_ssg_vqas_own_groups_and_their_macro_f1(tmp_path):
     bank = open_bank("ssg-vqa", path=DATA, require_images=False)
-    found = evaluate(make_policy("noisy-oracle:0.5"), bank, split="validation", out=tmp_path, baselines=(), gallery=0)
+    found = evaluate(
+        make_policy("noisy-oracle:0.5", bank=bank), bank, split="validation", out=tmp_path, baselines=(), gallery=0
+    )
     assert {row.name for row in found.tables["hops"]} <= {"zero-hop", "one-hop", "single-and"}
     assert {"object", "attribute", "exist", "count"} == {row.name for row in found.tables["asks"]}
     for kind, share in found.group_f1["asks"].items():
