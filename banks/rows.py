@@ -19,7 +19,7 @@ from reprlib import repr as shown
 from typing import Any, NamedTuple, Protocol, Self
 
 from anatomy_r1.banks.fields import MAX_TEXT
-from anatomy_r1.core import LETTERS, AnatomyError, ImageSource, Question, find_markup, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, ImageSource, Question, clean, find_markup, normalise
 
 MAX_REASON = 500
 KEPT = 1000
@@ -143,6 +143,10 @@ class Intake:
 
     def add(self, row: Row) -> None:
         """Take a row; raises AnatomyError if it makes no question."""
+        about = (row.id, row.structure, row.question_type, row.modality, row.group_key)
+        if clean(joined := "".join(about)) is not joined:
+            name, structure, kind, modality, group = map(clean, about)
+            row = row._replace(id=name, structure=structure, question_type=kind, modality=modality, group_key=group)
         self.check(row)
         self.index[row.id] = len(self.rows)
         self.rows.append(row)
@@ -178,7 +182,7 @@ class Intake:
         except KeyError:
             plain = {self._checked(option) for option in options}
         if len(plain) < len(options):
-            raise AnatomyError(f"options must differ, got {list(options)}.")
+            raise AnatomyError(f"options must differ, got {shown(list(options))}.")
         self.images.check(row.image)
 
     def _checked(self, text: str) -> str:
@@ -309,6 +313,12 @@ class RowBank:
             structure=row.structure, question_type=row.question_type, modality=row.modality, group_key=row.group_key,
             source=row.source, distractors=row.distractors, details=row.details,
         )  # fmt: skip
+
+    def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each question's name and the words that it may be asked in."""
+        for at in self._chosen:
+            row = self._rows[at]
+            yield f"question {row.id!r}", (row.stem, *row.options, *row.distractors)
 
     def index_of(self, question_id: str) -> int:
         """Index of a question id; raises AnatomyError where there is none."""

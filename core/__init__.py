@@ -18,8 +18,9 @@ from anatomy_r1.core.files import (
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
+from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
 from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, image_key, normalise
+from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, image_key, normalise
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 
 __all__ = [
@@ -39,8 +40,10 @@ __all__ = [
     "ImageSource",
     "Question",
     "Registry",
+    "SpecialTokens",
     "UnknownOptionError",
     "build",
+    "clean",
     "find_markup",
     "image_key",
     "import_attribute",
