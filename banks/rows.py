@@ -314,6 +314,11 @@ class RowBank:
             source=row.source, distractors=row.distractors, details=row.details,
         )  # fmt: skip
 
+    @property
+    def image_root(self) -> Path:
+        """Folder that the rows' images are named below."""
+        return Path(getattr(self._images, "root", ""))
+
     def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Each question's name and the words that it may be asked in."""
         for at in self._chosen:
