@@ -17,8 +17,18 @@ from anatomy_r1.agents.grpo.advantages import advantages_of, on_original
 from anatomy_r1.agents.grpo.importance import RatioLog, importance_weights
 from anatomy_r1.agents.grpo.losses import token_terms, token_weights
 from anatomy_r1.agents.grpo.rollout import Batch
-from anatomy_r1.agents.logprobs import LongRow, ResponseScorer, Scores, Tree, batches, build_tree, plant, why_no_trees
-from anatomy_r1.agents.model import Backbone, adapters_off, has_adapters
+from anatomy_r1.agents.logprobs import (
+    LongRow,
+    ResponseScorer,
+    Scores,
+    Tree,
+    batches,
+    build_tree,
+    check_trees,
+    plant,
+    why_no_trees,
+)
+from anatomy_r1.agents.model import Backbone, adapters_off, as_sampled, dropouts, has_adapters
 from anatomy_r1.agents.training import Engine, build_optimiser
 from anatomy_r1.core import AnatomyError
 
@@ -36,6 +46,12 @@ class Updater:
         self.engine = Engine(config.mixed_precision)
         backbone.model.to(self.engine.accelerator.device)
         backbone.vision.remembers = not self.engine.spread
+        if dropped := dropouts(backbone.model):
+            warnings.warn(
+                f"{backbone.name}: {', '.join(dropped)} stays off in the update; with it, another policy would learn "
+                "than was sampled.",
+                stacklevel=2,
+            )
         packing = config.packing
         if packing == "tree" and (reason := why_no_trees(backbone.model)):
             warnings.warn(f"{backbone.name}: {reason}; the update runs padded rows instead of trees.", stacklevel=2)
@@ -68,11 +84,8 @@ class Updater:
         if self.config.condition == "original":
             batch = self._rescored(on_original(batch), advantages)
         forwarded = self._plain.tokens_forwarded
-        self.backbone.model.train()
-        try:
+        with as_sampled(self.backbone.model):
             norms, terms = self._within_memory(batch, advantages, learning_rate)
-        finally:
-            self.backbone.model.eval()
         finite = [norm for norm in norms if math.isfinite(norm)]
         self.skipped_in_a_row = 0 if len(finite) == len(norms) else self.skipped_in_a_row + 1
         return {
@@ -146,7 +159,7 @@ class Updater:
 
     def _check(self, trees: Sequence[Tree]) -> None:
         if trees:
-            check_exact(self.backbone, min(trees, key=len), self.config.temperature)
+            check_trees(self.backbone, trees, self.config.temperature)
 
     def _plant(self, batch: Batch, advantages: NDArray[np.float64]) -> list[Tree]:
         """Trees of this process's rows that are worth a forward pass."""
@@ -268,24 +281,6 @@ def _laid_out(rows: Sequence[Sequence[float]], real: Tensor, like: Tensor) -> Te
     values = torch.zeros_like(like)
     values[real] = like.new_tensor([value for row in rows for value in row])
     return values
-
-
-@torch.no_grad()
-def check_exact(backbone: Backbone, tree: Tree, temperature: float) -> None:
-    """Compare the tree with padded rows on real data.
-
-    Raises:
-        AnatomyError: they differ by more than rounding can explain.
-    """
-    tolerance = 1e-3 if next(backbone.model.parameters()).dtype in (torch.float32, torch.float64) else 0.2
-    found, expected = (ResponseScorer(backbone, way)([tree], temperature).logprobs for way in ("tree", "padded"))
-    both_broken = found.isnan() & expected.isnan()  # what is no number is named where it would be learnt from
-    gap = float((found - expected).abs().masked_fill(both_broken, 0).max())
-    if not gap <= tolerance:
-        raise AnatomyError(
-            f"{backbone.name}: trees give other log-probs than padded rows (largest difference {gap:.2g}).\n"
-            "This architecture is not served by trees yet: use --grpo.packing padded."
-        )
 
 
 def _pooled(terms: Sequence[dict[str, float]]) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """Log-probs of given responses: prefix trees, attention over them, a softmax in chunks."""
 
+from anatomy_r1.agents.logprobs.check import check_trees
 from anatomy_r1.agents.logprobs.chunked_softmax import CHUNK, tempered_log_softmax
 from anatomy_r1.agents.logprobs.prefix_tree import MASK_LIMIT, LongRow, Tree, batches, build_tree, plant
 from anatomy_r1.agents.logprobs.responses import ResponseScorer, Scores
@@ -14,6 +15,7 @@ __all__ = [
     "Tree",
     "batches",
     "build_tree",
+    "check_trees",
     "plant",
     "tempered_log_softmax",
     "why_no_trees",
