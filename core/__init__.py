@@ -1,8 +1,9 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
-from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
+    make_folder,
     parse_json,
     read_json,
     read_jsonl,
@@ -16,8 +17,8 @@ from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, normalise
-from anatomy_r1.core.registry import Registry
+from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, image_key, normalise
+from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 
 __all__ = [
     "INSTRUCTION",
@@ -34,12 +35,19 @@ __all__ = [
     "ImageSource",
     "Question",
     "Registry",
+    "UnknownOptionError",
     "absent_allowed",
+    "build",
     "find_markup",
+    "image_key",
     "images_may_be_absent",
+    "import_attribute",
     "inside",
+    "make_folder",
+    "nearest",
     "normalise",
     "option_lines",
+    "parameters_of",
     "parse_json",
     "read_image",
     "read_json",

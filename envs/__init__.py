@@ -6,6 +6,7 @@ Importing this registers ``AnatomyVQA-v0``; ``gymnasium.make("anatomy_r1.envs:An
 import gymnasium
 
 from anatomy_r1.envs.env import AnatomyVQAEnv
+from anatomy_r1.envs.observations import BrokenImage, Observation, Observations, observe, observe_one
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, read_option, score
@@ -20,12 +21,17 @@ gymnasium.register(
 __all__ = [
     "AnatomyVQAEnv",
     "AnatomyVQAVectorEnv",
+    "BrokenImage",
+    "Observation",
+    "Observations",
     "RewardConfig",
     "RewardPart",
     "Score",
     "Task",
     "as_picture",
     "as_text",
+    "observe",
+    "observe_one",
     "read_blocks",
     "read_option",
     "score",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from anatomy_r1.agents.logprobs.prefix_tree import Tree, build_tree
-from anatomy_r1.agents.logprobs.responses import ResponseScorer
+from anatomy_r1.agents.logprobs.responses import ResponseLogProbs
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.core import AnatomyError
 
@@ -17,22 +17,22 @@ MEAN_GAP = 0.05
 
 @torch.no_grad()
 def check_trees(backbone: Backbone, trees: Sequence[Tree], temperature: float) -> None:
-    """Compare the smallest and the largest of some trees with their rows, each run by itself.
+    """Compare the smallest and the largest of some trees, if there are any, with their rows, each run by itself.
 
     Raises:
         AnatomyError: they differ by more than rounding can explain.
     """
     coarse = any(p.dtype in (torch.bfloat16, torch.float16) for p in backbone.model.parameters())
-    scorers = ResponseScorer(backbone, "tree"), ResponseScorer(backbone, "padded")
+    ways = ResponseLogProbs(backbone, "tree"), ResponseLogProbs(backbone, "padded")
     by_size = sorted(trees, key=len)
-    for tree in (by_size[0], by_size[-1])[: len(by_size)]:
-        found = scorers[0]([tree], temperature)
+    for tree in (*by_size[:1], *by_size[1:][-1:]):
+        found = ways[0]([tree], temperature)
         rows = [
             build_tree([row], [tree.prompts[asked]], [tree.tokens[path].tolist()])
             for row, asked, path in zip(tree.rows, tree.asked, tree.paths, strict=True)
         ]
-        expected = torch.cat([scorers[1]([row], temperature).logprobs[0] for row in rows])
-        values = found.logprobs[found.real]
+        expected = torch.cat([ways[1]([row], temperature).logprobs[0] for row in rows])
+        values = found.logprobs[found.mask]
         both_broken = values.isnan() & expected.isnan()  # what is no number is named where it would be learnt from
         gaps = (values - expected).abs().masked_fill(both_broken, 0)
         gap = float(gaps.mean() if coarse else gaps.max())

@@ -3,7 +3,8 @@
 DeepSpeed's own accessors give them whole, whatever the stage; all processes must call together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -22,10 +23,11 @@ T = TypeVar("T")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def with_whole_weights(engine: Any, work: Callable[[], T]) -> T:
-    """Do ``work`` with stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
+@contextmanager
+def gathered_weights(engine: Any) -> Iterator[None]:
+    """Stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
     with zero.GatheredParameters(list(engine.parameters())), stage3_hooks_off(engine):
-        return work()
+        yield
 
 
 def undivided(work: Callable[[], T]) -> T:

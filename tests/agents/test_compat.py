@@ -16,7 +16,7 @@ from torch import nn
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
-from anatomy_r1.agents.logprobs import ResponseScorer, build_tree, plant, tree_attention
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, tree_attention
 from anatomy_r1.agents.logprobs.compat import attention_of, keep_layers_whole
 from anatomy_r1.agents.model import Backbone, choose_what_learns, collate, compat, has_adapters
 from anatomy_r1.agents.policies import TransformersPolicy
@@ -67,8 +67,8 @@ def test_a_model_generates_before_inside_and_after(family, frozen):
     expected = generated(untouched, prompts[2])
     assert generated(backbone, prompts[2]) == expected
     inside, state = [], everything(backbone.model)
-    trees = plant(range(3), prompts, RESPONSES, 1000)
-    scorers = [ResponseScorer(backbone, packing) for packing in ("tree", "padded")]
+    trees = build_trees(range(3), prompts, RESPONSES, 1000)
+    scorers = [ResponseLogProbs(backbone, packing) for packing in ("tree", "padded")]
     assert everything(backbone.model) == state
 
     def meanwhile(*_):
@@ -140,7 +140,7 @@ def test_a_mask_in_blocks_reaches_attention_whole(family, monkeypatch):
         "_attend",
         lambda *given, **options: arrived.append(options["attn_mask"]) or attend(*given, **options),
     )
-    ResponseScorer(backbone)([build_tree([0, 1], prompts[:2], RESPONSES[:2])])
+    ResponseLogProbs(backbone)([build_tree([0, 1], prompts[:2], RESPONSES[:2])])
     assert len(arrived) == 3 and all(hasattr(mask, "blocks") for mask in arrived), (
         f"on the way to scaled_dot_product_attention {family.__name__} of {TRANSFORMERS} makes another tensor of its "
         "mask: attention over trees is right, but no longer in blocks. See agents/logprobs/tree_attention.py."
@@ -151,7 +151,7 @@ def test_a_mask_in_blocks_reaches_attention_whole(family, monkeypatch):
 def test_layers_run_again_attend_in_blocks_too(family, monkeypatch):
     backbone, prompts = asked(family, frozen=False)
     monkeypatch.setattr(tree_attention, "BLOCK", 4)
-    trees, scorer = plant(range(3), prompts, RESPONSES, 1000), ResponseScorer(backbone)
+    trees, scorer = build_trees(range(3), prompts, RESPONSES, 1000), ResponseLogProbs(backbone)
     backbone.model.train()
     expected = gradients(backbone, scorer(trees).logprobs.sum())
     assert compat.checkpoint_activations(backbone.model), f"{TRANSFORMERS} has no gradient checkpointing any more."

@@ -11,7 +11,7 @@ from torch import nn
 
 from anatomy_r1.agents import GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.logprobs import ResponseScorer, build_tree, check_trees, plant, prefix_tree
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, check_trees, prefix_tree
 from anatomy_r1.agents.model import as_sampled, dropouts
 from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.core import AnatomyError
@@ -37,7 +37,7 @@ def asked(family):
     backbone, prompt = make(family)
     pictures = [np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)]
     first = prompt(pictures[0], [20, 21, 22], 1)
-    return backbone, plant(range(3), [first, first, prompt(pictures[1], [20, 30], 2)], RESPONSES, 1000)
+    return backbone, build_trees(range(3), [first, first, prompt(pictures[1], [20, 30], 2)], RESPONSES, 1000)
 
 
 def test_a_config_with_dropout_learns_what_one_without_does_and_is_told(make_talker, make_env):
@@ -60,7 +60,7 @@ def test_a_config_with_dropout_learns_what_one_without_does_and_is_told(make_tal
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_dropout_is_off_in_every_family_and_layers_still_run_twice(family, checkpointing):
     backbone, trees = asked(family)
-    expected = gradients(backbone, ResponseScorer(backbone)(trees).logprobs.sum())
+    expected = gradients(backbone, ResponseLogProbs(backbone)(trees).logprobs.sum())
     drop(backbone.model)
     assert dropouts(backbone.model)
     if checkpointing:
@@ -69,7 +69,7 @@ def test_dropout_is_off_in_every_family_and_layers_still_run_twice(family, check
     backbone.model.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_: ran.append(1))
     backbone.model.train()
     with as_sampled(backbone.model):
-        found = gradients(backbone, ResponseScorer(backbone)(trees).logprobs.sum())
+        found = gradients(backbone, ResponseLogProbs(backbone)(trees).logprobs.sum())
     assert len(ran) == 1 + checkpointing
     assert all(module.training for module in backbone.model.modules())
     assert all(torch.allclose(found[name], expected[name], atol=1e-9) for name in expected)
@@ -118,15 +118,15 @@ def test_one_token_that_rounding_puts_off_is_no_fault_in_bfloat16(make_talker, s
     backbone.model.to(torch.bfloat16)
     prompt = backbone.encode(scenes.question(0).pixels(), "Which organ is this?")
     tree = build_tree([0], [prompt], [list(range(260, 276))])
-    forward = ResponseScorer.forward
+    forward = ResponseLogProbs.forward
 
-    def off(scorer, trees, temperature=1.0):
-        scores = forward(scorer, trees, temperature)
-        if scorer.packing == "tree":
-            scores.logprobs[0, 3] += 0.6
-        return scores
+    def off(module, trees, temperature=1.0):
+        found = forward(module, trees, temperature)
+        if module.packing == "tree":
+            found.logprobs[0, 3] += 0.6
+        return found
 
-    monkeypatch.setattr(ResponseScorer, "forward", off)
+    monkeypatch.setattr(ResponseLogProbs, "forward", off)
     check_trees(backbone, [tree], 1.0)
     backbone.model.float()
     with pytest.raises(AnatomyError, match=r"largest difference 0\.6"):
