@@ -54,7 +54,7 @@ class SimilarityConfig:
         shown = [*pairs[:5], *pairs[-5:]] if len(pairs) > 10 else pairs
         rows = [(matrix.names[i], matrix.names[j], f"{matrix.values[i, j]:.3f}") for i, j in shown]
         table(f"{title}, {len(matrix.names)} structures: most and least alike", ("structure", "structure", "S"), rows)
-        console.print(f"matrix: {self.out / 'similarity.csv'}   heat map: {self.out / 'similarity.png'}", markup=False)
+        console.print(f"matrix: {self.out / 'similarity.csv'}   heat map: {self.out / 'similarity.png'}")
 
     def _measure(self, bank: Bank) -> Similarity:
         if self.tower is None:
@@ -109,7 +109,7 @@ class PreviewConfig:
         title = " ".join([self.curriculum, *(f"{key}={value}" for key, value in self.curriculum_options.items())])
         picture = draw_preview(choices, self._examples(choices, bank), paper, f"{title} on {bank.name}")
         write_bytes(self.out / "preview.png", picture)
-        console.print(f"picture: {self.out / 'preview.png'}", markup=False)
+        console.print(f"picture: {self.out / 'preview.png'}")
 
     def _draw(self, curriculum: Curriculum) -> list[Choice]:
         choices = []

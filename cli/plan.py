@@ -44,7 +44,7 @@ def show_plan(config: "TrainConfig") -> None:
     )  # fmt: skip
     if int(os.environ.get("RANK", 0)):
         return
-    console.print(to_toml(config), markup=False)
+    console.print(to_toml(config))
     grpo = config.grpo
     responses = grpo.questions_per_step * grpo.num_generations
     table("plan", ("", ""), [
