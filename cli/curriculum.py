@@ -14,7 +14,7 @@ from anatomy_r1.cli.curriculum_figures import Example, draw_heat_map, draw_previ
 from anatomy_r1.cli.curriculum_paper import Overlay, overlay
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.core import AnatomyError, write_bytes
-from anatomy_r1.curricula import Choice, Curriculum, make_augmentation, make_curriculum
+from anatomy_r1.curricula import Choice, Curriculum, Levelled, make_augmentation, make_curriculum
 from anatomy_r1.curricula.similarity import Similarity, feature_similarity, make_similarity, visual_features
 from anatomy_r1.workflows import Scalar, extras
 
@@ -157,9 +157,7 @@ class PreviewConfig:
 
 def _reach(curriculum: Curriculum, choices: list[Choice]) -> tuple[float, float]:
     """What levels 0 and 1 mean to the curriculum; of one without levels, the range of what it asked."""
-    drawer = getattr(curriculum, "drawer", None)
-    if drawer is not None and getattr(curriculum, "rescale", True):
-        low, high = drawer.shards_weights.reach
-    else:
-        low, high = np.nanquantile([choice.similarity for choice in choices], (0.1, 0.9)).tolist()
+    if isinstance(curriculum, Levelled):
+        return curriculum.reach
+    low, high = np.nanquantile([choice.similarity for choice in choices], (0.1, 0.9)).tolist()
     return low, high
