@@ -60,7 +60,7 @@ class SimilarityConfig:
         if self.tower is None:
             return make_similarity(self.similarity, bank)
         from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
-        from anatomy_r1.cli.training import load_backbone
+        from anatomy_r1.workflows import load_backbone
 
         backbone = load_backbone(self.tower)
         if self.tower_part == "vision":

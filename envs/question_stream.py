@@ -145,9 +145,8 @@ class QuestionStream:
 
     def _forms(self, question: Question, count: int) -> Sequence[Variant]:
         """The original first, then what the augmentation makes of it."""
-        if isinstance(
-            self.augmentation, Edited
-        ):  # the edits themselves: the same forms at any time, difficult question or not
+        # The edits themselves give the same forms at any time, whether the question is difficult by now or not.
+        if isinstance(self.augmentation, Edited):
             return distinct_variants(question, count, self.augmentation.edits, np.random.default_rng([0, STREAM, 0]))
         known: dict[tuple[str, ...], Variant] = {(): Variant(question)}
         for variant in self.augmentation.vary(question, _MANY_PLACES, 0) if count > 1 else ():

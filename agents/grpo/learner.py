@@ -63,8 +63,6 @@ class Learner:
         if config.beta and not has_adapters(backbone.model):
             self.reference = ResponseLogProbs(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
-            if backbone.vision.frozen():
-                backbone.vision.serve(self.reference.model)
             self.distributed.shard(self.reference)
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
         self.distributed.prepare(self.logprobs, optimiser, config.max_grad_norm)
@@ -205,8 +203,8 @@ class Learner:
             logprobs.new_tensor(advantages[rows]),
             mask,
             loss=config.loss_type,
-            clip_low=config.epsilon,
-            clip_high=config.epsilon_high,
+            clip_low=config.clips[0],
+            clip_high=config.clips[1],
             beta=config.beta,
             ref_logprobs=reference,
             weights=correction,

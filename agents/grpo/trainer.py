@@ -230,7 +230,7 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     """
     config, distributed = learner.config, learner.distributed
     learner.check_same(batch)
-    advantages = advantages_of(batch, config.baseline, config.scale_rewards)  # (B,)
+    advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
     batch = learner.old_logprobs(batch, advantages)
     weights = token_weights(  # (B,): what each token of a response weighs
         batch.lengths, advantages, batch.group_size, config.loss_type, config.max_completion_length

@@ -91,4 +91,5 @@ def test_a_retry_that_is_killed_keeps_what_it_has_and_goes_on(bank, tmp_path):
     policy = Flaky(down=False)
     assert run(bank, tmp_path / "run", policy).accuracy == whole.accuracy
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
-    assert not any(json.loads(line)["failed"] for line in (tmp_path / "run" / "rollouts.jsonl").open())
+    rows = (tmp_path / "run" / "rollouts.jsonl").read_text().splitlines()
+    assert not any(json.loads(row)["failed"] for row in rows)
