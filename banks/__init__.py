@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Featured, Scheduled, Segmented, Tolerant
 from anatomy_r1.banks.brain import BrainAtlasBank
 from anatomy_r1.banks.export import export_hf, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
@@ -48,6 +48,7 @@ __all__ = [
     "AnatomyR1Bank",
     "Bank",
     "BrainAtlasBank",
+    "Featured",
     "HuggingFaceBank",
     "JsonlBank",
     "MasksBank",
@@ -55,6 +56,9 @@ __all__ = [
     "OmniMedVQABank",
     "Refusal",
     "ScenesBank",
+    "Scheduled",
+    "Segmented",
+    "Tolerant",
     "export_hf",
     "export_jsonl",
     "export_trl",
