@@ -15,6 +15,7 @@ A line is a JSON object::
 Optional: ``structure`` (default: the right option), ``question_type``, ``modality``, ``group_key`` (what a split must
 not cut through; default: the image), ``source`` (default: the file's name), ``distractors`` (texts known to be wrong,
 from which options may be recomposed), ``details`` (an object of anything else), ``split`` (on every line or on none).
+The ``details`` of a variant hold its ``option_style`` (``A.``, ``(a)`` or ``1.``) and ``instruction``.
 """
 
 import copy
@@ -56,6 +57,7 @@ WHOLE = "all"
 _TEXTS = ("structure", "question_type", "modality", "group_key", "source")
 _MAY_BE_BLANK = _TEXTS[1:]
 _REQUIRED = ("id", "image", "stem", "options", "answer")
+_FORM = {"option_style", "instruction"}
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxstring = 2, 8, 120
 _FIELDS = {*_REQUIRED, *_TEXTS, "distractors", "details", "split"}
@@ -186,9 +188,10 @@ class JsonlBank:
                 stem=row.text("stem"),
                 options=options,
                 answer=answer,
-                **texts,
                 distractors=distractors,
                 details=row.details(),
+                **texts,
+                **row.form(),
             )
         except AnatomyError as error:
             raise AnatomyError(f"{self.path}:{number}: {error}") from None
@@ -236,7 +239,14 @@ class _Row:
         value = self.values.get("details", {})
         if not isinstance(value, dict):
             self.refuse("details", f"expected an object, got {_SHORT.repr(value)}")
-        return value
+        return {key: value[key] for key in value if key not in _FORM}
+
+    def form(self) -> dict[str, str]:
+        """The fields of a variant, which lines keep in ``details``."""
+        found = {key: value for key, value in self.values.get("details", {}).items() if key in _FORM}
+        if not all(isinstance(value, str) for value in found.values()):
+            self.refuse("details", f"expected texts as {' and '.join(found)}, got {_SHORT.repr(found)}")
+        return found
 
     def _checked(self, field: str, value: Any) -> str:
         if not isinstance(value, str) or not (value.strip() or field in _MAY_BE_BLANK):
@@ -303,7 +313,7 @@ def _line(question: Question, folder: Path, split: str | None) -> bytes:
         **{field: getattr(question, field) for field in ("stem", "options", "answer")},
         **{field: getattr(question, field) for field in _TEXTS},
         **({"distractors": question.distractors} if question.distractors else {}),
-        **({"details": dict(question.details)} if question.details else {}),
+        **({"details": details} if (details := dict(question.details) | question.form()) else {}),
         **({} if split is None else {"split": split}),
     }
     try:

@@ -15,11 +15,21 @@ from anatomy_r1.core.files import (
 from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may_be_absent, inside
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
-from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, normalise
+from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES
+from anatomy_r1.core.prompt import (
+    INSTRUCTION,
+    INSTRUCTIONS,
+    PromptText,
+    option_lines,
+    read_option,
+    read_prompt,
+    render_prompt,
+)
+from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, normalise
 from anatomy_r1.core.registry import Registry
 
 __all__ = [
+    "DEFAULT_STYLE",
     "INSTRUCTION",
     "INSTRUCTIONS",
     "LETTERS",
@@ -32,6 +42,7 @@ __all__ = [
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "PromptText",
     "Question",
     "Registry",
     "absent_allowed",
@@ -44,11 +55,12 @@ __all__ = [
     "read_image",
     "read_json",
     "read_jsonl",
+    "read_option",
+    "read_prompt",
     "read_rows",
     "read_text",
     "render_prompt",
     "stream",
-    "style_of",
     "write_bytes",
     "write_chunks",
     "write_json",

@@ -8,15 +8,12 @@ Every pass over the text is linear.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, Question, normalise, style_of
+from anatomy_r1.core import AnatomyError, Question, read_option
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_LETTERED = re.compile(r"\(([A-Za-z])\)(.*)|([A-Za-z])(?:[.)](.*))?", re.DOTALL)
-_NUMBER = re.compile(r"(\(?)([1-9])(?![0-9A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ def score(question: Question, text: str, config: RewardConfig = DEFAULT_REWARD) 
     if len(text) > config.cap:
         return Score(0.0, 0.0, 0.0, None, dict.fromkeys(("format", "correct", *config.extra), 0.0))
     blocks = read_blocks(text)
-    numbered = style_of(question) == NUMBERED
-    choice = None if blocks is None else read_option(blocks[1], question.options, numbered=numbered)
+    choice = None if blocks is None else read_option(blocks[1], question.options, question.option_style)
     formed, correct = float(choice is not None), float(choice == question.answer)
     parts = {"format": config.format_weight * formed, "correct": config.correct_weight * correct}
     base = Score(formed, correct, sum(parts.values()), choice, parts)
@@ -104,40 +100,6 @@ def read_blocks(text: str) -> tuple[str, str] | None:
     if before.strip() or between.strip() or text.strip() or not thought.strip():
         return None
     return thought, answer
-
-
-def read_option(answer: str, options: Sequence[str], *, numbered: bool = False) -> int | None:
-    """Index of the one option that ``answer`` names, as ``B``, ``B.``, ``B)``, ``(B)``, ``B. Liver`` or ``Liver``.
-
-    Where the prompt numbers its options, ``2`` is read as ``B`` is.
-
-    None where it names none, where letter and text disagree, and where it reads as one option's letter but as another
-    one's text (options that are letters themselves): there, ``B. A`` says which.
-    """
-    texts = [normalise(option) for option in options]
-    whole = normalise(answer)
-    by_text = texts.index(whole) if whole in texts else None
-    by_letter = _read_letter(_as_letter(answer.strip()) if numbered else answer.strip(), texts)
-    if by_text is None or by_letter is None:
-        return by_letter if by_text is None else by_text
-    return by_text if by_text == by_letter else None
-
-
-def _as_letter(answer: str) -> str:
-    """``2. Liver`` as ``B. Liver``."""
-    match = _NUMBER.match(answer)
-    return f"{match[1]}{LETTERS[int(match[2]) - 1]}{answer[match.end() :]}" if match else answer
-
-
-def _read_letter(answer: str, texts: list[str]) -> int | None:
-    match = _LETTERED.fullmatch(answer)
-    if match is None:
-        return None
-    index = LETTERS.index((match[1] or match[3]).upper())
-    rest = (match[2] or match[4] or "").strip()
-    if index >= len(texts) or (rest and normalise(rest) != texts[index]):
-        return None
-    return index
 
 
 def _extra_part(name: str, question: Question, text: str, base: Score, config: RewardConfig) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from anatomy_r1.agents.policies.blind import TextClassifier, sample_questions
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise, read_prompt
 
 STREAM = 302
 LEARNT = 2000
@@ -205,18 +205,8 @@ def _asked(observations: Observations) -> Iterator[Asked]:
             yield Asked(question.id, question.stem, question.options, question)
         return
     for prompt in observations["prompt"]:
-        yield Asked(prompt, *_read_prompt(prompt), None)
-
-
-def _read_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
-    """Stem and options of a prompt whose last lines are ``A. …``, ``B. …``."""
-    lines = prompt.split("\n")
-    options: list[str] = []
-    for start in range(len(lines) - 1, -1, -1):
-        options = [line[3:] for letter, line in zip(LETTERS, lines[start:], strict=False) if line[:3] == f"{letter}. "]
-        if len(options) == len(lines) - start >= 2:
-            return "\n".join(lines[:start]).rpartition("Question: ")[2], tuple(options)
-    raise AnatomyError(f"the prompt must end with its options, one 'A. …' a line; got {prompt[-120:]!r}.")
+        read = read_prompt(prompt)
+        yield Asked(prompt, read.stem, read.options, None)
 
 
 def _number(text: str) -> int:
