@@ -11,7 +11,7 @@ import tyro
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import finish_report
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.envs import RewardConfig, score
+from anatomy_r1.envs import RewardConfig, lenient_score, score
 from anatomy_r1.evaluation.run import rescore
 
 
@@ -30,7 +30,8 @@ class ScoreConfig:
     cap: int = 32_768
     """Longest response that is read, in characters."""
     judge: str | None = None
-    """module:attribute of your own function (question, text, reward config) -> Score; None: the package's."""
+    """"lenient", or module:attribute of your own function (question, text, reward config) -> Score; None: the strict
+    one that training is paid by."""
 
     def run(self) -> None:
         """Judge, print what changed, and write the report."""
@@ -46,8 +47,8 @@ class ScoreConfig:
 
 
 def _judge(spec: str | None) -> Callable[..., Any]:
-    if spec is None:
-        return score
+    if spec is None or spec == "lenient":
+        return score if spec is None else lenient_score
     module, _, attribute = spec.partition(":")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)

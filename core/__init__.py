@@ -15,7 +15,7 @@ from anatomy_r1.core.files import (
 from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may_be_absent, inside
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
-from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES
+from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -25,8 +25,9 @@ from anatomy_r1.core.prompt import (
     read_prompt,
     render_prompt,
 )
-from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, normalise
+from anatomy_r1.core.question import Image, ImageSource, Question, find_markup
 from anatomy_r1.core.registry import Registry
+from anatomy_r1.core.text import canonical, is_visible, normalise
 
 __all__ = [
     "DEFAULT_STYLE",
@@ -46,15 +47,18 @@ __all__ = [
     "Question",
     "Registry",
     "absent_allowed",
+    "canonical",
     "find_markup",
     "images_may_be_absent",
     "inside",
+    "is_visible",
     "normalise",
     "option_lines",
     "parse_json",
     "read_image",
     "read_json",
     "read_jsonl",
+    "read_label",
     "read_option",
     "read_prompt",
     "read_rows",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, read_label, read_options, write_options
-from anatomy_r1.core.question import Question, normalise
+from anatomy_r1.core.question import Question
+from anatomy_r1.core.text import canonical, normalise
 
 INSTRUCTION = "Think inside <think> </think>, then give one option inside <answer> </answer>."
 INSTRUCTIONS = (
@@ -64,7 +65,8 @@ def read_prompt(prompt: str) -> PromptText:
 
 
 def read_option(answer: str, options: Sequence[str], style: str = DEFAULT_STYLE) -> int | None:
-    """Index of the one option that ``answer`` names, as ``B``, ``B.``, ``B)``, ``(B)``, ``B. Liver`` or ``Liver``.
+    """Index of the one option that ``answer`` names, as ``B``, ``B.``, ``B)``, ``(B)``, ``B. Liver`` or ``Liver``, in
+    any spelling that :func:`normalise` makes one.
 
     Where the prompt numbers its options, ``2`` is read as ``B`` is.
 
@@ -74,7 +76,7 @@ def read_option(answer: str, options: Sequence[str], style: str = DEFAULT_STYLE)
     texts = [normalise(option) for option in options]
     whole = normalise(answer)
     by_text = texts.index(whole) if whole in texts else None
-    by_label = _read_labelled(answer.strip(), texts, style)
+    by_label = _read_labelled(canonical(answer).strip(), texts, style)
     if by_text is None or by_label is None:
         return by_label if by_text is None else by_text
     return by_text if by_text == by_label else None

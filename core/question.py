@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.images import read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, STYLES
+from anatomy_r1.core.text import normalise
 
 Image = NDArray[np.uint8]
 ImageSource = Path | Callable[[], Image]
@@ -23,15 +24,6 @@ _MARKUP = re.compile(
 )
 
 _OUR_TAGS = re.compile("</?(?:think|answer)>")
-
-
-def normalise(text: str) -> str:
-    """Form in which two option texts are compared: case, white space, ``_``/space and a trailing full stop don't count.
-
-    >>> normalise(" Cystic_Plate. ")
-    'cystic plate'
-    """
-    return " ".join(text.replace("_", " ").casefold().split()).removesuffix(".").rstrip()
 
 
 def find_markup(text: str) -> str | None:

@@ -7,6 +7,7 @@ import gymnasium
 
 from anatomy_r1.core import read_option
 from anatomy_r1.envs.env import AnatomyVQAEnv
+from anatomy_r1.envs.lenient import lenient_score, read_leniently
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, score
@@ -27,7 +28,9 @@ __all__ = [
     "Task",
     "as_picture",
     "as_text",
+    "lenient_score",
     "read_blocks",
+    "read_leniently",
     "read_option",
     "score",
 ]

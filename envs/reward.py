@@ -2,16 +2,16 @@
 
 A response counts only in one form: exactly one ``<think>…</think>``, then exactly one ``<answer>…</answer>``, nothing
 but white space around them, some thought in the first and one option in the second. Whatever departs from it (a second
-answer, a tag inside a block, text after the end, two letters, an empty thought, a negated option) is no answer and
-earns nothing: format and answer are judged together, so no half of the form can be sold alone.
-Every pass over the text is linear.
+answer, a tag inside a block, text after the end, two letters, a thought with nothing to see in it, a negated option) is
+no answer and earns nothing: format and answer are judged together, so no half of the form can be sold alone.
+Every pass over the text is linear. How else models put their answers is a matter of :mod:`anatomy_r1.envs.lenient`.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from anatomy_r1.core import AnatomyError, Question, read_option
+from anatomy_r1.core import AnatomyError, Question, is_visible, read_option
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -71,12 +71,16 @@ def score(question: Question, text: str, config: RewardConfig = DEFAULT_REWARD) 
     Raises:
         AnatomyError: the response is not text, or an extra part gave something other than a finite number.
     """
+    return graded(question, text, config, read_response)
+
+
+def graded(question: Question, text: str, config: RewardConfig, read: Callable[[Question, str], int | None]) -> Score:
+    """The score of a response whose choice is what ``read`` finds in it; raises as :func:`score` does."""
     if not isinstance(text, str):
         raise AnatomyError(f"question {question.id!r}: a response must be text (str), got {type(text).__name__}.")
     if len(text) > config.cap:
         return Score(0.0, 0.0, 0.0, None, dict.fromkeys(("format", "correct", *config.extra), 0.0))
-    blocks = read_blocks(text)
-    choice = None if blocks is None else read_option(blocks[1], question.options, question.option_style)
+    choice = read(question, text)
     formed, correct = float(choice is not None), float(choice == question.answer)
     parts = {"format": config.format_weight * formed, "correct": config.correct_weight * correct}
     base = Score(formed, correct, sum(parts.values()), choice, parts)
@@ -84,6 +88,12 @@ def score(question: Question, text: str, config: RewardConfig = DEFAULT_REWARD) 
         return base
     extra = {name: _extra_part(name, question, text, base, config) for name in config.extra}
     return Score(formed, correct, base.total + sum(extra.values()), choice, parts | extra)
+
+
+def read_response(question: Question, text: str) -> int | None:
+    """Index of the option that a response of the right form names; None for any other text."""
+    blocks = read_blocks(text)
+    return None if blocks is None else read_option(blocks[1], question.options, question.option_style)
 
 
 def read_blocks(text: str) -> tuple[str, str] | None:
@@ -97,7 +107,7 @@ def read_blocks(text: str) -> tuple[str, str] | None:
             return None
         pieces.append(piece)
     before, thought, between, answer = pieces
-    if before.strip() or between.strip() or text.strip() or not thought.strip():
+    if before.strip() or between.strip() or text.strip() or not is_visible(thought):
         return None
     return thought, answer
 

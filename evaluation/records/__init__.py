@@ -18,6 +18,7 @@ from anatomy_r1.evaluation.records.results import (
     Row,
     iterate_rollouts,
     load_results,
+    question_of,
     read_rollouts,
 )
 from anatomy_r1.evaluation.records.training_metrics import METRICS, Metrics, Series
@@ -49,5 +50,6 @@ __all__ = [
     "iterate_rollouts",
     "load_results",
     "permuted",
+    "question_of",
     "read_rollouts",
 ]
