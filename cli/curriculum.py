@@ -60,7 +60,7 @@ class SimilarityConfig:
         if self.tower is None:
             return make_similarity(self.similarity, bank)
         from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
-        from anatomy_r1.cli.training import load_backbone
+        from anatomy_r1.workflows import load_backbone
 
         backbone = load_backbone(self.tower)
         if self.tower_part == "vision":
@@ -159,7 +159,7 @@ def _reach(curriculum: Curriculum, choices: list[Choice]) -> tuple[float, float]
     """What levels 0 and 1 mean to the curriculum; of one without levels, the range of what it asked."""
     drawer = getattr(curriculum, "drawer", None)
     if drawer is not None and getattr(curriculum, "rescale", True):
-        low, high = drawer.spread.reach
+        low, high = drawer.shards_weights.reach
     else:
         low, high = np.nanquantile([choice.similarity for choice in choices], (0.1, 0.9)).tolist()
     return low, high

@@ -7,6 +7,8 @@ interrupted.
 import importlib
 import os
 import sys
+import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,9 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.workflows import read_config
 
 COMMANDS = {
-    "demo": ("demo", "DemoConfig", "train the embedded model on procedural scenes, with a report"),
-    "train": ("train", "TrainConfig", "GRPO against the environment, with evaluation before and after"),
-    "sft": ("sft", "SFTRunConfig", "supervised fine-tuning on a bank, with evaluation before and after"),
+    "demo": ("demo", "DemoCommand", "train the embedded model on procedural scenes, with a report"),
+    "train": ("train", "TrainCommand", "GRPO against the environment, with evaluation before and after"),
+    "sft": ("sft", "SFTCommand", "supervised fine-tuning on a bank, with evaluation before and after"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
     "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
     "figures": ("figures", "FiguresConfig", "PNG figures of training runs, with bands over seeds"),
@@ -46,7 +48,16 @@ TRAINING = ("demo", "train", "sft")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    _keep_to_users()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _keep_to_users() -> None:
+    """Leave what libraries tell their developers to the tests, which fail on it; `python -W default` shows it."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", kind)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,7 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
     kind = getattr(importlib.import_module(f"anatomy_r1.cli.{module}"), config_name)
     rest = arguments[len(name.split()) :]
     path, rest = _take_config(rest)
-    defaults = {"default": read_config(kind, path)} if path else {}
+    defaults = {"default": _filled(kind, path)} if path else {}
     config: Any = tyro.cli(
         kind,
         args=rest,
@@ -85,6 +96,12 @@ def _dispatch(arguments: list[str]) -> int:
         **defaults,
     )
     return int(config.run() or 0)
+
+
+def _filled(kind: Any, path: Path) -> Any:
+    """A command filled from a TOML file; of one with a ``config``, the file holds that alone."""
+    config = typing.get_type_hints(kind).get("config")
+    return read_config(kind, path) if config is None else kind(config=read_config(config, path))
 
 
 def _take_config(arguments: list[str]) -> tuple[Path | None, list[str]]:

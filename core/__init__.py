@@ -1,8 +1,9 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
-from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
+    make_folder,
     parse_json,
     read_json,
     read_jsonl,
@@ -25,8 +26,8 @@ from anatomy_r1.core.prompt import (
     read_prompt,
     render_prompt,
 )
-from anatomy_r1.core.question import Image, ImageSource, Question, find_markup
-from anatomy_r1.core.registry import Registry
+from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, image_key
+from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 from anatomy_r1.core.text import canonical, is_visible, normalise
 
 __all__ = [
@@ -46,14 +47,21 @@ __all__ = [
     "PromptText",
     "Question",
     "Registry",
+    "UnknownOptionError",
     "absent_allowed",
+    "build",
     "canonical",
     "find_markup",
+    "image_key",
     "images_may_be_absent",
+    "import_attribute",
     "inside",
     "is_visible",
+    "make_folder",
+    "nearest",
     "normalise",
     "option_lines",
+    "parameters_of",
     "parse_json",
     "read_image",
     "read_json",

@@ -99,6 +99,23 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 bad = number
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, and those above it; one that is there is fine.
+
+    Raises:
+        AnatomyError: a file stands in the way, or it is not allowed.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        problem = None if os.access(path, os.W_OK | os.X_OK) else "not writable"
+    except OSError as error:
+        problem = "a file is in the way" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+    except ValueError as error:  # a NUL in the path
+        problem = str(error)
+    if problem is not None:
+        raise AnatomyError(f"{path}: can't be used as a folder to write to ({problem}).\nChoose another one (--out).")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically; NaN is refused."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -1,7 +1,7 @@
 """What is asked: the immutable question."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ def find_markup(text: str) -> str | None:
     """First piece of ``text`` that a model or parser would not take for words: special token, tag, control code."""
     found = _MARKUP.search(text)
     return found[0] if found else None
+
+
+def image_key(image: "ImageSource | Image") -> Hashable:
+    """What stands for an image in a dictionary: its path, else the object itself, by identity.
+
+    Valid as long as the object is held: whoever keeps the key keeps the image.
+    """
+    return image if isinstance(image, Path) else id(image)
 
 
 @dataclass(frozen=True, eq=False)

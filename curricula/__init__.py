@@ -25,7 +25,7 @@ def make_curriculum(spec: str | Curriculum, bank: Bank, *, seed: int = 0, **opti
     Raises:
         AnatomyError: unknown curriculum, or an option it does not take.
     """
-    return CURRICULA.make(spec, bank=bank, seed=seed, **options) if isinstance(spec, str) else spec
+    return CURRICULA.make(spec, context={"bank": bank, "seed": seed}, **options) if isinstance(spec, str) else spec
 
 
 def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **options: Any) -> Augmentation:
@@ -34,7 +34,8 @@ def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **
     Raises:
         AnatomyError: unknown augmentation, or an option it does not take.
     """
-    return AUGMENTATIONS.make(spec, bank=bank, seed=seed, **options) if isinstance(spec, str) else spec
+    context = {"bank": bank, "seed": seed}
+    return AUGMENTATIONS.make(spec, context=context, **options) if isinstance(spec, str) else spec
 
 
 __all__ = [

@@ -8,6 +8,7 @@ import gymnasium
 from anatomy_r1.core import read_option
 from anatomy_r1.envs.env import AnatomyVQAEnv
 from anatomy_r1.envs.lenient import lenient_score, read_leniently
+from anatomy_r1.envs.observations import BrokenImage, Observation, Observations, observe, observe_one
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, score
@@ -22,6 +23,9 @@ gymnasium.register(
 __all__ = [
     "AnatomyVQAEnv",
     "AnatomyVQAVectorEnv",
+    "BrokenImage",
+    "Observation",
+    "Observations",
     "RewardConfig",
     "RewardPart",
     "Score",
@@ -29,6 +33,8 @@ __all__ = [
     "as_picture",
     "as_text",
     "lenient_score",
+    "observe",
+    "observe_one",
     "read_blocks",
     "read_leniently",
     "read_option",

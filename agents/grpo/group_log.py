@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image as Pil
 
+from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.metrics import mean_of
-from anatomy_r1.agents.grpo.rollout import Batch
 
 KEPT = 12
 

@@ -119,7 +119,7 @@ def build_tree(rows: Sequence[int], prompts: Sequence[EncodedPrompt], responses:
     )
 
 
-def plant(
+def build_trees(
     rows: Sequence[int], prompts: Sequence[EncodedPrompt], responses: Sequence[Sequence[int]], max_tokens: int
 ) -> list[Tree]:
     """One tree per distinct image; one that is too large is split at its root.

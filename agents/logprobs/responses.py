@@ -23,19 +23,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What the model thinks of B responses of up to R tokens; 0 beyond a response's end."""
+class TokenLogProbs:
+    """Log-probs and entropies of the tokens of B responses of up to R tokens; 0 beyond a response's end."""
 
     logprobs: Tensor
     """``(B, R)`` log-probs of the responses' tokens, differentiable."""
     entropy: Tensor
     """``(B, R)`` entropy in nats of the distribution each token was drawn from."""
-    real: Tensor
+    mask: Tensor
     """``(B, R)`` bool: where there is a token."""
 
 
-class ResponseScorer(nn.Module):
-    """Scores responses with a model."""
+class ResponseLogProbs(nn.Module):
+    """TokenLogProbs responses with a model."""
 
     def __init__(self, backbone: Backbone, packing: Packing = "tree", *, entropy_gradient: bool = False) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class ResponseScorer(nn.Module):
         self.tokens_forwarded = 0
         """Tokens that went through the decoder so far, padding included."""
 
-    def forward(self, trees: Sequence[Tree], temperature: float = 1.0) -> Scores:
-        """Score the rows of some trees, tree by tree."""
+    def forward(self, trees: Sequence[Tree], temperature: float = 1.0) -> TokenLogProbs:
+        """Log-probs of the rows of some trees, tree by tree."""
         states, tokens, index = (self._tree_states if self.packing == "tree" else self._row_states)(trees)
         head, banned = self.model.get_output_embeddings(), self._backbone[0].banned
         targets = torch.from_numpy(tokens).to(states.device)
@@ -62,8 +62,8 @@ class ResponseScorer(nn.Module):
         for row, places in enumerate(index):
             layout[row, : len(places)] = places
         where = torch.from_numpy(layout).to(states.device)
-        nothing = logprobs.new_zeros(1)
-        return Scores(torch.cat([logprobs, nothing])[where], torch.cat([entropy, nothing])[where], where < len(tokens))
+        logprobs, entropy = (torch.cat([values, values.new_zeros(1)])[where] for values in (logprobs, entropy))
+        return TokenLogProbs(logprobs, entropy, where < len(tokens))
 
     def call(self, work: Callable[[], T]) -> T:
         """Do ``work`` as if it were a forward pass: a sharded root gathers its weights for it."""

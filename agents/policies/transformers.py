@@ -1,6 +1,7 @@
 """A transformers vision-language model as a policy: prefill each prompt once, decode all its responses together."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -12,7 +13,7 @@ from torch import Tensor
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
 from anatomy_r1.agents.policies.protocol import Observations, Response
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError
 
 _STREAM = 41
 
@@ -68,7 +69,7 @@ class TransformersPolicy:
         """
         images, prompts = observations["image"], observations["prompt"]
         rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
-        draws = self._draws(observations.get("question"), len(rows), n)
+        draws = self._draws(observations.get("question_id"), len(rows), n)
         only = range(len(rows)) if only is None else only
         places: dict[tuple[int, str], list[int]] = {}
         for place in only:
@@ -107,13 +108,13 @@ class TransformersPolicy:
         """Go on from there."""
         self._calls = int(state["calls"])
 
-    def _draws(self, questions: Sequence[Question] | None, rows: int, n: int) -> np.ndarray:
+    def _draws(self, names: Sequence[str] | None, rows: int, n: int) -> np.ndarray:
         """Uniform draws ``(rows, n, max_new_tokens)``: by the question where it is given, else by the call."""
-        if questions is None:
+        if names is None:
             rng = np.random.default_rng([self.seed, _STREAM, self._calls])
             self._calls += 1
             return rng.random((rows, n, self.max_new_tokens))
-        seeds = ([self.seed, _STREAM + 1, crc32(question.id.encode("utf-8", "replace"))] for question in questions)
+        seeds = ([self.seed, _STREAM + 1, crc32(name.encode("utf-8", "replace"))] for name in names)
         return np.stack([np.random.default_rng(seed).random((n, self.max_new_tokens)) for seed in seeds])
 
     @torch.no_grad()
@@ -129,7 +130,8 @@ class TransformersPolicy:
         with self.backbone.vision.showing(encoded):
             out = model(**inputs, use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
-        cache = out.past_key_values
+        kept = kept_as(model)
+        cache = getattr(out, kept)
         cache.batch_select_indices(owner)
         decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
         mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
@@ -147,14 +149,19 @@ class TransformersPolicy:
             out = model(
                 input_ids=token[:, None],
                 attention_mask=mask,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{kept: cache},
                 **_positions(mask, deltas),
             )
             logits = out.logits[:, -1]
         model.train(was_training)
         return decoder.responses()
+
+
+def kept_as(model: Any) -> str:
+    """What a model's forward calls its cache: `past_key_values` before transformers 5.24."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 class _Decoder:

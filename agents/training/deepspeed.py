@@ -3,7 +3,8 @@
 DeepSpeed's own accessors give them whole, whatever the stage; all processes must call together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -21,15 +22,16 @@ T = TypeVar("T")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def with_whole_weights(engine: Any, work: Callable[[], T]) -> T:
-    """Do ``work`` with stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
+@contextmanager
+def gathered_weights(engine: Any) -> Iterator[None]:
+    """Stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
     offload = engine.optimizer.parameter_offload
     with zero.GatheredParameters(list(engine.parameters())):
         for parameter in engine.parameters():
             parameter.ds_active_sub_modules.clear()
         offload._remove_module_hooks()
         try:
-            return work()
+            yield
         finally:
             offload.setup_zero_stage3_hooks()
 

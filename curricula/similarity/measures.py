@@ -125,7 +125,7 @@ def make_similarity(spec: Spec, bank: Bank) -> Similarity:
     terms = parse_blend(spec)
     if any(kind == CONFUSION for kind, _ in terms):
         raise AnatomyError("similarity 'confusion' is learnt while training; only the curriculum 'asc' can use it.")
-    parts = [(SIMILARITIES.make(kind, bank=bank), weight) for kind, weight in terms]
+    parts = [(SIMILARITIES.make(kind, context={"bank": bank}), weight) for kind, weight in terms]
     if len(parts) == 1:
         return parts[0][0]
     values = np.average([part.values for part, _ in parts], axis=0, weights=[weight for _, weight in parts])

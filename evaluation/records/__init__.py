@@ -2,6 +2,7 @@
 
 from anatomy_r1.evaluation.records.columns import Codes, Columns
 from anatomy_r1.evaluation.records.environment import describe_environment, describe_policy
+from anatomy_r1.evaluation.records.failures import Failure, failures_of
 from anatomy_r1.evaluation.records.forms import CONTROLS, control, decoded_once, permuted
 from anatomy_r1.evaluation.records.groups import groups_of
 from anatomy_r1.evaluation.records.kept_images import Keeper
@@ -35,6 +36,7 @@ __all__ = [
     "Columns",
     "Confusion",
     "Errors",
+    "Failure",
     "Keeper",
     "Metrics",
     "Results",
@@ -46,6 +48,7 @@ __all__ = [
     "decoded_once",
     "describe_environment",
     "describe_policy",
+    "failures_of",
     "groups_of",
     "iterate_rollouts",
     "load_results",

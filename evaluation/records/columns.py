@@ -22,7 +22,8 @@ NAN = float("nan")
 _NAMED = ("structure", "question_type", "modality", "right", "chosen", "answer", "pool")
 _HASHED = ("question_id", "group_key")
 _KINDS = {"truncated": "b", "format": "b", "correct": "b", "lenient_correct": "b", "failed": "b", "permutation": "i",
-          "sample": "i", "options": "b", "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
+          "sample": "i", "options": "b",
+          "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
 
 
 class Names:

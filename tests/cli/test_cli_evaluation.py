@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.cli.main import run
 from anatomy_r1.evaluation import evaluate as evaluate_policy
+from anatomy_r1.evaluation.run import open_policy
 
 URL = "http://127.0.0.1:8971"
 
@@ -143,7 +143,15 @@ def poll(server, ask, number, seconds=60):
 def test_a_comparison_is_readable_in_eighty_columns_and_loses_no_figure_in_fewer(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, policy in (("one", "noisy-oracle:0.5"), ("other", "noisy-oracle:0.9"), ("third", "random")):
-        evaluate_policy(make_policy(policy), "scenes", limit=40, out=Path(name), baselines=(), controls=(), gallery=0)
+        evaluate_policy(
+            open_policy(policy, open_bank("scenes"), 0, {}),
+            "scenes",
+            limit=40,
+            out=Path(name),
+            baselines=(),
+            controls=(),
+            gallery=0,
+        )
     shown = {}
     for width in (80, 50):
         monkeypatch.setattr("anatomy_r1.cli.console.console", Console(width=width))

@@ -47,7 +47,8 @@ def test_the_corpus_is_large_reasoned_and_without_repetition():
 
 pieces = st.sampled_from(
     ["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "B", "A", "(b)", "2.", "liver", "B. gallbladder",
-     "**", "\\boxed{", "}", "Answer: ", "the answer is ", " or ", ", ", "not ", "\u200b", "\u0301", "（", "Ｂ", "。", "?", "."]
+     "**", "\\boxed{", "}", "Answer: ", "the answer is ", " or ", ", ", "not ", "\u200b", "\u0301", "（", "Ｂ",
+     "。", "?", "."]
 )  # fmt: skip
 responses = st.text() | st.lists(pieces, max_size=14).map("".join) | st.tuples(
     st.lists(pieces, max_size=4).map("".join), st.lists(pieces, max_size=4).map("".join)

@@ -107,7 +107,7 @@ def test_ssg_vqas_own_groups_and_their_macro_f1(tmp_path):
     with images_may_be_absent():
         bank = open_bank("ssg-vqa", path=DATA)
         found = evaluate(
-            make_policy("noisy-oracle:0.5"), bank, split="validation", out=tmp_path, baselines=(), gallery=0
+            make_policy("noisy-oracle:0.5", bank=bank), bank, split="validation", out=tmp_path, baselines=(), gallery=0
         )
     assert {row.name for row in found.tables["hops"]} <= {"zero-hop", "one-hop", "single-and"}
     assert {"object", "attribute", "exist", "count"} == {row.name for row in found.tables["asks"]}

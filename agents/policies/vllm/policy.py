@@ -16,7 +16,7 @@ from anatomy_r1.agents.policies.protocol import Observations, Response
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
 from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
-from anatomy_r1.core import AnatomyError, Image, Question
+from anatomy_r1.core import AnatomyError, Image
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
@@ -83,7 +83,7 @@ class VllmPolicy:
         wanted = range(len(prompts)) if only is None else only
         asked = set(wanted)
         groups = [group for group in places.values() if asked.intersection(group)]
-        seeds = self._seeds(observations.get("question"), groups)
+        seeds = self._seeds(observations.get("question_id"), groups)
         requests = [
             self._request(images[group[0]], prompts[group[0]], len(group) * n, seed)
             for group, seed in zip(groups, seeds, strict=True)
@@ -132,10 +132,10 @@ class VllmPolicy:
         """Go on from there."""
         self._calls = int(state["calls"])
 
-    def _seeds(self, questions: Sequence[Question] | None, groups: Sequence[Sequence[int]]) -> list[int]:
+    def _seeds(self, asked: Sequence[str] | None, groups: Sequence[Sequence[int]]) -> list[int]:
         """A seed per request: by the question where it is given, else by the call and the row."""
-        if questions is not None:
-            names = [questions[group[0]].id for group in groups]
+        if asked is not None:
+            names = [asked[group[0]] for group in groups]
         else:
             names = [f"{self._calls}/{group[0]}" for group in groups]
             self._calls += 1

@@ -7,11 +7,13 @@ endpoints that ``VLLM_SERVER_DEV_MODE=1`` opens: ``/collective_rpc`` (reload fro
 import base64
 import io
 import json
+import shutil
 import socket
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,8 +51,9 @@ class ServerEngine:
             raise PolicyLost(f"{error}\nIs it up, and the address right? It is started with {START}") from None
         check_version(version, f"the server {self.url}")
         self.model = str(self._ask("/v1/models", timeout=30)["data"][0]["id"])
-        self._own_folder = None if settings.weights_folder else tempfile.TemporaryDirectory(prefix="anatomy-r1-")
-        self.folder = Path(settings.weights_folder or self._own_folder.name)  # type: ignore[union-attr]
+        self.folder = Path(settings.weights_folder or tempfile.mkdtemp(prefix="anatomy-r1-"))
+        if not settings.weights_folder:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         # A server has its weights in the type it was started with; float32 loses nothing on the way.
         self._dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
         self._about = {"mode": "server", "vllm": version, "server": self.url, "served_model": self.model}
