@@ -4,7 +4,7 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Featured, Scheduled, Segmented, Tolerant
 from anatomy_r1.banks.brain import BrainAtlasBank
 from anatomy_r1.banks.export import export_hf, export_jsonl, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
@@ -65,6 +65,7 @@ __all__ = [
     "AnatomyR1Bank",
     "Bank",
     "BrainAtlasBank",
+    "Featured",
     "HuggingFaceBank",
     "JsonlBank",
     "MasksBank",
@@ -72,6 +73,9 @@ __all__ = [
     "OmniMedVQABank",
     "Refusal",
     "ScenesBank",
+    "Scheduled",
+    "Segmented",
+    "Tolerant",
     "choose_split",
     "export_hf",
     "export_jsonl",

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image as Pil
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Rooted
 from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stream, write_bytes, write_chunks
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
@@ -42,7 +42,7 @@ def export_jsonl(
     if target.exists():
         raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
     (folder / "images" if images else folder).mkdir(parents=True, exist_ok=True)
-    root = getattr(bank, "image_root", Path())
+    root = bank.image_root if isinstance(bank, Rooted) else Path()
 
     def image(question: Question) -> str:
         return _save(question.pixels(), folder) if images else _named(question, root)
@@ -67,7 +67,7 @@ def _line(question: Question, image: str, split: str | None) -> bytes:
         **{field: getattr(question, field) for field in ("stem", "options", "answer")},
         **{field: getattr(question, field) for field in TEXTS},
         **({"distractors": question.distractors} if question.distractors else {}),
-        **({"details": dict(question.details)} if question.details else {}),
+        **({"details": details} if (details := dict(question.details) | question.form()) else {}),
         **({} if split is None else {"split": split}),
     }
     try:

@@ -27,7 +27,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Segmented
 from anatomy_r1.banks.generate import Regions
 from anatomy_r1.banks.splits import divide
 from anatomy_r1.core import AnatomyError, Question, normalise, read_text
@@ -126,7 +126,7 @@ class MixBank:
     def regions(self, index: int) -> Regions | None:
         """What lies where in the question's image; None where its bank does not know."""
         _, bank, inner = self._at(index)
-        found: Regions | None = bank.regions(inner) if hasattr(bank, "regions") else None
+        found: Regions | None = bank.regions(inner) if isinstance(bank, Segmented) else None
         return found
 
     def _at(self, index: int) -> tuple[str, Bank, int]:

@@ -113,6 +113,8 @@ def collector_paused() -> Iterator[None]:
 class Images(Protocol):
     """Where rows' images are."""
 
+    root: Path
+
     def check(self, relative: str) -> None:
         """Raise AnatomyError where there is no such image."""
 
@@ -317,7 +319,7 @@ class RowBank:
     @property
     def image_root(self) -> Path:
         """Folder that the rows' images are named below."""
-        return Path(getattr(self._images, "root", ""))
+        return self._images.root
 
     def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Each question's name and the words that it may be asked in."""
@@ -340,7 +342,7 @@ def settle(source: str, refused: Sequence[Refusal], taken: int, allow_bad: bool)
     Raises:
         AnatomyError: rows were refused and that is not allowed, or nothing was taken.
     """
-    count = len(refused) + getattr(refused, "more", 0)
+    count = len(refused) + (refused.more if isinstance(refused, Refusals) else 0)
     if refused and not (allow_bad and taken):
         total = f"{count:,} of {count + taken:,} rows" if taken else "everything"
         hint = "\nSee all with: anatomy-r1 bank validate; skip them with the option allow_bad." if taken else ""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Readable
 from anatomy_r1.core import AnatomyError, SpecialTokens
 
 LIMIT = 2000
@@ -30,7 +30,7 @@ def refuse_special_tokens(bank: Bank, tokens: Iterable[str], *, limit: int = LIM
 
 def _texts(bank: Bank, limit: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield f"bank {bank.name!r}, structures", tuple(bank.structures)
-    if hasattr(bank, "texts"):
+    if isinstance(bank, Readable):
         yield from bank.texts()
         return
     for index in np.unique(np.linspace(0, len(bank) - 1, min(limit, len(bank))).astype(int)).tolist():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.markup import escape
+from rich.text import Text
 
 from anatomy_r1.banks import open_bank
 from anatomy_r1.cli.console import console, table
@@ -70,22 +70,22 @@ def _show(found: Audit) -> None:
         if len(parts) > 1:
             _show_parts(by.replace("_", " "), parts)
     counts = found.letters
-    console.print("right letters: " + escape(", ".join(f"{name} {count:,}" for name, count in counts.items())))
+    console.print("right letters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     top = ", ".join(f"{name} {count / found.n:.1%}" for name, count in found.answers.items())
-    console.print(escape(f"answers ({found.distinct_answers:,} different): {top}"))
+    console.print(f"answers ({found.distinct_answers:,} different): {top}")
     if found.tells and any(finding.what.startswith("text-only") for finding in found.findings):
-        console.print(escape("the classifier goes by: " + "; ".join(found.tells)))
+        console.print("the classifier goes by: " + "; ".join(found.tells))
     for finding in found.findings:
         colour = "red" if finding.grave else "yellow"
-        console.print(f"[bold {colour}]{'shortcut' if not finding.grave else 'grave'}[/]: {escape(finding.what)}")
-        console.print(f"    → {escape(finding.advice)}")
+        console.print(Text("grave:" if finding.grave else "shortcut:", f"bold {colour}"), finding.what)
+        console.print(f"    → {finding.advice}")
     for reason in dict.fromkeys(found.left_out.values()):
         names = ", ".join(rule.label for rule in RULES if found.left_out.get(rule.name) == reason)
-        console.print(escape(f"left out ({reason}): {names}"))
+        console.print(f"left out ({reason}): {names}")
     if found.too_few:
-        console.print(f"[bold yellow]too few groups to say[/]: {escape(found.too_few)}")
+        console.print(Text("too few groups to say:", "bold yellow"), found.too_few)
     elif not found.findings:
-        console.print("[bold green]no shortcut found[/], and nothing that two splits share.")
+        console.print(Text("no shortcut found,", "bold green"), "and nothing that two splits share.")
 
 
 def _show_parts(title: str, parts: Mapping[str, Mapping[str, Estimate]]) -> None:

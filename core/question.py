@@ -1,5 +1,6 @@
 """What is asked: the immutable question."""
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,24 +12,17 @@ from numpy.typing import NDArray
 
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.images import read_image
+from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, STYLES
 from anatomy_r1.core.markup import clean, clean_json, find_markup
+from anatomy_r1.core.text import normalise
 
 Image = NDArray[np.uint8]
 ImageSource = Path | Callable[[], Image]
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SHOWN = ("id", "structure", "question_type", "modality", "group_key", "source")
 _SHORT = Repr()
 _SHORT.maxlist, _SHORT.maxstring = 8, 60
-shown = _SHORT.repr
 
-
-def normalise(text: str) -> str:
-    """Form in which two option texts are compared: case, white space, ``_``/space and a trailing full stop don't count.
-
-    >>> normalise(" Cystic_Plate. ")
-    'cystic plate'
-    """
-    return " ".join(text.replace("_", " ").casefold().split()).removesuffix(".").rstrip()
+_OUR_TAGS = re.compile("</?(?:think|answer)>")
 
 
 def image_key(image: "ImageSource | Image") -> Hashable:
@@ -47,7 +41,8 @@ class Question:
 
     Raises:
         AnatomyError: fewer than 2 or more than 26 options, two equal options (after :func:`normalise`), an answer
-            outside the options, empty text, or text that holds markup such as ``<|image_pad|>`` or ``<answer>``.
+            outside the options, empty text, text that holds markup such as ``<|image_pad|>`` or ``<answer>``, or an
+            unknown option style.
     """
 
     id: str
@@ -71,6 +66,10 @@ class Question:
     """Structures known to be wrong answers, from which options may be recomposed; empty: the options are fixed."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the bank knows besides: template, location, plane, … (JSON values)."""
+    option_style: str = DEFAULT_STYLE
+    """How the prompt labels the options: a name in :data:`STYLES`."""
+    instruction: str | None = None
+    """Wording of the instruction, where a variant has its own."""
 
     def __post_init__(self) -> None:
         for name in _SHOWN:
@@ -82,7 +81,7 @@ class Question:
             raise AnatomyError(f"question {self.id!r}: expected 2 to 26 options, got {len(self.options)}.")
         plain = [normalise(text) for text in (self.stem, *self.options)]
         if len(set(plain[1:])) < len(self.options):
-            raise AnatomyError(f"question {self.id!r}: options must differ, got {shown(list(self.options))}.")
+            raise AnatomyError(f"question {self.id!r}: options must differ, got {_SHORT.repr(list(self.options))}.")
         if not 0 <= self.answer < len(self.options):
             raise AnatomyError(
                 f"question {self.id!r}: answer must be an index of its {len(self.options)} options, got {self.answer}."
@@ -92,6 +91,12 @@ class Question:
         for text in (self.stem, *self.options):
             if found := find_markup(text):
                 raise AnatomyError(f"question {self.id!r}: text must not hold the markup {found!r}; remove it.")
+        if found := find_markup(_OUR_TAGS.sub("", self.instruction or "")):
+            raise AnatomyError(f"question {self.id!r}: the instruction must not hold the markup {found!r}; remove it.")
+        if self.option_style not in STYLES:
+            raise AnatomyError(
+                f"question {self.id!r}: option_style must be one of {', '.join(STYLES)}, got {self.option_style!r}."
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Question):
@@ -105,8 +110,13 @@ class Question:
         """Everything but the image, for comparison."""
         return (
             self.id, self.stem, self.options, self.answer, self.structure, self.question_type, self.modality,
-            self.group_key, self.source, self.distractors, dict(self.details),
+            self.group_key, self.source, self.distractors, dict(self.details) | self.form(),
         )  # fmt: skip
+
+    def form(self) -> dict[str, str]:
+        """How this form of the question differs from the usual: its option style and instruction, where they do."""
+        style = {} if self.option_style == DEFAULT_STYLE else {"option_style": self.option_style}
+        return style if self.instruction is None else {**style, "instruction": self.instruction}
 
     @property
     def letter(self) -> str:

@@ -75,8 +75,8 @@ def test_slake_s_layout(tmp_path):
     (tmp_path / "imgs").mkdir()
     Pil.new("RGB", (8, 8)).save(tmp_path / "imgs/source.jpg")
     row = {"img_id": 1, "img_name": "source.jpg", "q_lang": "en", "location": "Abdomen", "modality": "MRI",
-           "answer_type": "OPEN", "base_type": "vqa", "content_type": "Organ", "triple": ["vhead", "_", "_"]}  # fmt: skip
-    rows = [row | {"qid": at, "question": "Which organ is the largest?", "answer": ORGANS[at]} for at in range(5)]
+           "answer_type": "OPEN", "base_type": "vqa", "content_type": "Organ", "triple": ["_", "_"]}  # fmt: skip
+    rows = [row | {"qid": at, "question": "Which organ is largest?", "answer": ORGANS[at]} for at in range(5)]
     rows.append(row | {"qid": 9, "q_lang": "zh", "question": "图中最大的器官是什么？", "answer": "肝脏"})
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.json").write_text(json.dumps([one | {"qid": f"{split}{one['qid']}"} for one in rows]))
@@ -98,3 +98,13 @@ def test_vqa_rad_s_layout_and_its_blind_audit(tmp_path, columns):
     assert found.groups == 50 and found.too_few is None
     for rule in ("majority", "longest", "letter", "odd-case"):  # options are drawn as often as they are answers
         assert found.rules[rule].ci_low < 0.27, (rule, found.rules[rule])
+
+
+def test_tens_of_thousands_of_answers_are_no_burden():
+    pool = AnswerPool()
+    answers = [f"finding {at % 6000} of {at % 7}" for at in range(30_000)]
+    for answer in answers:
+        pool.see(("", "What is shown?"), answer)
+    for at in range(0, 30_000, 10):
+        options, right = pool.options(("", "What is shown?"), answers[at], f"q{at}")
+        assert len(options) == 4 and normalise(options[right]) == answers[at]
