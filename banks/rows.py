@@ -95,7 +95,8 @@ class Refusals(list[Refusal]):
         self.more += 1
         if not sound and self.more >= GIVEN_UP:
             total = f"the first {len(self) + self.more:,} rows are all refused"
-            raise AnatomyError(f"{self.source or 'rows'}: {total}; the first: {self[0]}")
+            where = f"{self.source}: " if self.source else ""
+            raise AnatomyError(f"{where}{total}; the first: {self[0]}")
 
 
 @contextmanager
