@@ -15,6 +15,7 @@ from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
 from anatomy_r1.banks.released import AnatomyR1Bank
 from anatomy_r1.banks.rows import Refusal
 from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks.special_tokens import refuse_special_tokens
 from anatomy_r1.banks.splits import choose_split, train_and_test_parts
 from anatomy_r1.banks.ssg import ssg_vqa
 from anatomy_r1.core import Registry
@@ -80,6 +81,7 @@ __all__ = [
     "export_jsonl",
     "export_trl",
     "open_bank",
+    "refuse_special_tokens",
     "ssg_vqa",
     "takes",
     "train_and_test_parts",

@@ -74,6 +74,8 @@ class ExportConfig:
     """How many, drawn at random; None: all."""
     seed: int = 0
     """Seed of their draw."""
+    images: bool = True
+    """Write them too; --no-images writes the rows of a bank whose images are not here, as jsonl."""
     out: Path = Path("runs/export")
     """Folder to write; must be new or empty."""
 
@@ -83,10 +85,14 @@ class ExportConfig:
             raise AnatomyError(
                 f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
             )
-        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
+        if not self.images and self.to != "jsonl":
+            raise AnatomyError(
+                f"--no-images goes with --to jsonl, not with {self.to}: its images are part of the rows."
+            )
+        bank = open_bank(self.bank, self.split, require_images=self.images, **extras(self.bank_options))
         indices = sample_indices(len(bank), self.limit, self.seed)
         if self.to == "jsonl":
-            path = export_jsonl(bank, indices, self.out)
+            path = export_jsonl(bank, indices, self.out, images=self.images)
         elif self.to == "hf":
             path = export_hf(bank, indices, self.out)
         else:

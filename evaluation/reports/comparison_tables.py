@@ -6,7 +6,7 @@ from anatomy_r1.evaluation.stats import Estimate
 from anatomy_r1.evaluation.summaries import Comparison, Pair
 
 HEADER = ("", "accuracy", "points", "95 %", "won / lost", "McNemar p", "Holm p", "n")
-_TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+_TEX = {"[": "{[}", "]": "{]}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "→": r"$\to$",
         "−": "$-$", "…": "to", "<": "$<$", ">": "$>$", "|": r"\textbar{}"}  # fmt: skip
 
