@@ -4,6 +4,7 @@ from typing import Any
 
 from anatomy_r1.banks.bank import Bank
 from anatomy_r1.banks.brain import BrainAtlasBank
+from anatomy_r1.banks.divided import DividedBank
 from anatomy_r1.banks.export import export_hf, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
 from anatomy_r1.banks.jsonl import JsonlBank, export_jsonl
@@ -39,7 +40,13 @@ def open_bank(spec: str | Bank, split: str | None = None, **options: Any) -> Ban
 
 @BANKS.register("mix")
 def mix(spec: str, length: int | None = None, seed: int = 0) -> MixBank:
-    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`."""
+    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`.
+
+    Args:
+        spec: banks with their weights, or a TOML file.
+        length: questions in each split; default: 100,000.
+        seed: of the draws.
+    """
     return open_mix(open_bank, spec, length, seed)
 
 
@@ -48,6 +55,7 @@ __all__ = [
     "AnatomyR1Bank",
     "Bank",
     "BrainAtlasBank",
+    "DividedBank",
     "HuggingFaceBank",
     "JsonlBank",
     "MasksBank",

@@ -1,6 +1,7 @@
 """What the command line prints: tables, and progress with an ETA; plain lines where there is no terminal."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ PLAIN_EVERY = 10.0
 
 FIGURE = 24
 """Characters up to which the cells of a column stay whole, where there is room."""
+COLUMN, WIDEST = 30, 110
+"""Characters up to which a name and its text share a line, and of the longest line of a listing."""
 NAME = 8
 """Characters that must be left for the first column."""
 
@@ -88,3 +91,22 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*map(escape, row))
     console.print(shown)
+
+
+def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and what they are, side by side where a name is short."""
+    say(title)
+    width = max(60, min(console.width, WIDEST))
+    column = min(COLUMN, 4 + max((len(name) for name, _ in rows), default=0))
+    for name, text in rows:
+        lines = textwrap.wrap(text, width - column)
+        first = f"  {name}".ljust(column) + (lines.pop(0) if lines else "") if len(name) + 2 < column else f"  {name}"
+        say(first.rstrip())
+        for line in lines:
+            say(" " * column + line)
+    say("")
+
+
+def say(text: str) -> None:
+    """Print text as it is."""
+    console.print(text, markup=False, emoji=False, soft_wrap=True)

@@ -5,12 +5,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from anatomy_r1.cli.console import Update, console, progress, table
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import Estimate
-from anatomy_r1.workflows import OnProgress, Progress, Scalar, TrainingResult
+from anatomy_r1.workflows import Notice, OnProgress, Progress, Scalar, TrainingResult
 
 BankOptions = dict[str, Scalar]
 
@@ -18,14 +16,17 @@ BankOptions = dict[str, Scalar]
 @contextmanager
 def shown(out: Path) -> Iterator[OnProgress]:
     """Show a run's progress, a bar per stage."""
-    stage = ""
+    stage, begun = "", False
     update: Update | None = None
     with ExitStack() as bars:
 
-        def show(told: Progress) -> None:
-            nonlocal stage, update
-            if update is None:
-                console.print(escape(f"run: {out}"))
+        def show(told: Progress | Notice) -> None:
+            nonlocal stage, update, begun
+            if not begun:
+                begun = True
+                console.print(f"run: {out}", markup=False)
+            if isinstance(told, Notice):
+                return console.print(told.text, markup=False)
             if update is None or told.stage != stage:
                 bars.close()
                 stage, update = told.stage, bars.enter_context(progress(told.stage, told.total))

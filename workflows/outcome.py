@@ -22,7 +22,14 @@ class Progress:
     """Of training, the step's row of ``metrics.jsonl``; of an evaluation, the ``accuracy`` so far."""
 
 
-OnProgress = Callable[[Progress], None]
+@dataclass(frozen=True)
+class Notice:
+    """Something that was decided for the user."""
+
+    text: str
+
+
+OnProgress = Callable[[Progress | Notice], None]
 
 
 @dataclass(frozen=True)

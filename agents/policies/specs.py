@@ -10,6 +10,7 @@ from anatomy_r1.core import build
 
 @POLICIES.register("hf")
 def _transformers(path: str, **options: Any) -> Policy:
+    """Any image-text-to-text transformers model, ``hf:PATH_OR_ID``."""
     require_training_extra(f"policy hf:{path}")
     from anatomy_r1.agents.policies.transformers import TransformersPolicy
 
@@ -18,12 +19,13 @@ def _transformers(path: str, **options: Any) -> Policy:
 
 @POLICIES.register("tiny")
 def _tiny(**options: Any) -> Policy:
+    """The embedded model of 1.45 million parameters."""
     return _transformers(str(TINY_FOLDER), **options)
 
 
 @POLICIES.register("vllm")
 def _vllm(spec: str, **options: Any) -> Policy:
-    """``vllm:PATH_OR_ID``, or ``vllm:PATH_OR_ID@http://host:port`` for a server that runs already."""
+    """A model that vLLM runs, ``vllm:PATH_OR_ID``, or serves already, ``vllm:PATH_OR_ID@http://host:port``."""
     require_training_extra(f"policy vllm:{spec}")
     model, at, url = spec.partition("@http")
     names = {field.name for field in dataclasses.fields(VllmSettings)}

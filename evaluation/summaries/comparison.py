@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.evaluation.records import iterate_rollouts, load_results
+from anatomy_r1.evaluation.records import RESULTS, iterate_rollouts, load_results
 from anatomy_r1.evaluation.stats import LEVEL, Estimate
 
 LEAST = 30
@@ -78,7 +78,7 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> Comparison:
     """Compare the evaluations in two or more folders.
 
     Args:
-        folders: of evaluations of the same split.
+        folders: of evaluations of the same split; of a training run, its evaluation after training counts.
         seed: of the bootstrap.
 
     Raises:
@@ -87,20 +87,27 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> Comparison:
     """
     if len(folders) < 2:
         raise AnatomyError(f"compare needs two evaluations or more, got {len(folders)}.")
-    results = [load_results(folder) for folder in folders]
+    found_in = [evaluation_of(folder) for folder in folders]
+    results = [load_results(folder) for folder in found_in]
     if len({(found.bank, found.split) for found in results}) > 1:
-        asked = "; ".join(f"{folder}: {r.bank}, {r.split}" for folder, r in zip(folders, results, strict=True))
+        asked = "; ".join(f"{folder}: {r.bank}, {r.split}" for folder, r in zip(found_in, results, strict=True))
         raise AnatomyError(f"compare needs evaluations of the same split of the same bank, got {asked}.")
     names = _names([found.policy for found in results], folders)
-    runs = {name: read_run(folder) for name, folder in zip(names, folders, strict=True)}
+    runs = {name: read_run(folder) for name, folder in zip(names, found_in, strict=True)}
     pairs = [_pair(first, second, runs, seed) for first, second in combinations(names, 2)]
     corrected = _holm([pair["p"] for pair in pairs])
     return Comparison(
-        runs=dict(zip(names, map(str, folders), strict=True)),
+        runs=dict(zip(names, map(str, found_in), strict=True)),
         bank=results[0].bank,
         split=results[0].split,
         pairs=tuple(Pair(**pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)),
     )
+
+
+def evaluation_of(folder: Path) -> Path:
+    """Folder of the evaluation that stands for a folder: of a training run, ``after``; else the folder itself."""
+    after = folder / "after"
+    return after if (after / RESULTS).exists() and not (folder / RESULTS).exists() else folder
 
 
 def read_run(folder: Path) -> dict[Key, Answered]:
