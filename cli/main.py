@@ -7,12 +7,13 @@ interrupted.
 import difflib
 import importlib
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 import anatomy_r1
 from anatomy_r1.agents import require_training_extra
@@ -21,6 +22,9 @@ from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.console import console, errors
 from anatomy_r1.cli.help import show_commands, show_help
 from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows import Interrupted
+
+ERROR = Text("error:", "bold red")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,15 +47,31 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(list(arguments))
     except AnatomyError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        errors.print(ERROR, str(error))
         return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted.")
-        return 130
     except BrokenPipeError:
         # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+        return 2
+    except KeyboardInterrupt as stopped:
+        _say_how_to_go_on(stopped, list(arguments))
+        return 130
+
+
+def _say_how_to_go_on(stopped: KeyboardInterrupt, arguments: list[str]) -> None:
+    """Where an interrupted command's work is, and the command that goes on with it."""
+    if not isinstance(stopped, Interrupted):
+        errors.print("interrupted.")
+    elif stopped.kept is None:
+        errors.print("interrupted before anything was kept; the same command begins anew.")
+    else:
+        again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
+        errors.print(f"interrupted; what was done is in {stopped.kept}. Go on with\nanatomy-r1 {shlex.join(again)}")
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -66,7 +86,14 @@ def _dispatch(arguments: list[str]) -> int:
     if helped:
         show_help(name, kind)
         raise SystemExit(0)
-    return int(parse(kind, name, rest).run() or 0)
+    config = parse(kind, name, rest)
+    try:
+        return int(config.run() or 0)
+    except KeyboardInterrupt as stopped:
+        out = getattr(config, "out", None)
+        if isinstance(stopped, Interrupted) or not hasattr(config, "resume") or out is None:
+            raise
+        raise Interrupted(out if out.exists() else None) from None
 
 
 def _no_command(arguments: list[str]) -> int:

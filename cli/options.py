@@ -62,7 +62,7 @@ def summary_of(registry: Registry[Any], name: str) -> str:
 def _parameters(factory: Any) -> Iterator[Option]:
     text = inspect.getdoc(factory) or ""
     if isinstance(factory, type):
-        text += "\n" + (inspect.getdoc(factory.__init__) or "")
+        text += "\n" + (inspect.getdoc(vars(factory).get("__init__")) or "")
         fields = field_docs(factory) if hasattr(factory, "__dataclass_fields__") else {}
     else:
         fields = {}

@@ -24,9 +24,9 @@ def shown(out: Path) -> Iterator[OnProgress]:
             nonlocal stage, update, begun
             if not begun:
                 begun = True
-                console.print(f"run: {out}", markup=False)
+                console.print(f"run: {out}")
             if isinstance(told, Notice):
-                return console.print(told.text, markup=False)
+                return console.print(told.text)
             if update is None or told.stage != stage:
                 bars.close()
                 stage, update = told.stage, bars.enter_context(progress(told.stage, told.total))
@@ -66,8 +66,8 @@ def finish_report(out: Path) -> None:
     from anatomy_r1.evaluation import write_report
 
     try:
-        console.print(f"report: {write_report(out)}", markup=False)
+        console.print(f"report: {write_report(out)}")
     except AnatomyError as error:
         if "anatomy-r1[report]" not in str(error):
             raise
-        console.print(f"no report: {error}", markup=False)
+        console.print(f"no report: {error}")

@@ -99,7 +99,7 @@ def _said_where_it_stopped(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(run.path, run.checkpoint) from None
+        raise (Interrupted(run.checkpoint) if run.main else KeyboardInterrupt) from None
 
 
 @contextmanager

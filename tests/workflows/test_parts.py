@@ -43,28 +43,30 @@ def test_a_bank_with_splits_is_taken_as_it_is():
     assert parts.train.question(0).id.startswith("scenes/train/")
 
 
-def test_a_file_without_splits_has_a_share_held_out(jsonl):
+def test_a_file_without_splits_has_a_share_held_out_and_it_is_said(jsonl):
     parts = open_parts(jsonl(20))
-    assert len(parts.train) == 18 and len(parts.bank.split("test")) == 2
+    assert len(parts.train) == 16 and len(parts.bank.split("test")) == 2
     assert not ids(parts.train) & ids(parts.bank.split("test"))
-    assert "no test split: 2 for test of its questions are held out, by whole groups (group_key)" in parts.notice
+    assert "a share is held out by whole groups" in parts.notice
 
 
-def test_a_file_of_one_named_split_is_not_asked_what_it_was_taught(jsonl):
-    for name in ("train", "test"):
-        parts = open_parts(jsonl(20, split=lambda number, name=name: name))
-        assert not ids(parts.train) & ids(parts.bank.split("test")) and len(parts.train) == 18
+@pytest.mark.parametrize("name", ["train", "test", "mine"])
+def test_a_file_of_one_split_is_not_asked_what_it_was_taught(jsonl, name):
+    parts = open_parts(replace(jsonl(20, split=lambda number: name), held_out=HeldOut(split=name)))
+    if name != "train":
+        assert not ids(parts.train) & ids(parts.bank.split(parts.held_out))
+    assert len(parts.train) == 16
 
 
 def test_checkups_get_questions_of_their_own(jsonl):
     parts = open_parts(replace(jsonl(20), evaluate_every=5))
     sets = [ids(parts.train), ids(parts.bank.split("test")), ids(parts.bank.split(parts.validation))]
-    assert sum(map(len, sets)) == len(set.union(*sets)) == 20 and "validation or test" in parts.notice
-
-
-def test_one_group_is_cut_by_question_and_said_so(jsonl):
-    parts = open_parts(jsonl(20, group_key=lambda number: "patient 1"))
-    assert len(parts.train) == 18 and "by question: it has fewer than three groups" in parts.notice
+    assert sum(map(len, sets)) == len(set.union(*sets)) == 20
+    both = jsonl(20, split=lambda number: ("train", "test")[number % 2])
+    with pytest.raises(
+        AnatomyError, match=r"check-ups ask the split 'validation'.*only train, test[^$]*--evaluate-every"
+    ):
+        open_parts(replace(both, evaluate_every=5))
 
 
 def test_without_evaluations_all_is_learnt(jsonl):
@@ -72,21 +74,9 @@ def test_without_evaluations_all_is_learnt(jsonl):
     assert len(parts.train) == 4 and parts.notice == ""
 
 
-def test_what_is_asked_and_learnt_is_said_so(jsonl):
-    parts = open_parts(replace(jsonl(4), held_out=HeldOut(split="all")))
-    assert "all questions, which the evaluations ask, are learnt too" in parts.notice
-
-
 def test_a_split_that_is_not_there_is_named_with_the_flag(jsonl):
-    with pytest.raises(AnatomyError, match=r"no split 'tset' to ask, only all\.\nName one with --held-out\.split"):
-        open_parts(replace(jsonl(4), held_out=HeldOut(split="tset")))
-
-
-def test_without_a_train_split_the_one_that_is_not_asked_is_learnt(jsonl):
-    config = jsonl(9, split=lambda number: ("val", "test")[number % 2])
-    parts = open_parts(config)
-    assert ids(parts.train) == {f"q{number}" for number in range(0, 9, 2)} and "val is learnt" in parts.notice
-    with pytest.raises(
-        AnatomyError, match=r"needs a split 'train', or one alone .* got a, b, test[^$]*--held-out\.split"
-    ):
-        open_parts(jsonl(9, split=lambda number: ("a", "b", "test")[number % 3]))
+    config = jsonl(8, split=lambda number: ("train", "exam")[number % 2])
+    with pytest.raises(AnatomyError, match=r"no split 'exma' to ask, only train, exam[^$]*--held-out\.split"):
+        open_parts(replace(config, held_out=HeldOut(split="exma")))
+    assert open_parts(replace(config, held_out=HeldOut(split="exam"))).notice == ""
+    assert "'exam' is held out" in open_parts(config).notice

@@ -88,7 +88,7 @@ def test_a_run_that_is_stopped_says_where_it_stands(tmp_path):
     config = replace(SMALL, out=tmp_path / "run", held_out=HeldOut(limit=0))
     with pytest.raises(Interrupted) as stopped:
         train(config, progress=lambda told: os.kill(os.getpid(), signal.SIGINT))
-    assert stopped.value.checkpoint == tmp_path / "run/checkpoints/step-000001"
+    assert stopped.value.kept == tmp_path / "run/checkpoints/step-000001"
     assert train(config, resume=True).evaluations == {}
 
 
