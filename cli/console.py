@@ -14,13 +14,23 @@ from typing import Any, Protocol
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
 from rich.text import Text
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
 
+ROOMY = 110
+"""Columns of the terminal from which a progress line has a long bar, and the time that went by."""
 FIGURE = 24
 """Characters up to which the cells of a column stay whole, where there is room."""
 COLUMN, WIDEST = 30, 110
@@ -65,16 +75,19 @@ def progress(title: str, total: int) -> Iterator[Update]:
     if not console.is_terminal:
         yield _plain(title, total)
         return
-    columns = (
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA", markup=False),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    with Progress(*columns, console=console) as bars:
+    whole, roomy = Column(no_wrap=True), console.width >= ROOMY
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", style="bold", markup=False, table_column=whole),
+        BarColumn(bar_width=24 if roomy else 8),
+        MofNCompleteColumn(table_column=whole),
+        *([TimeElapsedColumn(table_column=whole)] if roomy else []),
+        TextColumn("ETA", markup=False, table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+    ]
+    # What is left of the line belongs to the figures; they are cut before anything else is.
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    columns.append(TextColumn("{task.fields[note]}", markup=False, table_column=rest))
+    with Progress(*columns, console=console, expand=True) as bars:
         task = bars.add_task(plain(title), total=total, note="")
         yield lambda done, note="": bars.update(task, completed=done, note=plain(note))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation.records import RESULTS, iterate_rollouts, load_results
-from anatomy_r1.evaluation.stats import LEVEL, Estimate
+from anatomy_r1.evaluation.stats import LEVEL, Estimate, difference
 
 LEAST = 30
 """Shared questions below which nothing is compared."""
@@ -121,13 +121,12 @@ def read_run(folder: Path) -> dict[Key, Answered]:
     return {key: Answered(float(np.mean(right)), right[0], *about[key]) for key, right in responses.items()}
 
 
-def paired_change(before: Path, after: Path, *, seed: int = 0) -> Estimate:
+def paired_change(before: Path, after: Path) -> Estimate:
     """Accuracy of the second evaluation less that of the first, over the questions that both asked.
 
     Args:
         before: folder of an evaluation.
         after: folder of another, of the same questions.
-        seed: of the bootstrap.
 
     Raises:
         AnatomyError: they have no question in common.
@@ -136,8 +135,8 @@ def paired_change(before: Path, after: Path, *, seed: int = 0) -> Estimate:
     shared = [key for key in first if key in second]
     if not shared:
         raise AnatomyError(f"{before} and {after} have no question in common.")
-    one, other = (np.array([run[key].share for key in shared]) for run in (first, second))
-    return bootstrap(one, other, [first[key].group for key in shared], seed)
+    before_shares, after_shares = ([run[key].share for key in shared] for run in (first, second))
+    return difference(after_shares, before_shares, [first[key].group for key in shared])
 
 
 def bootstrap(first: NDArray[Any], second: NDArray[Any], groups: Sequence[str], seed: int = 0) -> Estimate:
