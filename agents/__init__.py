@@ -8,6 +8,7 @@ from anatomy_r1.agents.configs import (
     ModelConfig,
     SFTConfig,
     VllmSettings,
+    require_reachable,
     require_training_extra,
 )
 
@@ -36,5 +37,6 @@ __all__ = [
     "SFTConfig",
     "VllmSettings",
     "make_policy",
+    "require_reachable",
     "require_training_extra",
 ]

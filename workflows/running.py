@@ -11,7 +11,7 @@ from typing import Any
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.core import write_bytes
-from anatomy_r1.workflows.backbones import load_backbone, model_path
+from anatomy_r1.workflows.backbones import load_backbone
 from anatomy_r1.workflows.config import to_toml
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
@@ -48,7 +48,6 @@ def run_training(
         progress: hears how far the run is, on the main process.
     """
     started = perf_counter()
-    model_path(config.policy)
     parts = open_parts(config)
     processes = Processes(config.wait_minutes)
     if processes.main and not resume:

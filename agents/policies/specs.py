@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_training_extra, require_vllm
+from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_reachable, require_training_extra, require_vllm
 from anatomy_r1.agents.policies.protocol import POLICIES, Policy
 from anatomy_r1.core import build
 
@@ -12,6 +12,7 @@ from anatomy_r1.core import build
 def _transformers(path: str, **options: Any) -> Policy:
     """Any image-text-to-text transformers model, ``hf:PATH_OR_ID``."""
     require_training_extra(f"policy hf:{path}")
+    require_reachable(path)
     from anatomy_r1.agents.policies.transformers import TransformersPolicy
 
     return build(TransformersPolicy, f"policy hf:{path}", path, **options)
@@ -33,6 +34,7 @@ def _vllm(spec: str, **options: Any) -> Policy:
     settings = build(VllmSettings, f"policy vllm:{spec}", **given | ({"server": f"http{url}"} if at else {}))
     if not settings.server:
         require_vllm()
+    require_reachable(model)
     from anatomy_r1.agents.policies.vllm import VllmPolicy
 
     path = TINY_FOLDER if model == "tiny" else model
