@@ -56,7 +56,14 @@ def takes(spec: str, option: str) -> bool:
 
 @BANKS.register("mix")
 def mix(spec: str, length: int | None = None, seed: int = 0, require_images: bool = True) -> MixBank:
-    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`."""
+    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`.
+
+    Args:
+        spec: banks with their weights, or a TOML file.
+        length: questions in each split; default: 100,000.
+        seed: of the draws.
+        require_images: whether the images of the banks' files must be there.
+    """
     return open_mix(partial(open_bank, require_images=require_images), spec, length, seed)
 
 

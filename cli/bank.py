@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from anatomy_r1.agents import POLICIES
 from anatomy_r1.banks import BANKS, export_hf, export_jsonl, export_trl, open_bank
-from anatomy_r1.cli.console import console, table
+from anatomy_r1.cli.console import console, listing
+from anatomy_r1.cli.options import summary_of
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError, render_prompt
+from anatomy_r1.core import AnatomyError, Registry, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
 from anatomy_r1.envs import as_text
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
@@ -24,8 +25,10 @@ class ListConfig:
 
     def run(self) -> None:
         """Print the names of every registry."""
-        registries = (BANKS, CURRICULA, AUGMENTATIONS, POLICIES)
-        table("known names", ("kind", "names"), [(r.kind, ", ".join(r.names())) for r in registries])
+        registries: tuple[Registry[Any], ...] = (BANKS, CURRICULA, AUGMENTATIONS, POLICIES)
+        for registry in registries:
+            known = [(name, summary_of(registry, name)) for name in registry.names()]
+            listing(f"{registry.kind} (its options: {registry.kind} options NAME)", known)
         console.print(
             "Your own: module:attribute, or an entry point in " + ", ".join(r.group for r in registries) + "."
         )

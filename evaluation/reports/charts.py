@@ -7,6 +7,7 @@ from math import ceil, floor, log10
 
 from anatomy_r1.core import Floats
 from anatomy_r1.evaluation.records import Series
+from anatomy_r1.evaluation.stats import per_cent
 
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 24
 """Margins in the units of the view box."""
@@ -170,7 +171,7 @@ def _values_at(curves: Sequence[Curve], step: float, share: bool) -> str:
     found = [f"step {step:,g}"]
     for curve in curves:
         for value in curve.series.values[curve.series.steps == step]:
-            found.append(f"{curve.label} {100 * value:.1f} %" if share else f"{curve.label} {value:.4g}")
+            found.append(f"{curve.label} {per_cent(value)} %" if share else f"{curve.label} {value:.4g}")
     return "\n".join(found)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anatomy_r1.core import write_bytes, write_json
-from anatomy_r1.evaluation.reports.comparison_tables import markdown_table, points
+from anatomy_r1.evaluation.reports.comparison_tables import markdown_table
 from anatomy_r1.evaluation.reports.report import TEMPLATES, load_template
 from anatomy_r1.evaluation.run import Cell
+from anatomy_r1.evaluation.stats import per_cent, points
 
 PAGE = "leaderboard.html"
 
@@ -29,9 +30,7 @@ def write_leaderboard(cells: Sequence[Cell], out: Path) -> None:
     """Write ``leaderboard.json`` and ``leaderboard.md`` into the suite's folder."""
     write_json(out / "leaderboard.json", [dataclasses.asdict(cell) for cell in cells])
     banks, rows = leaderboard_rows(cells)
-    lines = [
-        [policy, *map(cell_text, found), "–" if mean is None else f"{100 * mean:.1f}"] for policy, found, mean in rows
-    ]
+    lines = [[policy, *map(cell_text, found), "–" if mean is None else per_cent(mean)] for policy, found, mean in rows]
     write_bytes(out / "leaderboard.md", (markdown_table(["", *banks, "mean"], lines) + "\n").encode())
 
 
@@ -58,4 +57,4 @@ def cell_text(cell: Cell | None) -> str:
     if cell is None or cell.accuracy is None:
         return "–" if cell is None or cell.problem is None else "failed"
     found = cell.accuracy
-    return f"{100 * found.value:.1f} ({100 * found.ci_low:.1f} – {100 * found.ci_high:.1f})"
+    return f"{per_cent(found.value)} ({per_cent(found.ci_low)} – {per_cent(found.ci_high)})"
