@@ -5,8 +5,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from anatomy_r1.cli.console import Update, console, progress, table
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import Estimate
@@ -25,7 +23,7 @@ def shown(out: Path) -> Iterator[OnProgress]:
         def show(told: Progress) -> None:
             nonlocal stage, update
             if update is None:
-                console.print(escape(f"run: {out}"))
+                console.print(f"run: {out}")
             if update is None or told.stage != stage:
                 bars.close()
                 stage, update = told.stage, bars.enter_context(progress(told.stage, told.total))
@@ -65,8 +63,8 @@ def finish_report(out: Path) -> None:
     from anatomy_r1.evaluation import write_report
 
     try:
-        console.print(f"report: {write_report(out)}", markup=False)
+        console.print(f"report: {write_report(out)}")
     except AnatomyError as error:
         if "anatomy-r1[report]" not in str(error):
             raise
-        console.print(f"no report: {error}", markup=False)
+        console.print(f"no report: {error}")
