@@ -122,7 +122,8 @@ def show_failures(run: Path) -> None:
     """Print why responses never came: the first reason of each kind, in full."""
     kinds = failures_of(run)
     for failure in kinds[:SHOWN_FAILURES]:
-        where = f"no response, {failure.count:,} times, first to {failure.question_id}:"
+        times = "once" if failure.count == 1 else f"{failure.count:,} times"
+        where = f"no response, {times}, first to {failure.question_id}:"
         console.print(Text(plain(where), "yellow"), failure.reason)
     if len(kinds) > SHOWN_FAILURES:
         console.print(f"… and {len(kinds) - SHOWN_FAILURES:,} other kinds of reasons, in rollouts.jsonl")
