@@ -154,7 +154,7 @@ def _line(series: Series, across: Scale, up: Scale, css: str) -> str:
 
 
 def _columns(curves: Sequence[Curve], across: Scale, height: int, share: bool) -> list[str]:
-    """Columns that show the values of a step under the pointer."""
+    """RolloutTable that show the values of a step under the pointer."""
     steps = curves[0].series.steps
     shown = [float(step) for step in steps[:: max(1, ceil(len(steps) / COLUMNS))]]
     width = (across.end - across.start) / max(len(shown), 2)

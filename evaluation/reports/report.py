@@ -16,9 +16,18 @@ from anatomy_r1.core import AnatomyError, write_bytes
 from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Rollout, load_results, read_rollouts
 from anatomy_r1.evaluation.reports.diagrams import confusion_view, reliability_chart, similarity_chart
 from anatomy_r1.evaluation.reports.gallery import gallery_data
+from anatomy_r1.evaluation.reports.report_content import (
+    bars,
+    cards,
+    headline,
+    interval,
+    percent,
+    repeats,
+    short,
+    tables,
+)
 from anatomy_r1.evaluation.reports.training_charts import main_charts, more_charts, structure_charts
 from anatomy_r1.evaluation.reports.training_groups import group_measures, read_groups
-from anatomy_r1.evaluation.reports.views import bars, cards, headline, interval, percent, repeats, short, tables
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"

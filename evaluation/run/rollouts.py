@@ -27,21 +27,21 @@ from anatomy_r1.evaluation.records import (
     CONTROLS,
     RESULTS,
     ROLLOUTS,
-    Columns,
-    Keeper,
+    ImageSelection,
     Results,
     Rollout,
+    RolloutTable,
     RunLog,
-    control,
-    decoded_once,
+    apply_control,
     describe_environment,
     describe_policy,
     load_results,
-    permuted,
+    permute_options,
+    with_cached_image,
 )
 from anatomy_r1.evaluation.run.asking import ask
 from anatomy_r1.evaluation.run.baselines import default_baselines
-from anatomy_r1.evaluation.run.judging import judge, weights_of
+from anatomy_r1.evaluation.run.grading import grade, weights_of
 from anatomy_r1.evaluation.summaries import summarise
 
 STREAM = 401
@@ -92,7 +92,7 @@ def evaluate(
         progress: see :data:`Progress`.
         reward: weights of the reward's parts.
         baselines: policies to put beside it; None: :func:`default_baselines`. The one named ``blind`` gives the gain.
-        gallery: how many questions have their images saved at most; see :class:`Keeper`.
+        gallery: how many questions have their images saved at most; see :class:`ImageSelection`.
         config: what else to record in the results' ``config`` (specs, options).
 
     Raises:
@@ -117,7 +117,7 @@ def evaluate(
         beside = default_baselines(bank, seed=seed) if baselines is None else baselines
         asking = _Asking(
             policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log,
-            Keeper(gallery if out is not None else 0, len(indices)), strict, max(1, batch_size // permutations),
+            ImageSelection(gallery if out is not None else 0, len(indices)), strict, max(1, batch_size // permutations),
         )  # fmt: skip
         size = max(1, min(batch_size, policy.at_once if isinstance(policy, Limited) else batch_size) // permutations)
         if retry:
@@ -149,7 +149,7 @@ class _Asking:
     reward: RewardConfig
     similarity: Callable[[Question], float]
     log: RunLog
-    keeper: Keeper
+    image_selection: ImageSelection
     strict: bool
     first_batch: int
     """Questions after which a policy that gave no response at all is not asked on."""
@@ -162,16 +162,16 @@ class _Asking:
         self._reason: str | None = None
         self._make = lru_cache(maxsize=256)(self.part.question)  # the controls look ahead
 
-    def recover(self) -> Columns:
+    def recover(self) -> RolloutTable:
         """What an earlier part of the run left."""
-        columns = Columns()
+        columns = RolloutTable()
         for rollout in self.log.recover(ROLLOUTS, self.n * self.permutations):
             self._came |= rollout.failed is None
             self._reason = self._reason or rollout.failed
             if columns.add(rollout):
                 self._lacking += not self._came
                 self._hash(self._same(columns.visits - 1, rollout))
-                self.keeper.wants(rollout)
+                self.image_selection.select(rollout)
         for rollout in self.log.recover(CONTROL_ROLLOUTS, len(self.controls)) if self.controls else ():
             columns.add_control(rollout)
         return columns
@@ -189,11 +189,11 @@ class _Asking:
                 asked = [self._form(*form, failed[form][0]) for form in some]
                 responses = self._ask(asked, n)
                 self.log.replace(name, [
-                    judge(question, responses[at * n + old.sample], self.reward, **_known(old))
+                    grade(question, responses[at * n + old.sample], self.reward, **_known(old))
                     for at, (form, question) in enumerate(zip(some, asked, strict=True)) for old in failed[form]
                 ])  # fmt: skip
 
-    def run(self, columns: Columns, size: int, progress: Progress | None) -> None:
+    def run(self, columns: RolloutTable, size: int, progress: Progress | None) -> None:
         """Ask what ``columns`` lacks, ``size`` questions at a time."""
         total, done, hits = len(self.indices), columns.visits, columns.total("correct")
         controlled = columns.controlled if self.controls else done
@@ -219,7 +219,7 @@ class _Asking:
         question = self._make(self.indices[place])
         if place >= self._hashed:
             self._hash(question)
-        return decoded_once(question) if self.controls or self.keeper.limit else question
+        return with_cached_image(question) if self.controls or self.image_selection.limit else question
 
     def _same(self, place: int, rollout: Rollout) -> Question:
         """The question at a place of the draw, if it is the one that was answered there before."""
@@ -235,8 +235,8 @@ class _Asking:
         """The form of a question that a rollout answers."""
         question = self._same(place, rollout)
         if name is not None:
-            return control(name, question, place, self.indices, self._make)
-        return permuted(question, permutation)
+            return apply_control(name, question, place, self.indices, self._make)
+        return permute_options(question, permutation)
 
     def _hash(self, question: Question) -> None:
         self._hashed += 1
@@ -246,7 +246,7 @@ class _Asking:
 
     def _answer(self, places: Sequence[tuple[int, Question]]) -> Sequence[Rollout]:
         """All responses to some questions, judged and written down."""
-        forms = [permuted(question, number) for _, question in places for number in range(self.permutations)]
+        forms = [permute_options(question, number) for _, question in places for number in range(self.permutations)]
         responses = self._ask(forms, self.n)
         self._stop_if_none_came(responses, [question for _, question in places])
         beside = self._baselines([question for _, question in places])
@@ -255,14 +255,14 @@ class _Asking:
             measured = self.similarity(question)
             similarity = None if math.isnan(measured) else round(measured, 6)
             said = [
-                judge(
+                grade(
                     forms[form], responses[form * self.n + sample], self.reward, question_id=question.id,
                     permutation=form - at * self.permutations, sample=sample, similarity=similarity,
                     baselines=beside[at],
                 )
                 for form in range(at * self.permutations, (at + 1) * self.permutations) for sample in range(self.n)
             ]  # fmt: skip
-            image = self.log.image(question, place) if self.keeper.wants(said[0]) else None
+            image = self.log.image(question, place) if self.image_selection.select(said[0]) else None
             rollouts += said if image is None else [replace(one, image=image) for one in said]
         self.log.append(ROLLOUTS, rollouts)
         return rollouts
@@ -289,10 +289,12 @@ class _Asking:
         """The policy's responses to the same questions without their images."""
         if not places or not self.controls:
             return
-        asked = [control(name, q, place, self.indices, self._make) for name in self.controls for place, q in places]
+        asked = [
+            apply_control(name, q, place, self.indices, self._make) for name in self.controls for place, q in places
+        ]
         responses = self._ask(asked, 1)
         order = [(row * len(places) + at, name) for at in range(len(places)) for row, name in enumerate(self.controls)]
-        rollouts = [judge(asked[form], responses[form], self.reward, control=name) for form, name in order]
+        rollouts = [grade(asked[form], responses[form], self.reward, control=name) for form, name in order]
         self.log.append(CONTROL_ROLLOUTS, rollouts)
         yield from rollouts
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anatomy_r1.core import Floats
-from anatomy_r1.evaluation.records import Bin, Calibration, Codes, Columns
+from anatomy_r1.evaluation.records import Bin, Calibration, Codes, RolloutTable
 from anatomy_r1.evaluation.stats import Estimate, proportion
 
 BINS = 10
@@ -29,7 +29,7 @@ class Votes(NamedTuple):
     """(F,) chance that the option with most votes is the right one, ties broken at random."""
 
 
-def count_votes(columns: Columns) -> Votes:
+def count_votes(columns: RolloutTable) -> Votes:
     """Count responses by form (question and order of its options)."""
     forms, first, form = np.unique(
         np.stack([columns.codes("question_id"), columns.values("permutation").astype(np.int64)]),
@@ -52,7 +52,7 @@ def count_votes(columns: Columns) -> Votes:
     )  # fmt: skip
 
 
-def sampling_shares(columns: Columns) -> dict[str, Estimate]:
+def sampling_shares(columns: RolloutTable) -> dict[str, Estimate]:
     """``pass@k`` for k = 1, 2, 4, … n, ``majority@n`` and ``all@n``; empty where no form was answered twice."""
     votes = count_votes(columns)
     n = int(votes.total.min())
@@ -70,7 +70,7 @@ def pass_at_k(total: Codes, right: Codes, k: int) -> Floats:
     return np.array([table[pair] for pair in zip(total.tolist(), right.tolist(), strict=True)])
 
 
-def permutation_shares(columns: Columns) -> dict[str, Estimate]:
+def permutation_shares(columns: RolloutTable) -> dict[str, Estimate]:
     """Of questions, by the first response to each order: ``consistency`` and ``all-right``; empty for one order."""
     first = columns.values("sample") == 0
     question, chosen = columns.codes("question_id")[first], columns.codes("chosen")[first]
@@ -86,7 +86,7 @@ def permutation_shares(columns: Columns) -> dict[str, Estimate]:
     return {name: proportion(values.astype(np.float64), clusters) for name, values in shares.items()}
 
 
-def calibration(columns: Columns) -> Calibration | None:
+def calibration(columns: RolloutTable) -> Calibration | None:
     """Confidence against accuracy, from stated probabilities or, failing these, from votes; else None."""
     confidence, hit = columns.values("confidence"), columns.values("confident_hit")
     stated = np.isfinite(confidence)

@@ -7,10 +7,10 @@ from typing import Any
 from anatomy_r1.agents import Response
 from anatomy_r1.core import LETTERS, Question
 from anatomy_r1.envs import RewardConfig, Score, score
-from anatomy_r1.evaluation.records import Rollout, groups_of
+from anatomy_r1.evaluation.records import Rollout, metric_groups_of
 
 
-def judge(
+def grade(
     question: Question, response: Response, reward: RewardConfig, *,
     judge: Callable[[Question, str, RewardConfig], Score] = score, **known: Any,
 ) -> Rollout:  # fmt: skip
@@ -20,7 +20,7 @@ def judge(
         "question_id": question.id, "permutation": 0, "sample": 0, "control": None, "stem": question.stem,
         "options": question.options, "answer": question.letter, "structure": question.structure,
         "question_type": question.question_type, "modality": question.modality, "group_key": question.group_key,
-        "groups": groups_of(question),
+        "groups": metric_groups_of(question),
         "similarity": None, "image": None, "text": response.text, "truncated": bool(response.truncated),
         "format": bool(scored.format), "correct": bool(scored.correct),
         "choice": None if scored.choice is None else LETTERS[scored.choice], "reward": scored.total,

@@ -9,7 +9,7 @@ _ASKS = {
 }  # fmt: skip
 
 
-def groups_of(question: Question) -> dict[str, str]:
+def metric_groups_of(question: Question) -> dict[str, str]:
     """By the metric's name for the grouping, the question's group; empty where its data set has no such metric."""
     details = question.details
     found = {}
