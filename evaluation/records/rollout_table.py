@@ -21,8 +21,19 @@ NAN = float("nan")
 
 _NAMED = ("structure", "question_type", "modality", "right", "chosen", "answer", "pool")
 _HASHED = ("question_id", "group_key")
-_KINDS = {"truncated": "b", "format": "b", "correct": "b", "failed": "b", "permutation": "i", "sample": "i",
-          "options": "b", "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
+_KINDS = {
+    "truncated": "b",
+    "format": "b",
+    "correct": "b",
+    "failed": "b",
+    "permutation": "i",
+    "sample": "i",
+    "options": "b",
+    "confidence": "d",
+    "confident_hit": "b",
+    "similarity": "d",
+    "reward": "d",
+}
 
 
 class TextColumn:
@@ -102,8 +113,14 @@ class RolloutTable:
             column.add(derived[name] if name in derived else known[name])
         confidence, hit = _stated(rollout)
         similarity = NAN if rollout.similarity is None else rollout.similarity
-        numbers = {**known, "options": len(rollout.options), "failed": rollout.failed is not None,
-                   "similarity": similarity, "confidence": confidence, "confident_hit": hit}  # fmt: skip
+        numbers = {
+            **known,
+            "options": len(rollout.options),
+            "failed": rollout.failed is not None,
+            "similarity": similarity,
+            "confidence": confidence,
+            "confident_hit": hit,
+        }
         for name, values in self._numbers.items():
             values.append(numbers[name])
         for name in {**self.groups, **rollout.groups}:

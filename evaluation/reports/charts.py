@@ -41,9 +41,13 @@ class Scale:
 
 
 def line_chart(
-    curves: Sequence[Curve], *, share: bool, size: tuple[int, int] = (460, 200),
-    bounds: tuple[float, float] | None = None, detail: bool = True,
-) -> str:  # fmt: skip
+    curves: Sequence[Curve],
+    *,
+    share: bool,
+    size: tuple[int, int] = (460, 200),
+    bounds: tuple[float, float] | None = None,
+    detail: bool = True,
+) -> str:
     """An SVG line chart; each curve is smoothed.
 
     Args:

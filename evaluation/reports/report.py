@@ -67,9 +67,13 @@ def render_report(run: Path) -> str:
         raise AnatomyError(f"{run}: nothing to report; expected {RESULTS}, before/{RESULTS} or {METRICS} in it.")
     config = run / "config.toml"
     return _render(
-        folders, metrics, run=run.resolve().name, groups=read_groups(run), measures=group_measures(run),
+        folders,
+        metrics,
+        run=run.resolve().name,
+        groups=read_groups(run),
+        measures=group_measures(run),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
-    )  # fmt: skip
+    )
 
 
 def load_template(name: str) -> Any:
@@ -83,9 +87,12 @@ def load_template(name: str) -> Any:
     except ModuleNotFoundError:
         raise AnatomyError("reports need jinja2: pip install 'anatomy-r1[report]'") from None
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"percent": percent, "interval": interval, "short": short}
     return environment.get_template(name)
 
@@ -97,14 +104,26 @@ def _render(folders: Mapping[str, Path], metrics: Metrics, **known: Any) -> str:
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     gallery = gallery_data(folders, rollouts) if rollouts else {"items": []}
     html: str = load_template("report.html.j2").render(
-        headline=headline(results), results=results, latest=latest, bars=bars(results),
-        cards=cards(results, rollouts), charts=main_charts(metrics), more_charts=more_charts(metrics),
-        structures=structure_charts(metrics), steps=len(metrics), tables=tables(results), repeats=repeats(results),
-        items=gallery["items"], gallery=_as_data(gallery),
-        confusion=confusion_view(latest), reliability=reliability_chart(latest),
+        headline=headline(results),
+        results=results,
+        latest=latest,
+        bars=bars(results),
+        cards=cards(results, rollouts),
+        charts=main_charts(metrics),
+        more_charts=more_charts(metrics),
+        structures=structure_charts(metrics),
+        steps=len(metrics),
+        tables=tables(results),
+        repeats=repeats(results),
+        items=gallery["items"],
+        gallery=_as_data(gallery),
+        confusion=confusion_view(latest),
+        reliability=reliability_chart(latest),
         similarity=similarity_chart(next(reversed(rollouts.values()), [])),
-        script=script, script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(), **known,
-    )  # fmt: skip
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **known,
+    )
     return html
 
 

@@ -11,22 +11,42 @@ from anatomy_r1.evaluation.records import Rollout, metric_groups_of
 
 
 def grade(
-    question: Question, response: Response, reward: RewardConfig, *,
-    judge: Callable[[Question, str, RewardConfig], Score] = score, **known: Any,
-) -> Rollout:  # fmt: skip
+    question: Question,
+    response: Response,
+    reward: RewardConfig,
+    *,
+    judge: Callable[[Question, str, RewardConfig], Score] = score,
+    **known: Any,
+) -> Rollout:
     """The rollout of a response; ``known`` has the fields that question and response don't tell."""
     scored = judge(question, response.text, reward)
     fields: dict[str, Any] = {
-        "question_id": question.id, "permutation": 0, "sample": 0, "control": None, "stem": question.stem,
-        "options": question.options, "answer": question.letter, "structure": question.structure,
-        "question_type": question.question_type, "modality": question.modality, "group_key": question.group_key,
+        "question_id": question.id,
+        "permutation": 0,
+        "sample": 0,
+        "control": None,
+        "stem": question.stem,
+        "options": question.options,
+        "answer": question.letter,
+        "structure": question.structure,
+        "question_type": question.question_type,
+        "modality": question.modality,
+        "group_key": question.group_key,
         "groups": metric_groups_of(question),
-        "similarity": None, "image": None, "text": response.text, "truncated": bool(response.truncated),
-        "format": bool(scored.format), "correct": bool(scored.correct),
-        "choice": None if scored.choice is None else LETTERS[scored.choice], "reward": scored.total,
-        "parts": dict(scored.parts), "probabilities": _probabilities(response, question), "usage": _usage(response),
-        "baselines": {}, "failed": response.failed,
-    }  # fmt: skip
+        "similarity": None,
+        "image": None,
+        "text": response.text,
+        "truncated": bool(response.truncated),
+        "format": bool(scored.format),
+        "correct": bool(scored.correct),
+        "choice": None if scored.choice is None else LETTERS[scored.choice],
+        "reward": scored.total,
+        "parts": dict(scored.parts),
+        "probabilities": _probabilities(response, question),
+        "usage": _usage(response),
+        "baselines": {},
+        "failed": response.failed,
+    }
     return Rollout(**(fields | known))
 
 

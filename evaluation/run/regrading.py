@@ -72,10 +72,15 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
         shutil.copytree(run / "images", out / "images")
     asked = {key: before.environment.get(key) for key in ("bank_hash", "prompt_hash", "policy")}
     after = summarise(
-        columns, policy=before.policy, bank=before.bank, split=before.split, config=config,
+        columns,
+        policy=before.policy,
+        bank=before.bank,
+        split=before.split,
+        config=config,
         environment=describe_environment() | asked,
-        seconds=before.seconds, policy_seconds=before.policy_seconds,
-    )  # fmt: skip
+        seconds=before.seconds,
+        policy_seconds=before.policy_seconds,
+    )
     after.save(out)
     return Rescored(before, after, changed[False, True], changed[True, False])
 
@@ -87,10 +92,17 @@ def question_of(rollout: Rollout) -> Question:
         raise AnatomyError(f"question {rollout.question_id!r}: rollouts hold no image.")
 
     return Question(
-        id=rollout.question_id, image=gone, stem=rollout.stem, options=rollout.options,
-        answer=ord(rollout.answer) - ord("A"), structure=rollout.structure, question_type=rollout.question_type,
-        modality=rollout.modality, group_key=rollout.group_key, source="rollouts",
-    )  # fmt: skip
+        id=rollout.question_id,
+        image=gone,
+        stem=rollout.stem,
+        options=rollout.options,
+        answer=ord(rollout.answer) - ord("A"),
+        structure=rollout.structure,
+        question_type=rollout.question_type,
+        modality=rollout.modality,
+        group_key=rollout.group_key,
+        source="rollouts",
+    )
 
 
 def _batches(run: Path, name: str) -> Iterator[list[Rollout]]:

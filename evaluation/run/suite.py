@@ -155,13 +155,26 @@ def _run(
 ) -> None:
     name = f"{entrant.label} · {place.label} · seed {seed}"
     evaluate(
-        open_policy(entrant.spec, bank, seed, entrant.options), bank, split=place.split, limit=place.limit, seed=seed,
-        n=suite.n, permutations=suite.permutations, controls=suite.controls, batch_size=suite.batch_size, out=folder,
-        resume=True, baselines=baselines,
+        open_policy(entrant.spec, bank, seed, entrant.options),
+        bank,
+        split=place.split,
+        limit=place.limit,
+        seed=seed,
+        n=suite.n,
+        permutations=suite.permutations,
+        controls=suite.controls,
+        batch_size=suite.batch_size,
+        out=folder,
+        resume=True,
+        baselines=baselines,
         progress=None if told is None else lambda done, total, accuracy: told(name, done, total, accuracy),
-        config={"policy_spec": entrant.spec, "policy_options": dict(entrant.options), "bank_spec": place.spec,
-                "bank_options": dict(place.options)},
-    )  # fmt: skip
+        config={
+            "policy_spec": entrant.spec,
+            "policy_options": dict(entrant.options),
+            "bank_spec": place.spec,
+            "bank_options": dict(place.options),
+        },
+    )
 
 
 def _baselines(bank: Bank, seed: int) -> tuple[Policy, ...]:

@@ -33,8 +33,10 @@ def count_votes(columns: RolloutTable) -> Votes:
     """Count responses by form (question and order of its options)."""
     forms, first, form = np.unique(
         np.stack([columns.codes("question_id"), columns.values("permutation").astype(np.int64)]),
-        axis=1, return_index=True, return_inverse=True,
-    )  # fmt: skip
+        axis=1,
+        return_index=True,
+        return_inverse=True,
+    )
     form, size = form.ravel(), forms.shape[1]
     correct, chosen = columns.values("correct"), columns.codes("chosen")
     read = chosen >= 0
@@ -47,9 +49,13 @@ def count_votes(columns: RolloutTable) -> Votes:
     winners = np.bincount(pairs[0][leads], minlength=size)
     right_wins = np.bincount(pairs[0][leads], correct[read][pair_first][leads], minlength=size)
     return Votes(
-        columns.codes("group_key")[first], forms[0], np.bincount(form, minlength=size),
-        np.bincount(form, correct, minlength=size).astype(np.int64), top, right_wins / np.maximum(winners, 1),
-    )  # fmt: skip
+        columns.codes("group_key")[first],
+        forms[0],
+        np.bincount(form, minlength=size),
+        np.bincount(form, correct, minlength=size).astype(np.int64),
+        top,
+        right_wins / np.maximum(winners, 1),
+    )
 
 
 def sampling_shares(columns: RolloutTable) -> dict[str, Estimate]:
