@@ -72,7 +72,7 @@ class EvaluateConfig:
             return evaluate(
                 policy, bank, split=self.split, limit=self.limit, seed=self.seed, n=self.n,
                 permutations=self.permutations, batch_size=self.batch_size, out=self.out, resume=self.resume,
-                retry_failed=self.retry_failed, strict=self.strict,
+                retry_failed=self.retry_failed, strict=self.strict, fail_fast=True,
                 controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
                 progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
                 config={

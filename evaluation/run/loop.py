@@ -48,8 +48,8 @@ class EvaluationLoop:
     log: RunLog
     image_selection: ImageSelection
     strict: bool
-    first_batch: int
-    """Questions after which a policy that gave no response at all is not asked on."""
+    first_batch: int | None
+    """Questions after which a policy that gave no response at all is not asked on; None: it is, to the end."""
     seconds: float = 0.0
     """Spent in the policy so far."""
 
@@ -106,7 +106,7 @@ class EvaluationLoop:
                 columns.add_control(rollout)
             if progress is not None:
                 progress(places[-1] + 1, total, hits / len(columns))
-        if not self._came:
+        if self.first_batch is not None and not self._came:
             self._stop()
 
     def hashes(self) -> dict[str, str]:
@@ -178,7 +178,7 @@ class EvaluationLoop:
         Where all its images are broken, the policy is not to blame.
         """
         self._came |= any(response.failed is None for response in responses)
-        if self._came or not responses:
+        if self.first_batch is None or self._came or not responses:
             return
         self._lacking, self._reason = self._lacking + len(questions), self._reason or responses[0].failed
         if self._lacking >= min(self.first_batch, len(self.indices)) and any(map(_readable, questions)):

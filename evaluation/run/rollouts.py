@@ -51,6 +51,7 @@ def evaluate(
     out: Path | None = None,
     resume: bool = False,
     retry_failed: bool = True,
+    fail_fast: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
     reward: RewardConfig | None = None,
@@ -73,6 +74,7 @@ def evaluate(
         out: folder for ``rollouts.jsonl``, ``results.json``, …; None: nothing is written.
         resume: go on with the evaluation in ``out``, if there is one; it must have the same settings.
         retry_failed: when resuming, ask again for responses that never came; each takes its failure's place.
+        fail_fast: stop when the first batch is through without a single response; the commands do.
         strict: stop at the first response that never came.
         progress: see :data:`Progress`.
         reward: weights of the reward's parts.
@@ -83,7 +85,7 @@ def evaluate(
     Raises:
         AnatomyError: an endless split without a limit, a number below 1, an unknown control, a folder that already
             holds an evaluation (or, to be resumed, another one), a full disk, a mistake in the policy's set-up, a
-            policy that gave no response at all in its first batch, or with ``strict`` one that never came.
+            response that never came with ``strict``, or none at all in the first batch with ``fail_fast``.
     """
     _check(limit=limit, n=n, permutations=permutations, batch_size=batch_size)
     bank, reward = open_bank(bank), reward or RewardConfig()
@@ -120,7 +122,7 @@ def evaluate(
             log=log,
             image_selection=ImageSelection(gallery if out is not None else 0, len(indices)),
             strict=strict,
-            first_batch=max(1, batch_size // permutations),
+            first_batch=max(1, batch_size // permutations) if fail_fast else None,
         )
         size = max(1, min(batch_size, policy.at_once if isinstance(policy, Limited) else batch_size) // permutations)
         if retry:

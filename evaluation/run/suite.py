@@ -166,6 +166,7 @@ def _run(
         batch_size=suite.batch_size,
         out=folder,
         resume=True,
+        fail_fast=True,
         baselines=baselines,
         progress=None if told is None else lambda done, total, accuracy: told(name, done, total, accuracy),
         config={
