@@ -44,7 +44,7 @@ class SimilarityConfig:
 
     def run(self) -> None:
         """Measure, save and draw the matrix."""
-        bank = open_bank(self.bank, self.split, **self.bank_options)
+        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         matrix = self._measure(bank)
         self.out.mkdir(parents=True, exist_ok=True)
         matrix.save(self.out / "similarity.csv")
@@ -101,7 +101,7 @@ class PreviewConfig:
         """Draw questions as a run would, print what came and save the picture."""
         if self.draws < 10:
             raise AnatomyError(f"draws must be at least 10 to show a curve, got {self.draws}.")
-        bank = open_bank(self.bank, self.split, **self.bank_options)
+        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         curriculum = make_curriculum(self.curriculum, bank, seed=self.seed, **extras(self.curriculum_options))
         choices = self._draw(curriculum)
         paper = None if self.figure is None else overlay(choices, _reach(curriculum, choices), self.figure)

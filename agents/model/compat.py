@@ -18,7 +18,7 @@ from transformers.utils import PushToHubMixin
 def takes_features(model: Any) -> bool:
     """Whether a model's forward pass takes the features of images, ``mm_encoder_outputs``, in place of their pixels.
 
-    transformers 5.18 to 5.23, in all eight families that trees serve; models of earlier versions look at the pixels.
+    transformers 5.18 to 5.23, in all eight families that trees serve.
     """
     return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
 
@@ -32,7 +32,7 @@ def with_features(inputs: Mapping[str, Any], features: Any) -> dict[str, Any]:
 def checkpoint_activations(model: Any) -> bool:
     """Turn gradient checkpointing on, of the kind that hooks and frozen inputs allow; False where a model has none.
 
-    transformers 5.16 to 5.23; 5.23 (not yet 5.20) has another name for it, and warns at the old one.
+    transformers 5.18 to 5.23; 5.23 (not yet 5.20) has another name for it, and warns at the old one.
     """
     if not getattr(model, "supports_gradient_checkpointing", False):
         return False
@@ -63,7 +63,7 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 def image_processor(processor: Any, stand_in: Any) -> Iterator[None]:
     """Let something else answer for the image processor within a processor.
 
-    transformers 5.16 to 5.23: processors call ``self.image_processor`` and check its type only when they are made.
+    transformers 5.18 to 5.23: processors call ``self.image_processor`` and check its type only when they are made.
     """
     original, processor.image_processor = processor.image_processor, stand_in
     try:
@@ -96,7 +96,7 @@ class NoVideo(PushToHubMixin):  # type: ignore[misc]
 def without_video(settings: Callable[[Any], dict[str, Any]]) -> Iterator[None]:
     """Let processors load without their video part where torchvision is missing.
 
-    transformers 5.16 to 5.23 loads it with ``AutoVideoProcessor.from_pretrained`` and checks its type with
+    transformers 5.18 to 5.23 loads it with ``AutoVideoProcessor.from_pretrained`` and checks its type with
     ``ProcessorMixin.check_argument_for_proper_class``; both are replaced within the block.
 
     Args:

@@ -1,7 +1,7 @@
 """A frozen vision tower looks at each image once: its features serve sampling, reference and every update.
 
 Models take the features of images in place of their pixels. Here they are remembered, as long as nothing that makes
-them is trained; models of transformers before 5.18 look at the pixels each time.
+them is trained; a model that takes none looks at the pixels each time.
 """
 
 from collections import OrderedDict

@@ -72,7 +72,7 @@ def stage3_hooks_off(engine: Any) -> Iterator[None]:
 def models_undivided() -> Iterator[None]:
     """Models are loaded whole; transformers would divide them among the processes while stage 3 is on.
 
-    transformers 5.16 to 5.23 asks a weak reference to DeepSpeed's config.
+    transformers 5.18 to 5.23 asks a weak reference to DeepSpeed's config.
     """
     before, hf_deepspeed._hf_deepspeed_config_weak_ref = hf_deepspeed._hf_deepspeed_config_weak_ref, None
     try:

@@ -18,6 +18,7 @@ from anatomy_r1.evaluation.records.results import (
     Row,
     iterate_rollouts,
     load_results,
+    question_of,
     read_rollouts,
 )
 from anatomy_r1.evaluation.records.rollout_table import Codes, RolloutTable
@@ -51,6 +52,7 @@ __all__ = [
     "load_results",
     "metric_groups_of",
     "permute_options",
+    "question_of",
     "read_rollouts",
     "with_cached_image",
 ]

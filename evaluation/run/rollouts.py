@@ -27,12 +27,14 @@ from anatomy_r1.evaluation.records import (
     describe_policy,
     load_results,
 )
-from anatomy_r1.evaluation.run.baselines import default_baselines
+from anatomy_r1.evaluation.run.baselines import LEARNING, default_baselines, why_not_learnt
 from anatomy_r1.evaluation.run.grading import weights_of
 from anatomy_r1.evaluation.run.loop import EvaluationLoop, Progress
 from anatomy_r1.evaluation.summaries import summarise
 
 STREAM = 401
+FEW = 64
+"""Of more questions it is not asked whether they have one image."""
 ENDLESS = 200_000
 """A split of more questions is not asked whole unless ``limit`` says so."""
 
@@ -92,6 +94,9 @@ def evaluate(
     part = bank.split(split)
     indices = sample_indices(len(part), limit, seed)
     controls = () if isinstance(policy, Controllable) and not policy.needs_controls else tuple(controls)
+    controls, left_out = _possible(controls, part, indices)
+    if baselines is None and (reason := why_not_learnt(bank, split, seed)):
+        left_out |= dict.fromkeys(LEARNING, reason)
     settings = {
         "policy": name_of(policy),
         "bank": bank.name,
@@ -116,7 +121,7 @@ def evaluate(
             n=n,
             permutations=permutations,
             controls=controls,
-            baselines=default_baselines(bank, seed=seed) if baselines is None else baselines,
+            baselines=default_baselines(bank, seed=seed, split=split) if baselines is None else baselines,
             reward=reward,
             similarity=_similarity(bank),
             log=log,
@@ -135,7 +140,7 @@ def evaluate(
         policy=name_of(policy),
         bank=bank.name,
         split=split,
-        config=settings | {"batch_size": batch_size},
+        config=settings | {"batch_size": batch_size, "left_out": left_out},
         environment=describe_environment() | loop.hashes() | {"policy": describe_policy(policy)},
         seconds=round(time.perf_counter() - started, 3),
         policy_seconds=round(loop.seconds, 3),
@@ -143,6 +148,16 @@ def evaluate(
     if out is not None:
         results.save(out)
     return results
+
+
+def _possible(controls: Sequence[str], part: Bank, indices: Sequence[int]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The controls that can be asked of some questions, and why the others can't."""
+    if "other-image" not in controls or len(indices) > FEW:
+        return tuple(controls), {}
+    images = [part.question(index).image for index in indices]
+    if len(set(images)) > 1:
+        return tuple(controls), {}
+    return tuple(name for name in controls if name != "other-image"), {"other-image": "all questions are of one image"}
 
 
 def sample_indices(size: int, limit: int | None, seed: int) -> list[int]:

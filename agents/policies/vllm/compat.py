@@ -37,7 +37,7 @@ def forget_caches(llm: Any) -> None:
 
 
 def checkpoint_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by the names of a checkpoint, as ``save_pretrained`` writes them. transformers 5.16 to 5.23."""
+    """Weights by the names of a checkpoint, as ``save_pretrained`` writes them. transformers 5.18 to 5.23."""
     return dict(revert_weight_conversion(model, state))
 
 
