@@ -325,7 +325,7 @@ def settle(source: str, refused: Sequence[Refusal], taken: int, allow_bad: bool)
     Raises:
         AnatomyError: rows were refused and that is not allowed, or nothing was taken.
     """
-    count = len(refused) + getattr(refused, "more", 0)
+    count = len(refused) + (refused.more if isinstance(refused, Refusals) else 0)
     if refused and not (allow_bad and taken):
         total = f"{count:,} of {count + taken:,} rows" if taken else "everything"
         hint = "\nSee all with: anatomy-r1 bank validate; skip them with the option allow_bad." if taken else ""
