@@ -58,6 +58,14 @@ class Scheduled(Protocol):
 
 
 @runtime_checkable
+class Divisible(Protocol):
+    """A bank without splits that can hold out shares of itself, by the frames that its questions are made of."""
+
+    def divided(self) -> Bank:
+        """The bank with splits ``train``, ``validation`` and ``test``."""
+
+
+@runtime_checkable
 class Tolerant(Protocol):
     """A bank that leaves bad rows out and keeps account of them."""
 

@@ -153,7 +153,7 @@ def divide(bank: Bank) -> tuple[Bank, str]:
         AnatomyError: too few questions, or all of one image.
     """
     if isinstance(bank, Divisible):  # a bank that makes questions of frames divides those
-        made = bank.divided()
+        made: Bank = bank.divided()
         return _checked(made), _notice(made, "frames")
     questions = [bank.question(index) for index in range(len(bank))]
     groups = [question.group_key for question in questions]

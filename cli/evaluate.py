@@ -73,7 +73,7 @@ class EvaluateConfig:
             return evaluate(
                 policy, bank, split=self.split, limit=self.limit, seed=self.seed, n=self.n,
                 permutations=self.permutations, batch_size=self.batch_size, out=self.out, resume=self.resume,
-                retry_failed=self.retry_failed, strict=self.strict,
+                retry_failed=self.retry_failed, strict=self.strict, fail_fast=True,
                 controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
                 progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
                 config={
@@ -125,7 +125,8 @@ def show_failures(run: Path) -> None:
     """Print why responses never came: the first reason of each kind, in full."""
     kinds = failures_of(run)
     for failure in kinds[:SHOWN_FAILURES]:
-        where = f"no response, {failure.count:,} times, first to {failure.question_id}:"
+        times = "once" if failure.count == 1 else f"{failure.count:,} times"
+        where = f"no response, {times}, first to {failure.question_id}:"
         console.print(Text(plain(where), "yellow"), failure.reason)
     if len(kinds) > SHOWN_FAILURES:
         console.print(f"… and {len(kinds) - SHOWN_FAILURES:,} other kinds of reasons, in rollouts.jsonl")

@@ -11,7 +11,7 @@ from typing import Any
 from anatomy_r1.banks import Bank, Refusal, Tolerant, open_bank, takes
 from anatomy_r1.core import AnatomyError, ImageLoader, Question
 from anatomy_r1.envs import score
-from anatomy_r1.evaluation.audits.near_duplicates import Print, available, find_pairs, take_print
+from anatomy_r1.evaluation.audits.near_duplicates import ImageHash, available, find_pairs, hash_image
 from anatomy_r1.evaluation.run import sample_indices
 
 SAMPLE = 500
@@ -173,7 +173,7 @@ class _Ledger:
         """Key of pixels → split → image."""
         self._forms: dict[tuple[Any, ...], str] = {}
         self._answers: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-        self._prints: list[tuple[Print, str, str]] = []
+        self._prints: list[tuple[ImageHash, str, str]] = []
 
     def is_new(self, question: Question) -> bool:
         """Whether the question's image was not looked at yet."""
@@ -217,7 +217,7 @@ class _Ledger:
             name = str(place) if isinstance(place, Path) else question.id
             self._images[place] = key, name
             if key not in self._pixels and self.found.looked_alike:
-                self._prints.append((take_print(pixels), split, name))
+                self._prints.append((hash_image(pixels), split, name))
         key, name = self._images[place]
         self._pixels.setdefault(key, {}).setdefault(split, name)
         return key

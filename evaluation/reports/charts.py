@@ -42,9 +42,13 @@ class Scale:
 
 
 def line_chart(
-    curves: Sequence[Curve], *, share: bool, size: tuple[int, int] = (460, 200),
-    bounds: tuple[float, float] | None = None, detail: bool = True,
-) -> str:  # fmt: skip
+    curves: Sequence[Curve],
+    *,
+    share: bool,
+    size: tuple[int, int] = (460, 200),
+    bounds: tuple[float, float] | None = None,
+    detail: bool = True,
+) -> str:
     """An SVG line chart; each curve is smoothed.
 
     Args:
@@ -155,7 +159,7 @@ def _line(series: Series, across: Scale, up: Scale, css: str) -> str:
 
 
 def _columns(curves: Sequence[Curve], across: Scale, height: int, share: bool) -> list[str]:
-    """Columns that show the values of a step under the pointer."""
+    """RolloutTable that show the values of a step under the pointer."""
     steps = curves[0].series.steps
     shown = [float(step) for step in steps[:: max(1, ceil(len(steps) / COLUMNS))]]
     width = (across.end - across.start) / max(len(shown), 2)

@@ -6,9 +6,26 @@ from anatomy_r1.evaluation.stats import points, points_range, share
 from anatomy_r1.evaluation.summaries import Comparison, Pair
 
 HEADER = ("", "accuracy", "points", "95 %", "won / lost", "McNemar p", "Holm p", "n")
-_TEX = {"[": "{[}", "]": "{]}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "→": r"$\to$",
-        "−": "$-$", "…": "to", "<": "$<$", ">": "$>$", "|": r"\textbar{}"}  # fmt: skip
+_TEX = {
+    "[": "{[}",
+    "]": "{]}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "→": r"$\to$",
+    "−": "$-$",
+    "…": "to",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+}
 
 
 def rows_of(comparison: Comparison) -> list[tuple[str, ...]]:

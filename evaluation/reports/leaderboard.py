@@ -44,10 +44,16 @@ def write_leaderboard_page(cells: Sequence[Cell], out: Path) -> Path:
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html: str = load_template("leaderboard.html.j2").render(
-        banks=banks, rows=rows, script=script, script_hash=digest, points=points,
-        best=[max((row[1][at].accuracy.value for row in rows if row[1][at] and row[1][at].accuracy), default=None)  # type: ignore[union-attr]
-              for at in range(len(banks))],
-    )  # fmt: skip
+        banks=banks,
+        rows=rows,
+        script=script,
+        script_hash=digest,
+        points=points,
+        best=[
+            max((row[1][at].accuracy.value for row in rows if row[1][at] and row[1][at].accuracy), default=None)  # type: ignore[union-attr]
+            for at in range(len(banks))
+        ],
+    )
     write_bytes(out / PAGE, html.encode("utf-8", "replace"))
     return out / PAGE
 

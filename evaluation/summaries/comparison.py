@@ -176,14 +176,19 @@ def _pair(first: str, second: str, runs: Mapping[str, Run], seed: int) -> dict[s
     lost = sum(a[key].first and not b[key].first for key in shared)
     by = {name: np.flatnonzero(structures == name) for name in sorted(set(structures.tolist()))}
     return {
-        "first": first, "second": second, "shared": len(shared), "only_first": len(a) - len(shared),
-        "only_second": len(b) - len(shared), "accuracy_first": float(one.mean()),
+        "first": first,
+        "second": second,
+        "shared": len(shared),
+        "only_first": len(a) - len(shared),
+        "only_second": len(b) - len(shared),
+        "accuracy_first": float(one.mean()),
         "accuracy_second": float(other.mean()),
-        "difference": bootstrap(one, other, groups, seed), "won": won, "lost": lost, "p": mcnemar(won, lost),
-        "by_structure": {
-            name: bootstrap(one[at], other[at], [groups[i] for i in at], seed) for name, at in by.items()
-        },
-    }  # fmt: skip
+        "difference": bootstrap(one, other, groups, seed),
+        "won": won,
+        "lost": lost,
+        "p": mcnemar(won, lost),
+        "by_structure": {name: bootstrap(one[at], other[at], [groups[i] for i in at], seed) for name, at in by.items()},
+    }
 
 
 def _holm(values: Sequence[float]) -> list[float]:

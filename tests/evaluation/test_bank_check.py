@@ -9,7 +9,7 @@ from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.core import Question
 from anatomy_r1.evaluation.audits import open_tolerant, validate
 from anatomy_r1.evaluation.audits.bank_check import ungradable
-from anatomy_r1.evaluation.audits.near_duplicates import Print, find_pairs, take_print
+from anatomy_r1.evaluation.audits.near_duplicates import ImageHash, find_pairs, hash_image
 
 
 def picture(seed: int, size: int = 96) -> np.ndarray:
@@ -96,12 +96,12 @@ def test_gold_answers_must_earn_full_marks():
 
 def test_near_duplicates_are_found_among_many():
     pytest.importorskip("imagehash")
-    prints = [take_print(picture(k)) for k in range(60)]
-    prints += [take_print(np.asarray(Pil.fromarray(picture(k)).resize((70, 70)))) for k in range(0, 60, 10)]
+    prints = [hash_image(picture(k)) for k in range(60)]
+    prints += [hash_image(np.asarray(Pil.fromarray(picture(k)).resize((70, 70)))) for k in range(0, 60, 10)]
     splits = ["train"] * 60 + ["test"] * 6
     assert sorted(find_pairs(prints, splits)) == [(10 * k, 60 + k) for k in range(6)]
     assert not list(find_pairs(prints, ["train"] * 66))
-    crowd = [Print(7, prints[0].copy)] * 5000  # all in one bucket: must not take minutes
+    crowd = [ImageHash(7, prints[0].copy)] * 5000  # all in one bucket: must not take minutes
     assert len(list(find_pairs(crowd, ["train", "test"] * 2500))) <= 2500
 
 

@@ -11,9 +11,17 @@ from anatomy_r1.evaluation.run import LABELS
 from anatomy_r1.evaluation.stats import Estimate, difference, per_cent, points
 
 TRAINING = ["Before", "After"]
-_TABLES = {"structure": "By structure", "question_type": "By question type", "similarity": "By similarity S(q)",
-           "modality": "By modality", "hops": "By hops", "asks": "By what is asked", "dataset": "By data set",
-           "options": "By number of options", "letter": "By letter of the right option"}  # fmt: skip
+_TABLES = {
+    "structure": "By structure",
+    "question_type": "By question type",
+    "similarity": "By similarity S(q)",
+    "modality": "By modality",
+    "hops": "By hops",
+    "asks": "By what is asked",
+    "dataset": "By data set",
+    "options": "By number of options",
+    "letter": "By letter of the right option",
+}
 
 
 @dataclass(frozen=True)
