@@ -3,7 +3,9 @@
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
+    SMALL,
     make_folder,
+    open_regular,
     parse_json,
     read_json,
     read_jsonl,
@@ -13,7 +15,7 @@ from anatomy_r1.core.files import (
     write_chunks,
     write_json,
 )
-from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may_be_absent, inside
+from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
@@ -37,9 +39,11 @@ __all__ = [
     "LETTERS",
     "MAX_PIXELS",
     "NUMBERED",
+    "SMALL",
     "STYLES",
     "AnatomyError",
     "Floats",
+    "Grounds",
     "Image",
     "ImageFolder",
     "ImageLoader",
@@ -48,18 +52,17 @@ __all__ = [
     "Question",
     "Registry",
     "UnknownOptionError",
-    "absent_allowed",
     "build",
     "canonical",
     "find_markup",
     "image_key",
-    "images_may_be_absent",
     "import_attribute",
     "inside",
     "is_visible",
     "make_folder",
     "nearest",
     "normalise",
+    "open_regular",
     "option_lines",
     "parameters_of",
     "parse_json",
@@ -72,6 +75,7 @@ __all__ = [
     "read_rows",
     "read_text",
     "render_prompt",
+    "spellings",
     "stream",
     "write_bytes",
     "write_chunks",

@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from transformers.integrations import peft as integration
 
 from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.core import AnatomyError
 
 GO_TOGETHER = ("transformers>=5.18,<5.24", "peft>=0.20")
@@ -47,12 +47,8 @@ def choose_what_learns(model: Any, config: ModelConfig, *, seed: int = 0) -> Non
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise AnatomyError(f"model: freeze {config.freeze!r} leaves nothing that learns.")
-    if config.gradient_checkpointing:
-        if not getattr(model, "supports_gradient_checkpointing", False):
-            raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
-        # Older releases of transformers have it by its other name alone.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    if config.gradient_checkpointing and not checkpoint_activations(model):
+        raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
 
 
 def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
@@ -128,20 +124,7 @@ def _in_float32(model: nn.Module) -> None:
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether a model has low-rank adapters."""
-    return bool(getattr(model, "_hf_peft_config_loaded", False))
-
-
-@contextmanager
-def adapters_off(model: Any) -> Iterator[None]:
-    """The model as it was before its adapters learnt anything: the reference of the KL term, without a second copy."""
-    layers = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
-    for layer in layers:
-        layer._disable_adapters = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer._disable_adapters = False
+    return bool(getattr(model, "peft_config", None))
 
 
 def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

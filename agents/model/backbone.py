@@ -50,9 +50,8 @@ class Backbone:
         self.tokenizer = processor.tokenizer
         if not getattr(processor, "chat_template", None):
             raise AnatomyError(f"{name}: its processor has no chat template; save one with the model, then try again.")
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.pad_token: int = self.tokenizer.pad_token_id
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        self.pad_token: int = end if pad is None else pad
         self.encode = PromptEncoder(processor)
         self.vision = Vision(model)
         self.eos = _end_tokens(model, self.tokenizer)

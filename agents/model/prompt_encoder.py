@@ -5,8 +5,7 @@ processor gets; the image processor inside it is asked once per distinct image.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from anatomy_r1.agents.model.compat import image_processor
 from anatomy_r1.core import Image
 
 CACHE_BYTES = 1 << 30
@@ -78,22 +78,13 @@ class PromptEncoder:
 
     def _encode(self, known: _Known, prompt: str) -> EncodedPrompt:
         text = self.render(prompt)
-        with self._image_processed_once(known):
+        with image_processor(self.processor, _Remembering(self, self.processor.image_processor, known)):
             encoded = self.processor(text=[text], images=[[known.image]], return_tensors="pt")
         tokens = encoded.pop("input_ids")
         encoded.pop("attention_mask", None)
         per_token = {name: value[0] for name, value in encoded.items() if value.shape == tokens.shape}
         per_image = {name: value for name, value in encoded.items() if value.shape != tokens.shape}
         return EncodedPrompt(known.image, tokens[0], per_token, per_image, opened_by(text))
-
-    @contextmanager
-    def _image_processed_once(self, known: _Known) -> Iterator[None]:
-        original = self.processor.image_processor
-        self.processor.image_processor = _Remembering(self, original, known)
-        try:
-            yield
-        finally:
-            self.processor.image_processor = original
 
     def processed(self, original: Any, known: _Known, images: Any, options: dict[str, Any]) -> Any:
         """What the image processor gives for an image; it runs once for each."""

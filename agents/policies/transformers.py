@@ -93,12 +93,16 @@ class TransformersPolicy:
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
         model, images = self.backbone.model, getattr(self.backbone.processor, "image_processor", None)
-        limits = ("size", "min_pixels", "max_pixels", "do_resize")
+        limits = {name: getattr(images, name, None) for name in ("size", "min_pixels", "max_pixels", "do_resize")}
         return {
-            "backend": "transformers", "dtype": str(model.dtype), "device": str(model.device),
-            "temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens,
-            "image": {name: str(value) for name in limits if (value := getattr(images, name, None)) is not None},
-        }  # fmt: skip
+            "backend": "transformers",
+            "dtype": str(model.dtype),
+            "device": str(model.device),
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "image": {name: str(value) for name, value in limits.items() if value is not None},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the sampling stream."""
@@ -127,8 +131,7 @@ class TransformersPolicy:
         encoded = [self.backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
         inputs = collate(encoded, self.backbone.pad_token, side="left")
         inputs = {name: value.to(self.backbone.device) for name, value in inputs.items()}
-        with self.backbone.vision.showing(encoded):
-            out = model(**inputs, use_cache=True, logits_to_keep=1)
+        out = model(**self.backbone.vision.look(inputs, encoded), use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
         kept = kept_as(model)
         cache = getattr(out, kept)

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.grpo.learner import check_exact
-from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, check_trees
 from anatomy_r1.agents.model import Backbone, adapters_off, choose_what_learns, merged_weights
 from anatomy_r1.agents.model.adapters import GO_TOGETHER
 from anatomy_r1.agents.policies import TransformersPolicy
@@ -69,8 +68,10 @@ def changed(before, after):
 def test_adapters_leave_the_tree_exact_and_switch_off_to_the_base_model(config, scenes):
     backbone = stirred(config)
     planted = trees(backbone, scenes)
-    check_exact(backbone, planted[0], 1.0)
-    base = scores(Backbone.load(TINY_FOLDER), planted)
+    check_trees(backbone, planted, 1.0)
+    plain = Backbone.load(TINY_FOLDER)
+    plain.model.requires_grad_(False)  # as below adapters: a frozen tower looks at images one by one, which rounds so
+    base = scores(plain, planted)
     assert (scores(backbone, planted) - base).abs().max() > 1e-3
     with adapters_off(backbone.model):
         torch.testing.assert_close(scores(backbone, planted), base, atol=1e-5, rtol=0)

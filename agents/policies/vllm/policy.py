@@ -20,6 +20,15 @@ from anatomy_r1.core import AnatomyError, Image
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
+_NEUTRAL = {
+    "top_k": 0,
+    "min_p": 0.0,
+    "min_tokens": 0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""What a model's generation config could change, given so that it doesn't."""
 
 
 class VllmPolicy:
@@ -119,10 +128,8 @@ class VllmPolicy:
 
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
-        return {
-            "backend": "vllm", **self.engine.describe(),
-            "temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens,
-        }  # fmt: skip
+        sampling = {"temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens}
+        return {"backend": "vllm", **self.engine.describe(), **sampling}
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the sampling stream."""
@@ -148,13 +155,18 @@ class VllmPolicy:
         return Request(tokens, image, n, seed) if self.temperature else Request(tokens, image, 1, None)
 
     def _sampling(self) -> dict[str, Any]:
-        """vLLM's sampling parameters; all that a model's generation config could change are given."""
+        """vLLM's sampling parameters."""
         return {
-            "temperature": self.temperature, "top_p": self.top_p, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
-            "presence_penalty": 0.0, "frequency_penalty": 0.0, "max_tokens": self.max_new_tokens, "min_tokens": 0,
-            "stop": [ANSWER_END], "stop_token_ids": list(self.backbone.eos), "logprobs": 0, "detokenize": True,
+            **_NEUTRAL,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_new_tokens,
+            "stop": [ANSWER_END],
+            "stop_token_ids": list(self.backbone.eos),
             "logit_bias": dict.fromkeys(self.backbone.banned.tolist(), _FORBID),
-        }  # fmt: skip
+            "logprobs": 0,
+            "detokenize": True,
+        }
 
     def _responses(self, answers: Answers, wanted: int, opened: str) -> list[Response]:
         samples = list(answers.samples) * (wanted // len(answers.samples))

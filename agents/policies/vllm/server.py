@@ -25,6 +25,7 @@ from torch import Tensor
 
 from anatomy_r1.agents.configs import VllmSettings, check_version
 from anatomy_r1.agents.policies.protocol import PolicyLost
+from anatomy_r1.agents.policies.vllm.compat import RELOAD
 from anatomy_r1.agents.policies.vllm.engine import Answers, Request, Sample
 from anatomy_r1.agents.policies.vllm.weights import write_weights
 from anatomy_r1.core import AnatomyError
@@ -67,7 +68,7 @@ class ServerEngine:
         """See :meth:`Engine.update`; by way of a folder that the server reads."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_weights(weights, self.folder, self._dtype)
-        self._ask("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(self.folder)}})
+        self._ask("/collective_rpc", {"method": RELOAD, "kwargs": {"weights_path": str(self.folder)}})
         self._ask("/reset_prefix_cache", {})
         self._ask("/reset_encoder_cache", {})
 
