@@ -19,6 +19,7 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.memo import Memo
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -48,6 +49,7 @@ __all__ = [
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "Memo",
     "PromptText",
     "Question",
     "Registry",
