@@ -74,14 +74,6 @@ class Tolerant(Protocol):
 
 
 @runtime_checkable
-class Divisible(Protocol):
-    """A bank of one split that knows best how a share of it is held out."""
-
-    def divided(self) -> Bank:
-        """The bank with splits."""
-
-
-@runtime_checkable
 class Readable(Protocol):
     """A bank whose words can be read without making its questions."""
 

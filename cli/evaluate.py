@@ -99,7 +99,7 @@ def show_results(results: Results) -> None:
     """Print what an evaluation found: headline, what stands beside it, and the tables that fit."""
     rows = [[short(results.policy), *figures(results.accuracy), ""]]
     if results.lenient_accuracy is not None:
-        rows.append(["  answers in any form", *figures(results.lenient_accuracy), ""])
+        rows.append(["  in any form", *figures(results.lenient_accuracy), ""])
     for name, estimate in results.baselines.items():
         gain = results.gains.get(name)
         rows.append([LABELS.get(name, name), *figures(estimate), with_range(gain) if gain else ""])

@@ -20,6 +20,7 @@ from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
 from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
+from anatomy_r1.core.memo import Memo
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -49,6 +50,7 @@ __all__ = [
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "Memo",
     "PromptText",
     "Question",
     "Registry",

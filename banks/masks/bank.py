@@ -8,7 +8,6 @@ there are enough, so that knowing which are common does not help; none is a part
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from anatomy_r1.banks.masks.files import Entry, Frame, find_frames, names_of, re
 from anatomy_r1.banks.masks.questions import KINDS, Asker, View, cell_shares, choose_options, clear_places
 from anatomy_r1.banks.masks.volumes import PLANES
 from anatomy_r1.banks.rows import Refusal, settle
-from anatomy_r1.core import AnatomyError, Image, Question
+from anatomy_r1.core import AnatomyError, Image, Memo, Question
 
 WORKING_SIZE = 512
 """Longest edge at which label maps are measured."""
@@ -114,7 +113,7 @@ class MasksBank(GraphBank):
         super().__init__(
             "masks", str(root), parts, self._asker.structures, refused=refused, allow_bad=allow_bad, **numbers
         )
-        self._view = lru_cache(maxsize=128)(self._look)
+        self._view = Memo(self._look, 128)
 
     def regions(self, index: int) -> Regions:
         """What lies where in the image of a question, as far as the label table names it."""

@@ -8,7 +8,6 @@ structure, or without.
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,7 +18,7 @@ from anatomy_r1.banks.generate import GraphBank, SceneGraph, ask, parts_of
 from anatomy_r1.banks.rows import Images, Refusal, Row, RowBank, settle
 from anatomy_r1.banks.ssg.questions import Line, draw_options, read_lines
 from anatomy_r1.banks.ssg.scene_graphs import reaches, read_graph
-from anatomy_r1.core import AnatomyError, ImageFolder, Question
+from anatomy_r1.core import AnatomyError, ImageFolder, Memo, Question
 
 SOURCES = ("questions", "graphs")
 COLOURS = ("per-class", "none")
@@ -108,7 +107,7 @@ class _Lines(Sequence[Row]):
         self._files = list(files)
         self._file, self._place = array("I"), array("H")
         self._starts: dict[str, tuple[int, int]] = {}
-        self._read = lru_cache(maxsize=256)(read_lines)
+        self._read = Memo(read_lines, 256)
         self._splits: dict[str, array[int]] = {}
         for at, file in enumerate(files):
             self._take(at, file)
@@ -193,7 +192,7 @@ class SSGGraphBank(GraphBank):
         kept = settle(str(path), refused, len(self._graphs), allow_bad)
         parts = parts_of([video for _, video, _ in self._graphs], split_of)
         super().__init__("ssg-vqa", str(path), parts, STRUCTURES, seed=seed, per_frame=per_frame, refused=kept)
-        self._graph = lru_cache(maxsize=256)(read_graph)
+        self._graph = Memo(read_graph, 256)
 
     def _group(self, frame: int) -> str:
         return self._graphs[frame][1]

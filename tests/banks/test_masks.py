@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -139,6 +140,12 @@ def test_order_of_calls_does_not_matter(folder):
     assert every(MasksBank(folder)) == [MasksBank(folder).question(at) for at in range(len(MasksBank(folder)))][::1]
     bank = MasksBank(folder)
     assert [bank.question(at) for at in reversed(range(16))] == every(MasksBank(folder))[15::-1]
+
+
+def test_a_pickled_bank_asks_the_same(folder):
+    bank = MasksBank(folder)
+    bank.question(0)
+    assert every(pickle.loads(pickle.dumps(bank))) == every(bank)
 
 
 def test_layout_of_cholecseg8k(tmp_path):
