@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.markup import escape
+from rich.text import Text
 
 from anatomy_r1.agents import require_training_extra
 from anatomy_r1.cli.console import console, errors
@@ -42,6 +42,7 @@ COMMANDS = {
 }
 """Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
 
+ERROR = Text("error:", "bold red")
 TRAINING = ("demo", "train", "sft")
 """Subcommands that need torch and transformers."""
 
@@ -66,15 +67,20 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(list(arguments))
     except AnatomyError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        errors.print(ERROR, str(error))
         return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted.")
-        return 130
     except BrokenPipeError:
         # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted.")
+        return 130
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -121,8 +127,8 @@ def _usage(arguments: list[str]) -> int:
     asked = arguments in ([], ["-h"], ["--help"])
     printer = console if asked else errors
     if not asked:
-        printer.print(f"[bold red]error:[/] unknown command {escape(' '.join(arguments[:2]))!r}.")
-    printer.print("usage: anatomy-r1 COMMAND \\[--config FILE.toml] \\[flags]; anatomy-r1 COMMAND --help")
+        printer.print(ERROR, f"unknown command {' '.join(arguments[:2])!r}.")
+    printer.print("usage: anatomy-r1 COMMAND [--config FILE.toml] [flags]; anatomy-r1 COMMAND --help")
     for name, (_, _, help_text) in COMMANDS.items():
-        printer.print(f"  [bold]{name:<21}[/] {escape(help_text)}")
+        printer.print(Text(f"  {name:<21}", "bold"), help_text)
     return 0 if asked else 2

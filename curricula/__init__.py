@@ -7,7 +7,7 @@ from anatomy_r1.core import Registry
 from anatomy_r1.curricula.asc import ASC
 from anatomy_r1.curricula.diversity import answer_entropy, distinct_n, permutation_consistency, self_bleu
 from anatomy_r1.curricula.gdqa import GDQA
-from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Paced, Variant
+from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Levelled, Paced, Variant
 from anatomy_r1.curricula.schedules import PAPER_LEVELS, Level, Staged, make_schedule
 from anatomy_r1.curricula.uniform import NoAugmentation, Uniform
 
@@ -49,6 +49,7 @@ __all__ = [
     "Curriculum",
     "GroupOutcome",
     "Level",
+    "Levelled",
     "NoAugmentation",
     "Paced",
     "Staged",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, Featured
 from anatomy_r1.core import AnatomyError, Floats, Question, Registry, normalise
 from anatomy_r1.curricula.similarity.matrix import Indices, Similarity, read_similarity, read_vectors
 from anatomy_r1.curricula.similarity.taxonomy import find_taxonomy
@@ -205,8 +205,7 @@ def _csv(path: str, *, bank: Bank) -> Similarity:
 
 def structure_features(bank: Bank) -> Floats | None:
     """The bank's features of its structures, ``(K, F)``; None where it has none."""
-    method = getattr(bank, "structure_features", None)
-    return None if method is None else np.asarray(method(), dtype=np.float64)
+    return np.asarray(bank.structure_features(), dtype=np.float64) if isinstance(bank, Featured) else None
 
 
 def feature_similarity(names: Sequence[str], features: Floats, *, metric: str = "euclidean") -> Similarity:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks import BANKS, Bank, Refusal, open_bank
+from anatomy_r1.banks import BANKS, Bank, Refusal, Tolerant, open_bank
 from anatomy_r1.core import AnatomyError, ImageLoader, Question, parameters_of
 from anatomy_r1.envs import score
 from anatomy_r1.evaluation.audits.near_duplicates import Print, available, find_pairs, take_print
@@ -124,7 +124,7 @@ def validate(
         progress: see :data:`Progress`.
     """
     found = Validation(bank.name, available=len(bank), looked_alike=looks and available())
-    found.refused += getattr(bank, "refused", ())
+    found.refused += _refused(bank)
     parts = parts_of(bank)
     sizes, done = plan(bank, limit), 0
     ledger = _Ledger(found)
@@ -140,9 +140,13 @@ def validate(
                 if progress is not None:
                     progress(done)
     seen = {refusal.where for refusal in found.refused}
-    found.refused += [refusal for refusal in getattr(bank, "refused", ()) if refusal.where not in seen]
+    found.refused += [refusal for refusal in _refused(bank) if refusal.where not in seen]
     ledger.close()
     return found
+
+
+def _refused(bank: Bank) -> Sequence[Refusal]:
+    return bank.refused if isinstance(bank, Tolerant) else ()
 
 
 def _questions(part: Bank, split: str, indices: Sequence[int], found: Validation) -> Iterator[Question]:

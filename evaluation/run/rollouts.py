@@ -40,11 +40,13 @@ from anatomy_r1.evaluation.records import (
     permuted,
 )
 from anatomy_r1.evaluation.run.asking import ask
-from anatomy_r1.evaluation.run.baselines import default_baselines
+from anatomy_r1.evaluation.run.baselines import LEARNING, default_baselines, why_not_learnt
 from anatomy_r1.evaluation.run.judging import judge, weights_of
 from anatomy_r1.evaluation.summaries import summarise
 
 STREAM = 401
+FEW = 64
+"""Of more questions it is not asked whether they have one image."""
 ENDLESS = 200_000
 """A split of more questions is not asked whole unless ``limit`` says so."""
 
@@ -105,6 +107,9 @@ def evaluate(
     part = bank.split(split)
     indices = sample_indices(len(part), limit, seed)
     controls = () if isinstance(policy, Controllable) and not policy.needs_controls else tuple(controls)
+    controls, left_out = _possible(controls, part, indices)
+    if baselines is None and (reason := why_not_learnt(bank, split, seed)):
+        left_out |= dict.fromkeys(LEARNING, reason)
     settings = {
         "policy": name_of(policy), "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
         "permutations": permutations, "controls": list(controls), "reward": weights_of(reward), **(config or {}),
@@ -114,7 +119,7 @@ def evaluate(
         retry = resume and retry_failed and log.has_failures()
         if out is not None and resume and (out / RESULTS).exists() and not retry:
             return load_results(out)
-        beside = default_baselines(bank, seed=seed) if baselines is None else baselines
+        beside = default_baselines(bank, seed=seed, split=split) if baselines is None else baselines
         asking = _Asking(
             policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log,
             Keeper(gallery if out is not None else 0, len(indices)), strict, max(1, batch_size // permutations),
@@ -126,13 +131,24 @@ def evaluate(
         columns = asking.recover()
         asking.run(columns, size, progress)
     results = summarise(
-        columns, policy=name_of(policy), bank=bank.name, split=split, config=settings | {"batch_size": batch_size},
+        columns, policy=name_of(policy), bank=bank.name, split=split,
+        config=settings | {"batch_size": batch_size, "left_out": left_out},
         environment=describe_environment() | asking.hashes() | {"policy": describe_policy(policy)},
         seconds=round(time.perf_counter() - started, 3), policy_seconds=round(asking.seconds, 3),
     )  # fmt: skip
     if out is not None:
         results.save(out)
     return results
+
+
+def _possible(controls: Sequence[str], part: Bank, indices: Sequence[int]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The controls that can be asked of some questions, and why the others can't."""
+    if "other-image" not in controls or len(indices) > FEW:
+        return tuple(controls), {}
+    images = [part.question(index).image for index in indices]
+    if len(set(images)) > 1:
+        return tuple(controls), {}
+    return tuple(name for name in controls if name != "other-image"), {"other-image": "all questions are of one image"}
 
 
 @dataclass

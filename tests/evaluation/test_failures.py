@@ -112,7 +112,7 @@ def test_a_first_batch_without_a_response_ends_the_evaluation_and_the_folder_can
 
 def test_a_bank_without_a_single_image_is_no_result(bank, tmp_path):
     torn = Torn(bank, set(range(60)), AnatomyError("a.png: image not found"))
-    with pytest.raises(AnatomyError, match=r"no response to any of the first 60 questions.*\na.png: image not found"):
+    with pytest.raises(AnatomyError, match=r"no response to any of the first 60 questions.*\na\.png: image not found"):
         evaluate(Looks(), torn, out=tmp_path, baselines=(), batch_size=10)
 
 
