@@ -19,6 +19,7 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -28,7 +29,7 @@ from anatomy_r1.core.prompt import (
     read_prompt,
     render_prompt,
 )
-from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, image_key
+from anatomy_r1.core.question import Image, ImageSource, Question, image_key
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 from anatomy_r1.core.text import canonical, is_visible, normalise
 
@@ -51,9 +52,11 @@ __all__ = [
     "PromptText",
     "Question",
     "Registry",
+    "SpecialTokens",
     "UnknownOptionError",
     "build",
     "canonical",
+    "clean",
     "find_markup",
     "image_key",
     "import_attribute",

@@ -19,7 +19,7 @@ from PIL import Image as Pil
 from anatomy_r1.banks.cholec45 import natural
 from anatomy_r1.banks.masks.volumes import PLANES, cut_image, cut_labels, label_volume, stack, volume_shape
 from anatomy_r1.banks.rows import check_text
-from anatomy_r1.core import MAX_PIXELS, AnatomyError, inside, parse_json, read_image, read_text
+from anatomy_r1.core import MAX_PIXELS, SMALL, AnatomyError, inside, open_regular, parse_json, read_image, read_text
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".nii", ".nii.gz")
 LABELS = (".png", ".npy", ".nii.gz", ".nii", ".tif", ".tiff", ".bmp", "")
@@ -55,7 +55,7 @@ def read_table(path: Path) -> dict[int, Entry]:
     Raises:
         AnatomyError: a broken file, a value twice, an empty name, or a kind other than anatomy or instrument.
     """
-    text = read_text(path)
+    text = read_text(path, SMALL)
     is_json = path.suffix == ".json"
     rows = parse_json(text, str(path)) if is_json else list(csv.DictReader(io.StringIO(text, newline="")))
     if isinstance(rows, dict):
@@ -166,9 +166,11 @@ def _slices(pair: Frame, plane: str, every: int) -> list[Frame]:
 
 def _image_size(path: Path) -> tuple[int, int]:
     try:
-        with Pil.open(path) as image:
+        with open_regular(path) as file, Pil.open(file) as image:
             turned = image.getexif().get(274, 1) in (5, 6, 7, 8)
             return (image.height, image.width) if turned else (image.width, image.height)
+    except AnatomyError:
+        raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise AnatomyError(f"{path}: image can't be read ({error}).") from None
 
@@ -187,6 +189,7 @@ def label_size(path: Path) -> tuple[int, int]:
 
 
 def _load_npy(path: Path) -> NDArray[Any]:
+    open_regular(path).close()
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy too raises many things over broken files
@@ -223,7 +226,7 @@ def read_flat(path: Path) -> Labels:
     if path.suffix == ".npy":
         return np.asarray(_load_npy(path)).astype(np.int64)
     try:
-        with Pil.open(path, formats=("PNG", "TIFF", "BMP")) as image:
+        with open_regular(path) as file, Pil.open(file, formats=("PNG", "TIFF", "BMP")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise AnatomyError(f"{path}: {image.width}×{image.height} pixels, the cap is {MAX_PIXELS:,}.")
             values = np.asarray(image)

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from anatomy_r1.banks.cholec45 import INSTRUMENTS, SPLITS, STRUCTURES, frame_of, frame_root, split_of
+from anatomy_r1.banks.cholec45 import INSTRUMENTS, SPLITS, STRUCTURES, frame_file, frame_of, frame_root, split_of
 from anatomy_r1.banks.generate import GraphBank, SceneGraph, ask, parts_of
 from anatomy_r1.banks.rows import Images, Refusal, Row, RowBank, settle
 from anatomy_r1.banks.ssg.questions import Line, draw_options, read_lines
@@ -87,9 +87,7 @@ class Frames:
     def find(self, name: str) -> tuple[str, int, str]:
         """Video, frame number and relative path of a frame called ``VID01/262.…`` or ``VID01_262``; checks the file."""
         video, number = frame_of(name.replace("_", "/", 1) + ".png")
-        relative = f"{self.prefix}{video}/{number:06d}.png"
-        self.images.check(relative)
-        return video, number, relative
+        return video, number, frame_file(self.images, self.prefix, video, number)
 
 
 class SSGQuestionBank(RowBank):
