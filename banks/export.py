@@ -49,7 +49,7 @@ def _line(question: Question, folder: Path, split: str | None) -> bytes:
         **{field: getattr(question, field) for field in ("stem", "options", "answer")},
         **{field: getattr(question, field) for field in TEXTS},
         **({"distractors": question.distractors} if question.distractors else {}),
-        **({"details": dict(question.details)} if question.details else {}),
+        **({"details": details} if (details := dict(question.details) | question.form()) else {}),
         **({} if split is None else {"split": split}),
     }
     try:

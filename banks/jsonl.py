@@ -17,6 +17,7 @@ Optional, and absent where null:
 ``structure`` (default: the right option), ``question_type``, ``modality``, ``group_key`` (what a split must
 not cut through; default: the image), ``source`` (default: the file's name), ``distractors`` (texts known to be wrong,
 from which options may be recomposed), ``details`` (an object of anything else), ``split`` (on every line or on none).
+The ``details`` of a variant hold its ``option_style`` (``A.``, ``(a)`` or ``1.``) and ``instruction``.
 """
 
 import copy
@@ -60,6 +61,7 @@ MAX_LINE = 4_000_000
 """Longest line in bytes."""
 _MAY_BE_BLANK = TEXTS[1:]
 _REQUIRED = ("id", "image", "stem", "options", "answer")
+_FORM = {"option_style", "instruction"}
 _FIELDS = {*_REQUIRED, *TEXTS, "distractors", "details", "split"}
 
 
@@ -200,9 +202,10 @@ class JsonlBank:
                 stem=row.stem(),
                 options=options,
                 answer=answer,
-                **texts,
                 distractors=distractors,
                 details=row.details(),
+                **texts,
+                **row.form(),
             )
         except AnatomyError as error:
             raise AnatomyError(f"{self.path}:{number}: {error}") from None
@@ -286,7 +289,14 @@ class _Row:
         value = self.values.get("details", {})
         if not isinstance(value, dict):
             self.refuse("details", f"expected an object, got {shown(value)}")
-        return value
+        return {key: value[key] for key in value if key not in _FORM}
+
+    def form(self) -> dict[str, str]:
+        """The fields of a variant, which lines keep in ``details``."""
+        found = {key: value for key, value in self.values.get("details", {}).items() if key in _FORM}
+        if not all(isinstance(value, str) for value in found.values()):
+            self.refuse("details", f"expected texts as {' and '.join(found)}, got {shown(found)}")
+        return found
 
     def checked(self, field: str, value: Any) -> str:
         if not isinstance(value, str) or not (value.strip() or field in _MAY_BE_BLANK):

@@ -97,6 +97,8 @@ class ReportConfig:
 def show_results(results: Results) -> None:
     """Print what an evaluation found: headline, what stands beside it, and the tables that fit."""
     rows = [[short(results.policy), *figures(results.accuracy), ""]]
+    if results.lenient_accuracy is not None:
+        rows.append(["  answers in any form", *figures(results.lenient_accuracy), ""])
     for name, estimate in results.baselines.items():
         gain = results.gains.get(name)
         rows.append([LABELS.get(name, name), *figures(estimate), points(gain) if gain else ""])

@@ -10,7 +10,7 @@ import tyro
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import finish_report
 from anatomy_r1.core import AnatomyError, import_attribute
-from anatomy_r1.envs import RewardConfig, score
+from anatomy_r1.envs import RewardConfig, lenient_score, score
 from anatomy_r1.evaluation.run import rescore
 
 
@@ -29,7 +29,8 @@ class ScoreConfig:
     cap: int = 32_768
     """Longest response that is read, in characters."""
     judge: str | None = None
-    """module:attribute of your own function (question, text, reward config) -> Score; None: the package's."""
+    """"lenient", or module:attribute of your own function (question, text, reward config) -> Score; None: the strict
+    one that training is paid by."""
 
     def run(self) -> None:
         """Judge, print what changed, and write the report."""
@@ -45,8 +46,8 @@ class ScoreConfig:
 
 
 def _judge(spec: str | None) -> Callable[..., Any]:
-    if spec is None:
-        return score
+    if spec is None or spec == "lenient":
+        return score if spec is None else lenient_score
     found = import_attribute(spec, f"judge {spec!r} is not an importable module:attribute")
     if not callable(found):
         raise AnatomyError(f"judge {spec!r}: expected a function (question, text, config) -> Score, got {found!r}.")

@@ -18,11 +18,22 @@ from anatomy_r1.core.files import (
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
-from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, image_key, normalise
+from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.prompt import (
+    INSTRUCTION,
+    INSTRUCTIONS,
+    PromptText,
+    option_lines,
+    read_option,
+    read_prompt,
+    render_prompt,
+)
+from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, image_key
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
+from anatomy_r1.core.text import canonical, is_visible, normalise
 
 __all__ = [
+    "DEFAULT_STYLE",
     "INSTRUCTION",
     "INSTRUCTIONS",
     "LETTERS",
@@ -37,14 +48,17 @@ __all__ = [
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "PromptText",
     "Question",
     "Registry",
     "UnknownOptionError",
     "build",
+    "canonical",
     "find_markup",
     "image_key",
     "import_attribute",
     "inside",
+    "is_visible",
     "make_folder",
     "nearest",
     "normalise",
@@ -55,12 +69,14 @@ __all__ = [
     "read_image",
     "read_json",
     "read_jsonl",
+    "read_label",
+    "read_option",
+    "read_prompt",
     "read_rows",
     "read_text",
     "render_prompt",
     "spellings",
     "stream",
-    "style_of",
     "write_bytes",
     "write_chunks",
     "write_json",

@@ -5,7 +5,7 @@ from anatomy_r1.agents.model.backbone import ANSWER_END, Backbone
 from anatomy_r1.agents.model.compat import adapters_off
 from anatomy_r1.agents.model.dropout import as_sampled, dropouts
 from anatomy_r1.agents.model.processors import load_processor
-from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, PromptEncoder, collate, join_images
+from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, PromptEncoder, collate, join_images, opened_by
 
 __all__ = [
     "ANSWER_END",
@@ -21,4 +21,5 @@ __all__ = [
     "join_images",
     "load_processor",
     "merged_weights",
+    "opened_by",
 ]

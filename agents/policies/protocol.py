@@ -34,6 +34,11 @@ class Response:
     """Why there is no response (``text`` is empty then); None where there is one."""
 
 
+def with_opening(text: str, opened: str) -> str:
+    """The whole response, where the chat template ``opened`` it in the prompt and the model said the rest."""
+    return text if text.lstrip().startswith("<think>") else opened + text
+
+
 class PolicyLost(AnatomyError):
     """The engine or server behind a policy is gone; no further question would fare better."""
 

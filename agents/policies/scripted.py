@@ -16,7 +16,7 @@ import numpy as np
 from anatomy_r1.agents.policies.blind import TextClassifier, sample_questions
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
 from anatomy_r1.banks import Bank, open_bank
-from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise, read_prompt
 
 STREAM = 302
 _ORDER = re.compile(r"~\d+$")
@@ -245,20 +245,9 @@ def _asked(observations: Observations) -> Iterator[Asked]:
     if {"stem", "options"} <= observations.keys():
         texts = list(zip(observations["stem"], map(tuple, observations["options"]), strict=True))
     else:
-        texts = list(map(_read_prompt, prompts))
+        texts = [(read.stem, read.options) for read in map(read_prompt, prompts)]
     for name, prompt, (stem, options) in zip(names, prompts, texts, strict=True):
         yield Asked(prompt if name is None else name, stem, options, name)
-
-
-def _read_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
-    """Stem and options of a prompt whose last lines are ``A. …``, ``B. …``."""
-    lines = prompt.split("\n")
-    options: list[str] = []
-    for start in range(len(lines) - 1, -1, -1):
-        options = [line[3:] for letter, line in zip(LETTERS, lines[start:], strict=False) if line[:3] == f"{letter}. "]
-        if len(options) == len(lines) - start >= 2:
-            return "\n".join(lines[:start]).rpartition("Question: ")[2], tuple(options)
-    raise AnatomyError(f"the prompt must end with its options, one 'A. …' a line; got {prompt[-120:]!r}.")
 
 
 def _number(text: str) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
-from anatomy_r1.agents.policies.protocol import Observations, Response
+from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
 from anatomy_r1.core import AnatomyError
 
 _STREAM = 41
@@ -159,7 +159,7 @@ class TransformersPolicy:
             )
             logits = out.logits[:, -1]
         model.train(was_training)
-        return decoder.responses()
+        return decoder.responses([encoded[place].opened for place in owner.tolist()])
 
 
 def kept_as(model: Any) -> str:
@@ -211,10 +211,11 @@ class _Decoder:
         totals = probabilities.cumsum(-1)
         return torch.searchsorted(totals, draws.to(totals)[:, None] * totals[:, -1:], right=True).squeeze(1)
 
-    def responses(self) -> list[Response]:
-        """What was sampled, row by row."""
+    def responses(self, opened: Sequence[str]) -> list[Response]:
+        """What was sampled, row by row, behind what each row's prompt ``opened``."""
+        texts = [with_opening(*pair) for pair in zip(map(self.backbone.decode, self.tokens), opened, strict=True)]
         return [
-            Response(self.backbone.decode(tokens), tuple(tokens), tuple(logprobs), truncated=not self.done[row])
+            Response(texts[row], tuple(tokens), tuple(logprobs), truncated=not self.done[row])
             if row not in self.broken
             else Response("", failed="the model's logits are not finite")
             for row, (tokens, logprobs) in enumerate(zip(self.tokens, self.logprobs, strict=True))

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from anatomy_r1.agents.configs import SFTConfig
 from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.model import Backbone, opened_by
 from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
@@ -108,7 +108,7 @@ class SFT:
 
     def _backward(self, batch: Sequence[Example]) -> float:
         """Add the batch's gradient, its mean over all tokens of all processes; returns the loss."""
-        distributed, tokens = self.distributed, [self._tokens(example.target) for example in batch]
+        distributed, tokens = self.distributed, [self._tokens(example) for example in batch]
         passes, total = self._passes(batch, tokens), 0.0
         for number, (rows, weight) in enumerate(passes, start=1):
             last = number == len(passes)
@@ -134,7 +134,9 @@ class SFT:
         idle = max(self.distributed.all_gather(len(passes))) - len(passes)
         return passes + [([row(0)], 0.0)] * idle
 
-    def _tokens(self, text: str) -> list[int]:
+    def _tokens(self, example: Example) -> list[int]:
+        text, opened = example.target, opened_by(self.backbone.encode.render(example.prompt))
+        text = text.removeprefix(opened.rstrip())  # the chat template has said it
         ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [*ids, self.backbone.eos[0]]
 

@@ -122,8 +122,7 @@ def distinct_variants(
 
 def _form(question: Question) -> Hashable:
     """All that a policy sees of a question."""
-    shown = (question.details.get("option_style"), question.details.get("instruction"))
-    return question.stem, question.options, shown, question.image
+    return question.stem, question.options, question.option_style, question.instruction, question.image
 
 
 def _edited(question: Question, edits: Sequence[Edit], rng: np.random.Generator) -> Variant:

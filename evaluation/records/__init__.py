@@ -19,6 +19,7 @@ from anatomy_r1.evaluation.records.results import (
     Row,
     iterate_rollouts,
     load_results,
+    question_of,
     read_rollouts,
 )
 from anatomy_r1.evaluation.records.training_metrics import METRICS, Metrics, Series
@@ -52,5 +53,6 @@ __all__ = [
     "iterate_rollouts",
     "load_results",
     "permuted",
+    "question_of",
     "read_rollouts",
 ]

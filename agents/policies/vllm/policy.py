@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from anatomy_r1.agents.configs import VllmSettings
-from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor
-from anatomy_r1.agents.policies.protocol import Observations, Response
+from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor, opened_by
+from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
 from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
@@ -102,7 +102,7 @@ class VllmPolicy:
             self._compare(requests, [prompts[group[0]] for group in groups], answers)
         responses: list[list[Response]] = [[] for _ in prompts]
         for group, answer in zip(groups, answers, strict=True):
-            sampled = self._responses(answer, len(group) * n)
+            sampled = self._responses(answer, len(group) * n, opened_by(self.backbone.encode.render(prompts[group[0]])))
             for place in group:
                 responses[place], sampled = sampled[:n], sampled[n:]
         return [response for place in wanted for response in responses[place]]
@@ -168,14 +168,14 @@ class VllmPolicy:
             "detokenize": True,
         }
 
-    def _responses(self, answers: Answers, wanted: int) -> list[Response]:
+    def _responses(self, answers: Answers, wanted: int, opened: str) -> list[Response]:
         samples = list(answers.samples) * (wanted // len(answers.samples))
         banned = set(self.backbone.banned.tolist())
         if any(not banned.isdisjoint(one.tokens) for one in answers.samples):
             raise AnatomyError(f"{self.name}: vLLM sampled an image or other special token although it was forbidden.")
         return [
             Response(
-                self.backbone.decode(one.tokens),
+                with_opening(self.backbone.decode(one.tokens), opened),
                 tuple(one.tokens),
                 tuple(one.logprobs),
                 truncated=one.finish_reason == "length",
