@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_r1.banks.bank import Bank
-from anatomy_r1.core import AnatomyError, Question, stream
+from anatomy_r1.core import AnatomyError, Question, stem_of, stream
 
 
 def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
@@ -24,7 +24,8 @@ def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
     names = ("id", "stem", "answer", "structure", "question_type", "modality", "group_key", "source")
 
     def row(question: Question) -> dict[str, Any]:
-        return {name: getattr(question, name) for name in names} | {"options": list(question.options)}
+        found = {name: getattr(question, name) for name in names}
+        return found | {"stem": stem_of(question), "options": list(question.options)}
 
     return _write(bank, indices, Path(folder), row, "image", many=False)
 

@@ -1,6 +1,7 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
+from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.files import (
     parse_json,
@@ -15,7 +16,16 @@ from anatomy_r1.core.files import (
 from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may_be_absent, inside
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
-from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
+from anatomy_r1.core.prompt import (
+    INSTRUCTION,
+    INSTRUCTIONS,
+    NUMBERED,
+    STYLES,
+    option_lines,
+    render_prompt,
+    stem_of,
+    style_of,
+)
 from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, normalise
 from anatomy_r1.core.registry import Registry
 
@@ -38,7 +48,9 @@ __all__ = [
     "find_markup",
     "images_may_be_absent",
     "inside",
+    "is_dicom",
     "normalise",
+    "open_dicom",
     "option_lines",
     "parse_json",
     "read_image",
@@ -47,6 +59,8 @@ __all__ = [
     "read_rows",
     "read_text",
     "render_prompt",
+    "stem_of",
+    "stored_values",
     "stream",
     "style_of",
     "write_bytes",

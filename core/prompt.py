@@ -36,7 +36,16 @@ def render_prompt(question: Question, instruction: str | None = None) -> str:
     Without an ``instruction``, it is ``INSTRUCTION``, or the wording that an augmentation gave this variant.
     """
     first = instruction_of(question, INSTRUCTION) if instruction is None else instruction
-    return "\n".join((first, f"Question: {question.stem}", *option_lines(question)))
+    return "\n".join((first, f"Question: {stem_of(question)}", *option_lines(question)))
+
+
+def stem_of(question: Question) -> str:
+    """The stem, behind what the bank says of the image before it asks (``details["preface"]``: plane, window, display).
+
+    The preface stands apart, so that a stem stays one of the grammar's and its rewrites keep the preface.
+    """
+    preface = str(question.details.get("preface", ""))
+    return f"{preface} {question.stem}" if preface else question.stem
 
 
 def style_of(question: Question) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {
-    "core": "arrays errors files image_folder images registry question image_loading prompt",
+    "core": "arrays errors dicom files image_folder images registry question image_loading prompt",
     "banks": "bank cholec45 rows export generate hub jsonl omnimedvqa brain masks mix released scenes ssg",
     "curricula": "diversity protocols difficulty edits schedules similarity gdqa selection uniform balance asc",
     "envs": "reward spaces question_stream render env vector_env",
