@@ -75,10 +75,10 @@ def read_dicom_image(path: Path, max_pixels: int, data: bytes | None = None) -> 
 
 def window_of(dataset: Any) -> tuple[float, float] | None:
     """Values of black and white by the file's first window, if it has one."""
-    center, width = (getattr(dataset, name, None) for name in ("WindowCenter", "WindowWidth"))
     try:
-        center, width = (float(value[0] if hasattr(value, "__len__") else value) for value in (center, width))
-    except (TypeError, ValueError, IndexError):
+        found = [getattr(dataset, name) for name in ("WindowCenter", "WindowWidth")]
+        center, width = (float(value[0] if hasattr(value, "__len__") else value) for value in found)
+    except (AttributeError, TypeError, ValueError, IndexError):
         return None
     return (center - width / 2, center + width / 2) if width >= 1 else None
 

@@ -197,9 +197,10 @@ def test_dicom_is_shown_in_its_window_and_from_dark_to_bright(tmp_path):
         return read_image(path)[0, :, 0].tolist()
 
     assert write() == [0, 64, 128, 255]
-    assert write(PhotometricInterpretation="MONOCHROME1") == [255, 191, 127, 0]
+    assert write(PhotometricInterpretation="MONOCHROME1") == [255, 191, 128, 0]
     assert write(WindowCenter=1500, WindowWidth=1000) == [0, 0, 255, 255]
-    assert write(RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=[0, 9], WindowWidth=[2000, 9]) == [
+    shifted = write(RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=[0, 9], WindowWidth=[2000, 9])
+    assert shifted == [
         0,
         128,
         255,
