@@ -27,7 +27,7 @@ class Values:
 
     least: float
     low: float
-    """Robust range of the body."""
+    """Robust range: from the background to the brighter parts of the body."""
     high: float
     at_water: float
     """Share of the voxels within 900 to 1200, where CT stored from 0 has its soft tissue."""
@@ -60,8 +60,8 @@ def values_of(voxels: NDArray[Any]) -> Values:
         raise AnatomyError("no voxel is a finite number.")
     least, most = float(some.min()), float(np.percentile(some, 99.5))
     body = some[some > least + 0.1 * (most - least)]
-    low, high = np.percentile(body if body.size else some, (1.0, 99.5)).tolist()
-    return Values(least, float(low), float(high), float(((some > 900) & (some < 1200)).mean()))
+    low, high = np.percentile(some, 1), np.percentile(body if body.size else some, 98)  # fat outshines organs
+    return Values(least, float(low), max(float(high), float(low) + 1e-6), float(((some > 900) & (some < 1200)).mean()))
 
 
 def read_window(given: str | Sequence[float]) -> str | Window:

@@ -68,6 +68,8 @@ class Validation:
     """Ids of questions of which a wrong option was left out, as it repeated another."""
     refused: list[Refusal] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the bank found odd in its files and went on with."""
     looked_alike: bool = False
     """Whether images were compared by looks; that needs the extra ``validate``."""
 
@@ -140,6 +142,7 @@ def validate(
                     progress(done)
     seen = {refusal.where for refusal in found.refused}
     found.refused += [refusal for refusal in getattr(bank, "refused", ()) if refusal.where not in seen]
+    found.notes += getattr(bank, "notes", ())
     ledger.close()
     return found
 
