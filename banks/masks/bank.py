@@ -149,7 +149,7 @@ class MasksBank(GraphBank):
         raw = find_table(root, table, pairs) if pairs else {}
         self.table = clinical(raw) if rename else raw
         self._window, self._modality = read_window(window), modality
-        cut = Case(Path(), (), plane, every, geometry, time, Path(cache))
+        cut = Case(Path(), (), plane, every, geometry, time, Path(cache).absolute())
         self._all = [frame for pair in pairs for frame in _frames(pair, raw, cut, len(pairs) <= PACKED_AHEAD, bad)]
         refused = settle(str(root), bad, len(self._all), allow_bad)
         self._plane, self._size, self._enlarge, self._n_options = plane, size, enlarge, n_options
@@ -309,7 +309,7 @@ def _frames(pair: Pair, table: dict[int, Entry], cut: Case, ahead: bool, bad: li
             return [flat_frame(pair, table)]
         if not pair.labels.is_dir() and not is_volume(pair.labels):
             raise AnatomyError(f"{pair.labels}: expected labels that are a volume, as the image is one.")
-        case = replace(cut, image=pair.image, sources=pair.sources(table))
+        case = replace(cut, image=pair.image, sources=pair.sources(table)).placed()
         slices = packed(case).slices if ahead else case.slices(case.grid())
         return [Frame(pair.image, pair.group, case.sources, case, at) for at in slices]
     except AnatomyError as error:

@@ -1,7 +1,7 @@
 """Words for directions in slices of volumes: the patient's, as radiologists speak, or the image's; never both.
 
 Named sides of structures are the patient's. So a stem in the patient's terms may name the left kidney, and one that
-speaks of the image's left may not.
+speaks of the image may not.
 """
 
 import re
@@ -43,8 +43,8 @@ class Terms:
     def words(self, direction: str, name: str, other: str) -> str:
         """How ``name`` lies to ``other``, which is in that direction of the image; empty: it can't be said."""
         if self.kind == IMAGE or not self.oriented:
-            sideways = direction in ("left", "right")
-            return "" if sideways and (not self.oriented or side_of(other)) else _IMAGE[direction]
+            blind = not self.oriented and direction in ("left", "right")
+            return "" if blind or side_of(other) else _IMAGE[direction]
         side = side_of(other)
         if direction in ("left", "right") and self.plane != "sagittal" and side and side == side_of(name):
             if _MIDDLE.search(f"{name} {other}"):

@@ -14,7 +14,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -58,6 +58,8 @@ class Case:
     upright; ``ignore``: labels are taken voxel by voxel."""
     time: int | None
     cache: Path
+    packed: Path = Path()
+    """Where it is packed: the name tells the files, as they were when this was made, and the cut."""
 
     def grid(self) -> Grid:
         """The grid that is cut, turned to right, anterior, superior.
@@ -96,8 +98,18 @@ class Case:
         """Numbers of the slices that are cut."""
         return range(0, grid.shape[PLANES[self.plane]], self.every)
 
-    def file(self) -> Path:
-        """Where it is packed: the name tells the files, as they are now, and the cut."""
+    def placed(self) -> "Case":
+        """The same, with the place where it is packed.
+
+        Raises:
+            AnatomyError: a file is gone.
+        """
+        try:
+            return replace(self, packed=self._place())
+        except OSError as error:
+            raise AnatomyError(f"{self.image}: can't be read ({error.strerror or error}).") from None
+
+    def _place(self) -> Path:
         facts = [_FORM, self.plane, self.every, self.geometry, self.time]
         for path, value in ((self.image, 0), *self.sources):
             parts = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -155,10 +167,13 @@ class Packed:
 
     def _piece(self, name: str) -> NDArray[Any]:
         start, length, kind, shape = self._pieces[name]
-        with self.path.open("rb") as file:  # opened anew, so that forked processes share no position
-            file.seek(start)
-            data = file.read(length)
-        return np.frombuffer(zlib.decompress(data), kind).reshape(shape)
+        try:
+            with self.path.open("rb") as file:  # opened anew, so that forked processes share no position
+                file.seek(start)
+                data = zlib.decompress(file.read(length))
+        except (OSError, zlib.error) as error:
+            raise AnatomyError(f"{self.path}: packed case is gone or broken ({error}); open the bank again.") from None
+        return np.frombuffer(data, kind).reshape(shape)
 
 
 @lru_cache(maxsize=64)
@@ -168,7 +183,7 @@ def packed(case: Case) -> Packed:
     Raises:
         AnatomyError: see :meth:`Case.grid`; a file is broken; or the cache can't be written.
     """
-    path = case.file()
+    path = case.packed
     try:
         return Packed(path)
     except (OSError, ValueError, KeyError, TypeError):  # none, or one torn by a full disk
