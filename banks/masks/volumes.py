@@ -243,16 +243,19 @@ def _pack(case: Case, file: BinaryIO) -> None:
 
 def _label_cuts(case: Case, grid: Grid, slices: range) -> NDArray[Any]:
     """Label maps of the slices ``(S, H, W)``; one file of many is in memory at a time."""
+    across, up = (axis for axis in (0, 1, 2) if axis != PLANES[case.plane])
+    shape = (len(slices), grid.shape[up], grid.shape[across])
     cuts: NDArray[Any] | None = None
     for path, value in case.sources:
         voxels = read_voxels(path, case.time)
         if not value:
             voxels = _whole_numbers(voxels, path)
+        elif not voxels.max():
+            continue
         most = max((number for _, number in case.sources), default=0) or int(voxels.max())
         if cuts is None:
             kind = np.uint8 if most < 256 else np.uint16 if most < 65536 else np.int32
-            across, up = (axis for axis in (0, 1, 2) if axis != PLANES[case.plane])
-            cuts = np.zeros((len(slices), grid.shape[up], grid.shape[across]), kind)
+            cuts = np.zeros(shape, kind)
         for row, cut in enumerate(_cuts(case, path, voxels, grid, slices, 0)):
             if cut is None:
                 continue
@@ -260,8 +263,7 @@ def _label_cuts(case: Case, grid: Grid, slices: range) -> NDArray[Any]:
                 cuts[row][cut > 0] = value
             else:
                 cuts[row] = cut
-    assert cuts is not None
-    return cuts
+    return np.zeros(shape, np.uint8) if cuts is None else cuts
 
 
 def _whole_numbers(voxels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -282,7 +284,7 @@ def _cuts(
     turned = turn.array(voxels) if straight else voxels
     filled: NDArray[Any] = np.ones(grid.shape[axis], bool)
     if straight and path != case.image:  # most structures are in few slices
-        filled = np.asarray(turned.any(axis=tuple(other for other in range(3) if other != axis)))
+        filled = np.asarray(turned.max(axis=tuple(other for other in range(3) if other != axis)) != 0)
     for at in slices:
         if not filled[at]:
             yield None
