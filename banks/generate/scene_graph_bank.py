@@ -153,8 +153,8 @@ class GraphBank(MadeBank):
 
 
 def _form(question: Question) -> tuple[object, ...]:
-    """What makes questions about one frame different."""
-    return question.stem, frozenset(question.options), str(question.details.get("marker"))
+    """What makes questions about one frame different; the same with other wrong options is not."""
+    return question.stem, question.structure, str(question.details.get("marker"))
 
 
 def split_groups(groups: Sequence[str], seed: int = 0, shares: tuple[float, float] = (0.1, 0.1)) -> dict[str, str]:

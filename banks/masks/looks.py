@@ -73,8 +73,11 @@ def _moved(window: Window, by: float) -> Window:
 
 
 def _best(preferred: str, clipped: Mapping[str, float]) -> str:
-    """The first window that shows a structure: its own, soft tissue, lung, bone; empty where none does."""
-    tried = (preferred, *_TRIED) if preferred else _TRIED
+    """The window that shows a structure: its own, or else the first of soft tissue, lung, bone; empty: none does.
+
+    The gas in a bowel is seen best in a lung window, but nobody would look for it there.
+    """
+    tried = (preferred,) if preferred else _TRIED
     return next((name for name in tried if clipped[name] < VISIBLE), "")
 
 

@@ -195,6 +195,7 @@ def packed(case: Case) -> Packed:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 _pack(case, file)
+            Path(name).chmod(0o644)  # mkstemp's files are private
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
