@@ -15,7 +15,7 @@ import gymnasium
 import anatomy_r1.envs  # noqa: F401
 from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, VllmSettings
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.grpo.source import CopiedPolicy
+from anatomy_r1.agents.grpo.samplers import CopiedPolicy
 from anatomy_r1.agents.model import Backbone
 
 STEPS, ROUNDS, LENGTH = 12, 5, 48

@@ -20,17 +20,17 @@ from rich.progress import track
 from rich.table import Table
 
 from anatomy_r1.agents import Policy, make_policy
-from anatomy_r1.agents.logprobs import ResponseScorer, batches, plant
+from anatomy_r1.agents.logprobs import ResponseLogProbs, batches, build_trees
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.banks.generate import compose
 from anatomy_r1.banks.generate.questions import with_options
-from anatomy_r1.core import AnatomyError, Question, render_prompt
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula import GroupOutcome
 from anatomy_r1.curricula.similarity import Confusion, OptionSimilarity, Similarity, make_similarity
 from anatomy_r1.curricula.similarity.measures import AGGREGATES
-from anatomy_r1.envs import read_blocks, score
+from anatomy_r1.envs import observe, read_blocks, score
 
 KINDS = ("features", "visual", "names", "text", "ontology")
 BATCH = 64
@@ -50,8 +50,9 @@ def ask(bank: Bank, policy: Policy, count: int, seed: int) -> tuple[list[Questio
         questions.append(with_options(question, *compose(answer, question.distractors, rng, len(question.options))))
     for start in track(range(0, count, BATCH), description=f"{bank.name}: {policy.name} answers"):
         some = questions[start : start + BATCH]
-        images, prompts = [question.pixels() for question in some], list(map(render_prompt, some))
-        replies = [reply.text for reply in policy.respond({"image": images, "prompt": prompts, "question": some})]
+        asked = observe(some)
+        images, prompts = asked["image"], asked["prompt"]
+        replies = [reply.text for reply in policy.respond(asked)]
         if isinstance(policy, TransformersPolicy):
             chosen += likeliest(policy.backbone, some, images, prompts, replies)
         else:
@@ -75,8 +76,8 @@ def likeliest(
     tokens = [tuple(backbone.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     encoded = [backbone.encode(images[row], prompts[row]) for row in rows]
     found = np.zeros(len(rows))
-    scorer = ResponseScorer(backbone)
-    for trees in batches(plant(range(len(rows)), encoded, tokens, MAX_TOKENS), MAX_TOKENS):
+    scorer = ResponseLogProbs(backbone)
+    for trees in batches(build_trees(range(len(rows)), encoded, tokens, MAX_TOKENS), MAX_TOKENS):
         logprobs = scorer(trees, 1.0).logprobs.detach().sum(1).numpy()
         found[np.concatenate([tree.rows for tree in trees])] = logprobs
     choices: list[int | None] = [None] * len(questions)

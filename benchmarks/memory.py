@@ -4,8 +4,8 @@
 
 A decoder of one layer and one of two run forward on the CPU, in bfloat16, on a tree; what autograd keeps for the
 second layer is what each layer costs, and likewise for the vision tower. The rest (weights, gradients, moments,
-logits, masks, caches) is arithmetic, see ``runs/footprint.py``, whose formula for activations stands beside what was
-measured. No card was there: kernels of CUDA keep a little less or more, fragmentation comes on top.
+logits, masks, caches) is arithmetic, see ``workflows/footprint.py``, whose formula for activations stands beside what
+was measured. No card was there: kernels of CUDA keep a little less or more, fragmentation comes on top.
 """
 
 import json
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from update_cost import Case, group_of, make_backbone
 
-from anatomy_r1.agents.logprobs import CHUNK, ResponseScorer, plant
+from anatomy_r1.agents.logprobs import CHUNK, ResponseLogProbs, build_trees
 
 GB = 1e9
 CARDS = (24, 80, 141)
@@ -70,9 +70,9 @@ def kept(text: dict[str, Any], tower: dict[str, Any], *, trained_tower: bool, to
     backbone = make_backbone(text, tower, dtype=torch.bfloat16)
     backbone.model.base_model.visual.requires_grad_(trained_tower)
     case = Case("memory", side=8, group=8, response=(tokens - 104) // 8)
-    trees = plant(range(case.group), *group_of(case), 1 << 20)
+    trees = build_trees(range(case.group), *group_of(case), 1 << 20)
     own = {parameter.untyped_storage().data_ptr() for parameter in backbone.model.parameters()}
-    scorer = ResponseScorer(backbone, "tree")
+    scorer = ResponseLogProbs(backbone, "tree")
     with kept_for_backward(own) as storages:
         scorer(trees)
     return sum(storages.values()), len(trees[0]), 4 * case.side**2

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from anatomy_r1.agents.logprobs import ResponseScorer, plant, tree_attention
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, tree_attention
 from anatomy_r1.agents.model import Backbone, EncodedPrompt
 
 VOCABULARY, IMAGE, START, END = 8192, 8000, 8001, 8002
@@ -139,12 +139,12 @@ def now() -> float:
 def run(backbone: Backbone, case: Case, packing: Any, repeats: int, phases: Phases) -> dict[str, float]:
     """Median seconds of forward and backward, and of the phases."""
     prompts, responses = group_of(case)
-    scorer = ResponseScorer(backbone, packing)
+    scorer = ResponseLogProbs(backbone, packing)
     rows = []
     for _ in range(repeats + 1):
         phases.seconds.clear()
         before, started = scorer.tokens_forwarded, now()
-        scores = scorer(plant(range(case.group), prompts, responses, 1 << 20))
+        scores = scorer(build_trees(range(case.group), prompts, responses, 1 << 20))
         forward = now()
         scores.logprobs.sum().backward()
         ended = now()

@@ -15,6 +15,8 @@ def is_dicom(path: Path, data: bytes | None = None) -> bool:
     """Whether a file begins as DICOM files do."""
     if data is None:
         try:
+            if not path.is_file():  # a pipe would keep one waiting
+                return False
             with path.open("rb") as file:
                 data = file.read(132)
         except (OSError, ValueError):  # ValueError: a NUL in the path

@@ -15,9 +15,12 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from anatomy_r1.core.dicom import is_dicom, read_dicom_image
 from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.files import open_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 1 << 30
+"""Largest image file; tiled TIFFs may be large for what they show."""
 _PHOTOMETRIC, _MAX_SAMPLE = 262, 281  # TIFF tags
 
 
@@ -34,12 +37,16 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
         channel is dropped. DICOM (extra ``dicom``) in its own window, or from its darkest to its brightest value.
 
     Raises:
-        AnatomyError: missing, empty, truncated, not one of ``FORMATS`` or DICOM, or more than ``max_pixels`` pixels.
+        AnatomyError: missing, no regular file, empty, truncated, not one of ``FORMATS`` or DICOM, or more than
+            ``max_pixels`` pixels.
     """
+    if data is None and not path.exists():
+        raise AnatomyError(f"{path}: image not found.")
     if is_dicom(path, data):
         return read_dicom_image(path, max_pixels, data)
     try:
-        with Pil.open(path if data is None else BytesIO(data), formats=FORMATS) as image:
+        file = open_regular(path, MAX_BYTES) if data is None else BytesIO(data)
+        with file, Pil.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(path, f"{width}×{height} = {width * height:,} pixels", max_pixels)
@@ -48,8 +55,6 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
             return np.array(plain if plain.mode == "RGB" else plain.convert("RGB"))
     except AnatomyError:
         raise
-    except FileNotFoundError:
-        raise AnatomyError(f"{path}: image not found.") from None
     except Pil.DecompressionBombError:
         raise _too_large(path, "far too many pixels", max_pixels) from None
     except UnidentifiedImageError:

@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image as Pil
 
+from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.metrics import mean_of
-from anatomy_r1.agents.grpo.rollout import Batch
 
 KEPT = 12
 
@@ -44,6 +44,7 @@ def _response(batch: Batch, i: int) -> dict[str, Any]:
         "answer": question.letter,
         "edits": info["edits"][i],
         "text": response.text,
+        "chosen": info["chosen"][i],
         "truncated": response.truncated,
         "reward": float(batch.rewards[i]),
         "parts": {key.removeprefix("parts/"): float(v[i]) for key, v in info.items() if key.startswith("parts/")},

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 def importance_weights(
-    old_logprobs: "Tensor", sampled_logprobs: "Tensor", real: "Tensor", form: Correction, cap: float
+    old_logprobs: "Tensor", sampled_logprobs: "Tensor", mask: "Tensor", form: Correction, cap: float
 ) -> "Tensor":
     """Weights ``(B, R)`` of the tokens' terms.
 
     Args:
         old_logprobs: of the sampled tokens under the trainer's model ``(B, R)``.
         sampled_logprobs: under the sampler ``(B, R)``.
-        real: where there is a token ``(B, R)``.
+        mask: where there is a token ``(B, R)``.
         form: per token, per sequence, or off.
         cap: largest weight.
     """
-    gap = ((old_logprobs - sampled_logprobs) * real).detach()
+    gap = ((old_logprobs - sampled_logprobs) * mask).detach()
     if form == "off":
         return gap.new_ones(gap.shape)
     if form == "sequence":

@@ -100,7 +100,7 @@ def token_terms(
     logprobs: Tensor,
     old_logprobs: Tensor,
     advantages: Tensor,
-    real: Tensor,
+    mask: Tensor,
     *,
     loss: Loss = "grpo",
     clip_low: float = 0.2,
@@ -115,7 +115,7 @@ def token_terms(
         logprobs: of the sampled tokens under the policy ``(B, R)``.
         old_logprobs: under the sampling policy ``(B, R)``.
         advantages: of the responses ``(B,)``.
-        real: where there is a token ``(B, R)``.
+        mask: where there is a token ``(B, R)``.
         loss: objective.
         clip_low: ε_low.
         clip_high: ε_high; for cispo, as in TRL, the cap of the weight itself.
@@ -127,11 +127,11 @@ def token_terms(
     difference = logprobs - old_logprobs
     if loss == "gspo":
         # The value is the mean over the response, the gradient that of each token's share in it.
-        mean = (difference * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+        mean = (difference * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
         difference = mean.expand_as(logprobs)
     ratio = difference.exp()
     if loss == "gpg":
-        bracket, clipped = logprobs * advantages, torch.zeros_like(real)
+        bracket, clipped = logprobs * advantages, torch.zeros_like(mask)
     elif loss == "cispo":
         bracket = ratio.clamp(max=clip_high).detach() * advantages * logprobs
         clipped = (ratio > clip_high) & (advantages > 0)

@@ -1,4 +1,14 @@
-"""The GRPO loop: sample, update, log, save. The objective is in ``objective.py``."""
+"""Group relative policy optimisation (arXiv 2402.03300), as a loop over batches of B = groups × G responses.
+
+Each step goes ``draw → sample → grade → advantages → loss → step``:
+
+1. the rollout worker draws questions from the environment, the policy answers each G times, the environment grades;
+2. a response's advantage is its reward against its group's;
+3. the loss weighs each token's log-prob by the advantage, and AdamW steps.
+
+The objectives, and what differs from the papers, are in ``losses.py``; groups whose responses saw different wordings in
+``advantages.py``; samplers that are not the trained model in ``importance.py``.
+"""
 
 import contextlib
 import json
@@ -8,14 +18,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 
 from anatomy_r1.agents.configs import GRPOConfig
+from anatomy_r1.agents.grpo.advantages import advantages_of
+from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
-from anatomy_r1.agents.grpo.learner import Updater
+from anatomy_r1.agents.grpo.learner import Learner
+from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
-from anatomy_r1.agents.grpo.source import CopiedPolicy, ForeignPolicy, Source
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
+from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
+from anatomy_r1.agents.model import Backbone, as_sampled
 from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
 from anatomy_r1.agents.training import (
     RunFolder,
@@ -51,7 +66,7 @@ class GRPO:
         config: GRPOConfig,
         *,
         seed: int = 0,
-        sampler: ForeignPolicy | None = None,
+        sampler: ExternalSampler | None = None,
     ) -> None:
         expected = config.questions_per_step * config.num_generations
         if env.num_envs != expected or env.group_size != config.num_generations:
@@ -59,17 +74,19 @@ class GRPO:
                 f"grpo: expected an environment of {expected} places in groups of {config.num_generations}, "
                 f"got {env.num_envs} in groups of {env.group_size}."
             )
-        self.backbone, self.env, self.config = backbone, env, config
+        self.backbone, self.config = backbone, config
         options: dict[str, Any] = {
-            "temperature": config.temperature, "max_new_tokens": config.max_completion_length, "seed": seed,
-        }  # fmt: skip
+            "temperature": config.temperature,
+            "max_new_tokens": config.max_completion_length,
+            "seed": seed,
+        }
         if config.asynchronous and sampler is None:
             sampler = CopiedPolicy(backbone, **options)
-        self.updater = Updater(backbone, config, foreign=sampler is not None)
-        self.policy = sampler or TransformersPolicy(backbone, **options)
-        self.engine = self.updater.engine
-        self.source = Source(
-            env, self.policy, self.engine, backbone.model, foreign=sampler, asynchronous=config.asynchronous
+        self.learner = Learner(backbone, config, external=sampler is not None)
+        self.distributed = self.learner.distributed
+        policy = sampler or TransformersPolicy(backbone, **options)
+        self.worker = RolloutWorker(
+            env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
         )
         self.step_index = 0
         self._compared = sampler is None
@@ -84,7 +101,7 @@ class GRPO:
 
         Args:
             run: folder of the run.
-            on_step: hears the metrics of each step.
+            on_step: gets the metrics of each step.
             measure: gives further metrics after a step, such as a held-out accuracy.
 
         Raises:
@@ -95,69 +112,67 @@ class GRPO:
         if run.checkpoint is not None:
             self.load(run.checkpoint)
         run.forget_after(self.step_index)
+        config, learner = self.config, self.learner
         with graceful_interrupt() as interrupt:
-            while self.step_index < self.config.steps:
-                row = self._step_or_save(run)
+            while self.step_index < config.steps:
+                try:
+                    row = self.step(run.path if self.distributed.is_main else None)
+                except PolicyLost as error:
+                    run.save(self.step_index, self.save)
+                    raise AnatomyError(
+                        f"{error}\nThe state after step {self.step_index} is in {run.checkpoint}; "
+                        "when the sampler can run again, go on with --resume."
+                    ) from error
                 row |= measure(self.step_index)
                 run.log(row)
                 on_step(row)
-                interrupt.requested = self.engine.any(interrupt.requested)
-                stop = interrupt.requested or self.updater.skipped_in_a_row >= self.config.max_skipped
-                if stop or self.step_index % self.config.save_every == 0 or self.step_index == self.config.steps:
+                interrupt.requested = self.distributed.any(interrupt.requested)
+                stop = interrupt.requested or learner.skipped_in_a_row >= config.max_skipped
+                if stop or self.step_index % config.save_every == 0 or self.step_index == config.steps:
                     run.save(self.step_index, self.save)
                 if interrupt.requested:
                     raise KeyboardInterrupt
                 if stop:
                     raise AnatomyError(
-                        f"grpo: the gradient was not finite in {self.updater.skipped_in_a_row} steps in a row, "
+                        f"grpo: the gradient was not finite in {learner.skipped_in_a_row} steps in a row, "
                         f"last at step {self.step_index}; lower --grpo.learning-rate. The state is in {run.checkpoint}."
                     )
 
-    def _step_or_save(self, run: RunFolder) -> Row:
-        """A step; where the sampler is gone, a checkpoint and the way back."""
-        try:
-            return self.step(run.path if self.engine.is_main else None)
-        except PolicyLost as error:
-            run.save(self.step_index, self.save)
-            raise AnatomyError(
-                f"{error}\nThe state after step {self.step_index} is in {run.checkpoint}; "
-                "when the sampler can run again, go on with --resume."
-            ) from error
-
     def step(self, run: Path | None = None) -> Row:
         """Sample one batch and learn from it; returns the step's metrics. Now and then a group is kept in ``run``."""
-        config = self.config
-        batch, drawn, refills = self.source.take(self.step_index / config.steps, config.dynamic_sampling)
-        started = perf_counter()
-        rate = config.learning_rate * warmup_cosine(
-            self.step_index, config.steps, config.warmup_steps, config.final_lr_share
-        )
-        with self._meanwhile():
-            learnt = self.updater.update(batch, rate)
-        self.source.learnt()
-        self._compare(learnt.get("sampling/logprob_difference"))
+        config, step = self.config, self.step_index
+        # Draw, sample, grade: B responses with rewards (B,).
+        rollouts = self.worker.next_batch(step / config.steps, config.dynamic_sampling)
+        batch, started = rollouts.batch, perf_counter()
+        rate = config.learning_rate * warmup_cosine(step, config.steps, config.warmup_steps, config.final_lr_share)
+        # Advantages, loss, step.
+        with self._prefetching():
+            learnt = update(self.learner, batch, rate)
+        self.worker.mark_stale()
+        self._compare_sampler(learnt.get("sampling/logprob_difference"))
         self.step_index += 1
         if run is not None and is_kept(self.step_index, config.steps):
             log_group(run, self.step_index, batch)
+        groups = {"refills": rollouts.refills, "groups": len(batch) // batch.group_size}
         return {
             "step": self.step_index,
-            **batch_metrics(drawn),
-            **({"refills": refills, "groups": len(batch) // batch.group_size} if config.dynamic_sampling else {}),
+            **batch_metrics(rollouts.drawn),
+            **(groups if config.dynamic_sampling else {}),
             **learnt,
-            **self.source.seconds,
+            **self.worker.seconds,
             "seconds/update": perf_counter() - started,
         }
 
-    def _meanwhile(self) -> contextlib.AbstractContextManager[None]:
+    def _prefetching(self) -> contextlib.AbstractContextManager[None]:
         """Sample the next batch beside the update, unless there is a checkpoint between them."""
         config, after = self.config, self.step_index + 1
         if not config.asynchronous or after % config.save_every == 0 or after == config.steps:
             return contextlib.nullcontext()
-        return self.source.sampling_ahead(after / config.steps, config.dynamic_sampling)
+        return self.worker.prefetch(after / config.steps, config.dynamic_sampling)
 
-    def _compare(self, gap: float | None) -> None:
+    def _compare_sampler(self, gap: float | None) -> None:
         """Stop at the first batch if sampler and trained model, at equal weights, give different log-probs."""
-        if self._compared or gap is None or not self.source.fresh:
+        if self._compared or gap is None or not self.worker.fresh:
             return
         if gap > MISMATCH:
             raise AnatomyError(
@@ -170,9 +185,9 @@ class GRPO:
 
     def save(self, folder: Path | None) -> None:
         """Write everything that influences the next step. All processes must come; only the main one has a folder."""
-        model, reference = self.backbone.model, self.updater.reference
-        weights, moments = self.engine.state(model), self.engine.optimiser_state(model)
-        before = None if reference is None else self.engine.state(reference.model)
+        model, reference = self.backbone.model, self.learner.reference
+        weights, moments = self.distributed.model_state(model), self.distributed.optimiser_state(model)
+        before = None if reference is None else self.distributed.model_state(reference.model)
         if folder is None:
             return
         self.backbone.save(folder / "policy", weights)
@@ -181,26 +196,65 @@ class GRPO:
             save_tensors(before, folder / "reference.safetensors")
         state = {
             "step": self.step_index,
-            **self.source.state_dict(),
-            "max_tokens": self.updater.max_tokens,
-            "processes": self.engine.count,
+            **self.worker.state_dict(),
+            "max_tokens": self.learner.max_tokens,
+            "processes": self.distributed.count,
         }
         write_bytes(folder / "state.json", json.dumps(state, allow_nan=False).encode())
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if (before := state.get("processes", 1)) != self.engine.count:
+        if (before := state.get("processes", 1)) != (now := self.distributed.count):
             warnings.warn(
-                f"{folder}: written by {before} processes, resumed by {self.engine.count}: sums of gradients are taken "
+                f"{folder}: written by {before} processes, resumed by {now}: sums of gradients are taken "
                 "in another order, so the run goes on the same to rounding, not bitwise.",
                 stacklevel=2,
             )
-        model, reference = self.backbone.model, self.updater.reference
-        self.engine.load_state(model, lambda: self.backbone.read(folder / "policy"))
+        model, reference = self.backbone.model, self.learner.reference
+        self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
-            self.engine.load_state(reference.model, lambda: load_file(folder / "reference.safetensors"))
-        self.engine.load_optimiser_state(model, load_optimiser(folder))
+            self.distributed.load_model_state(reference.model, lambda: load_file(folder / "reference.safetensors"))
+        self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
-        self.updater.max_tokens = int(state["max_tokens"])
-        self.source.load_state_dict(state)
+        self.learner.max_tokens = int(state["max_tokens"])
+        self.worker.load_state_dict(state)
+
+
+def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, float | None]:
+    """Learn from a batch of B responses of up to R tokens; returns what is logged of it.
+
+    Raises:
+        AnatomyError: a row longer than ``max_tokens``, no memory even for small micro-batches, processes that hold
+            different batches, or (once, at the first batch) trees that don't give the log-probs of padded rows.
+    """
+    config, distributed = learner.config, learner.distributed
+    learner.check_same(batch)
+    advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
+    batch = learner.old_logprobs(batch, advantages)
+    weights = token_weights(  # (B,): what each token of a response weighs
+        batch.lengths, advantages, batch.group_size, config.loss_type, config.max_completion_length
+    )
+    forwarded = learner.logprobs.tokens_forwarded
+    norms: list[float] = []
+    terms: list[dict[str, float]] = []
+    with as_sampled(learner.backbone.model):
+        micro_batches = learner.micro_batches(batch, advantages)
+        while micro_batches and len(norms) < config.num_iterations:  # no micro-batch: no group has an advantage
+            distributed.set_rate(learning_rate)
+            terms = []
+            try:
+                for number, trees in enumerate(micro_batches, start=1):  # rows (b, R); their gradients add up
+                    last = number == len(micro_batches)
+                    terms.append(learner.accumulate(batch, advantages, weights, trees, last=last))
+            except torch.OutOfMemoryError:
+                learner.halve_token_budget(batch)
+                micro_batches = learner.micro_batches(batch, advantages)
+            else:
+                norms.append(distributed.step())
+    return {
+        **learner.metrics(norms, terms),
+        "learning_rate": learning_rate,
+        "tokens/forwarded": sum(distributed.all_gather(learner.logprobs.tokens_forwarded - forwarded)),
+        "max_tokens": learner.max_tokens,
+    }

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from anatomy_r1.agents.logprobs.chunked_softmax import chosen_logprobs
+from anatomy_r1.agents.logprobs.compat import keep_layers_whole
 from anatomy_r1.agents.logprobs.prefix_tree import Ints, Tree
-from anatomy_r1.agents.logprobs.tree_attention import install
 from anatomy_r1.agents.logprobs.tree_inputs import tree_inputs
 from anatomy_r1.agents.model import Backbone, EncodedPrompt, collate
 
@@ -23,34 +23,32 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What the model thinks of B responses of up to R tokens; 0 beyond a response's end."""
+class TokenLogProbs:
+    """Log-probs and entropies of the tokens of B responses of up to R tokens; 0 beyond a response's end."""
 
     logprobs: Tensor
     """``(B, R)`` log-probs of the responses' tokens, differentiable."""
     entropy: Tensor
     """``(B, R)`` entropy in nats of the distribution each token was drawn from."""
-    real: Tensor
+    mask: Tensor
     """``(B, R)`` bool: where there is a token."""
 
 
-class ResponseScorer(nn.Module):
-    """Scores responses with a model."""
+class ResponseLogProbs(nn.Module):
+    """TokenLogProbs responses with a model."""
 
     def __init__(self, backbone: Backbone, packing: Packing = "tree", *, entropy_gradient: bool = False) -> None:
         super().__init__()
         self.model: Any = backbone.model
-        self._no_split_modules = list(getattr(backbone.model, "_no_split_modules", None) or ())  # what FSDP shards by
+        keep_layers_whole(self, backbone.model)
         self.packing = packing
-        if packing == "tree":
-            install(backbone.model.config.get_text_config())
         self.entropy_gradient = entropy_gradient
         self._backbone = (backbone,)  # in a tuple, so that it is no submodule
         self.tokens_forwarded = 0
         """Tokens that went through the decoder so far, padding included."""
 
-    def forward(self, trees: Sequence[Tree], temperature: float = 1.0) -> Scores:
-        """Score the rows of some trees, tree by tree."""
+    def forward(self, trees: Sequence[Tree], temperature: float = 1.0) -> TokenLogProbs:
+        """Log-probs of the rows of some trees, tree by tree."""
         states, tokens, index = (self._tree_states if self.packing == "tree" else self._row_states)(trees)
         head, banned = self.model.get_output_embeddings(), self._backbone[0].banned
         targets = torch.from_numpy(tokens).to(states.device)
@@ -62,8 +60,8 @@ class ResponseScorer(nn.Module):
         for row, places in enumerate(index):
             layout[row, : len(places)] = places
         where = torch.from_numpy(layout).to(states.device)
-        nothing = logprobs.new_zeros(1)
-        return Scores(torch.cat([logprobs, nothing])[where], torch.cat([entropy, nothing])[where], where < len(tokens))
+        logprobs, entropy = (torch.cat([values, values.new_zeros(1)])[where] for values in (logprobs, entropy))
+        return TokenLogProbs(logprobs, entropy, where < len(tokens))
 
     def call(self, work: Callable[[], T]) -> T:
         """Do ``work`` as if it were a forward pass: a sharded root gathers its weights for it."""
@@ -106,8 +104,8 @@ class ResponseScorer(nn.Module):
         backbone = self._backbone[0]
         self.tokens_forwarded += inputs["input_ids"].numel()
         inputs = {name: _to(value, backbone.device) for name, value in inputs.items()}
-        with backbone.vision.showing(prompts):
-            hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state
+        seen = backbone.vision.look(inputs, prompts)
+        hidden: Tensor = self.model.base_model(**seen, use_cache=False).last_hidden_state
         return hidden
 
 

@@ -16,13 +16,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    DistributedType,
-    FullyShardedDataParallelPlugin,
-    gather_object,
-)
-from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -33,6 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
+from anatomy_r1.agents.training.compat import bare_optimiser, configure_deepspeed, shard_on_cpu, shard_weights
 from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
 from anatomy_r1.core import AnatomyError
 
@@ -43,7 +38,7 @@ _LOST = ("gloo", "NCCL", "Connection", "Timed out", "Broken pipe")
 _FROM_MAIN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
-class Engine:
+class Distributed:
     """This process among those that train one model.
 
     Raises:
@@ -51,12 +46,12 @@ class Engine:
     """
 
     def __init__(self, mixed_precision: str) -> None:
-        join()
+        init_processes()
         # Some weights take no part in a pass (a vision tower's unused head, say): DDP must look for them.
         handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         self.accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=handlers)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and self.accelerator.distributed_type.value == "MULTI_CPU":
-            _shard_on_cpu(self.accelerator)
+            shard_on_cpu(self.accelerator)
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         self.kind = self.accelerator.distributed_type.value
@@ -67,12 +62,14 @@ class Engine:
                 f"accelerate: {self.kind} is not served; use DDP, FSDP2 (fsdp_version: 2) or DeepSpeed ZeRO.\n"
                 "Ready configurations are in configs/accelerate/."
             )
-        self.spread = self.sharded or (self.deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3)
+        self.shards_weights = self.sharded or (
+            self.deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3
+        )
         """Whether each process holds but a part of the weights."""
-        self.scorer: Any = None
+        self.module: Any = None
         self.optimiser: Any = None
 
-    def prepare(self, scorer: nn.Module, optimiser: torch.optim.Optimizer, max_norm: float) -> None:
+    def prepare(self, module: nn.Module, optimiser: torch.optim.Optimizer, max_norm: float) -> None:
         """Hand module and optimiser to the engine; gradients are scaled down to ``max_norm``."""
         self.max_norm = max_norm
         if self.deepspeed:  # it clips by itself, and asks for a batch size where there is no data loader
@@ -83,33 +80,31 @@ class Engine:
             for group in optimiser.param_groups[1:]:
                 optimiser.param_groups[0]["params"] += group["params"]
             del optimiser.param_groups[1:]
-            settings = self.accelerator.state.deepspeed_plugin.deepspeed_config
-            settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": max_norm}
-        self.scorer, self.optimiser = self.accelerator.prepare(scorer, optimiser)
+            configure_deepspeed(self.accelerator, max_norm)
+        self.module, self.optimiser = self.accelerator.prepare(module, optimiser)
         if self.sharded:
-            register_fsdp_forward_method(self.scorer, "call")
+            register_fsdp_forward_method(self.module, "call")
 
-    def shard(self, scorer: nn.Module) -> None:
+    def shard(self, module: nn.Module) -> None:
         """Spread the weights of a module that doesn't learn, where those of the one that does are spread."""
         if self.sharded:
-            self.accelerator.state.fsdp_plugin.set_auto_wrap_policy(scorer)
-            fsdp2_prepare_model(self.accelerator, scorer)
+            shard_weights(self.accelerator, module)
 
-    def everyone(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The value of each process, by rank."""
         return list(gather_object([value])) if self.count > 1 else [value]
 
     def any(self, flag: bool) -> bool:
         """Whether it holds for any process."""
-        return any(self.everyone(flag))
+        return any(self.all_gather(flag))
 
-    def owned(self, groups: int) -> list[int]:
+    def own_groups(self, groups: int) -> list[int]:
         """Which of so many groups are this process's share."""
         return list(range(self.rank, groups, self.count))
 
-    def same_everywhere(self, value: T, what: str) -> None:
+    def check_same(self, value: T, what: str) -> None:
         """Raise AnatomyError where processes disagree."""
-        if len(set(self.everyone(value))) > 1:
+        if len(set(self.all_gather(value))) > 1:
             raise AnatomyError(
                 f"{what} differ between processes, which must see the same. A reward, bank or curriculum of yours that "
                 "draws from global randomness or asks a service? Make it a function of its inputs and its seed."
@@ -117,15 +112,15 @@ class Engine:
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add a gradient, summed over processes after the ``last`` pass of a step."""
-        self.accelerator.gradient_state._set_sync_gradients(last)
+        self.accelerator.sync_gradients = last
         self.accelerator.backward(loss * self.count if self.count > 1 else loss)
-        self.accelerator.gradient_state._set_sync_gradients(True)
+        self.accelerator.sync_gradients = True
 
-    def quiet(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+    def no_sync(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Around all passes but the last of a step: gradients are not exchanged yet, where the engine can wait."""
         if last or self.count == 1 or self.sharded or self.deepspeed:
             return contextlib.nullcontext()
-        return self.accelerator.no_sync(self.scorer)  # type: ignore[no-any-return]
+        return self.accelerator.no_sync(self.module)  # type: ignore[no-any-return]
 
     def set_rate(self, learning_rate: float) -> None:
         """Learning rate of the next step; to be set before its passes, since DeepSpeed steps at the end of the last."""
@@ -135,27 +130,28 @@ class Engine:
         """Step of the optimiser; returns the gradient's norm, over all processes. A non-finite one skips the step."""
         if not self.deepspeed:
             return clip_and_step(self.optimiser, self.max_norm)
-        norm = self.scorer.get_global_grad_norm()
+        norm = self.module.get_global_grad_norm()
         return math.nan if norm is None else float(norm)
 
-    @torch.no_grad()
-    def whole(self, work: Callable[[], T]) -> T:
-        """Do ``work`` with all weights present, so that it may call the model however often. All processes must come.
+    @contextlib.contextmanager
+    def gathered_weights(self) -> Iterator[None]:
+        """All weights are present in the block, so that it may call the model however often. All processes must come.
 
         Sharded weights are otherwise gathered by every layer in every pass; processes that decode for different
         lengths would wait for each other forever.
         """
+        whole: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.sharded:
-            with self._unsharded():
-                return self.scorer.call(work)  # type: ignore[no-any-return]
-        if self.spread:
-            return self._zero.with_whole_weights(self.scorer, work)  # type: ignore[no-any-return]
-        return work()
+            whole = self._unsharded()
+        elif self.shards_weights:
+            whole = self._zero.gathered_weights(self.module)
+        with torch.no_grad(), whole:
+            yield
 
     @contextlib.contextmanager
     def _unsharded(self) -> Iterator[None]:
-        parts = [module for module in self.scorer.modules() if isinstance(module, FSDPModule)]
-        self.scorer.call(lambda: None)  # the first pass must begin at the root
+        parts = [module for module in self.module.modules() if isinstance(module, FSDPModule)]
+        self.module.call(lambda: None)  # the first pass must begin at the root
         for part in parts:
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
@@ -164,20 +160,20 @@ class Engine:
         finally:
             for part in parts:
                 part.reshard()
-                if part is not self.scorer:
+                if part is not self.module:
                     part.set_reshard_after_forward(bool(self.accelerator.state.fsdp_plugin.reshard_after_forward))
 
     @property
     def _zero(self) -> Any:
         return import_module("anatomy_r1.agents.training.deepspeed")
 
-    def state(self, model: nn.Module) -> State:
+    def model_state(self, model: nn.Module) -> State:
         """Weights by name; of a sharded model they are gathered on the main process, on the CPU."""
         if self.deepspeed:
             return self._zero.weights(model)  # type: ignore[no-any-return]
         return cast(State, get_model_state_dict(model, options=_FULL)) if self.sharded else model.state_dict()
 
-    def load_state(self, model: nn.Module, read: Callable[[], State]) -> None:
+    def load_model_state(self, model: nn.Module, read: Callable[[], State]) -> None:
         """Load the weights that ``read`` gives by name, checked."""
         state = self._zero.undivided(read) if self.deepspeed else read()
         if self.deepspeed:
@@ -188,8 +184,8 @@ class Engine:
             model.load_state_dict(state, strict=True)
 
     def optimiser_state(self, model: nn.Module) -> dict[str, State]:
-        """State of the optimiser by the parameter's name; of a sharded model it is gathered as in :meth:`state`."""
-        optimiser = self._bare_optimiser()
+        """State of the optimiser by the parameter's name; of a sharded model, gathered as in :meth:`model_state`."""
+        optimiser = bare_optimiser(self.optimiser)
         if self.deepspeed:
             return self._zero.moments(model, optimiser)  # type: ignore[no-any-return]
         if self.sharded:
@@ -200,9 +196,9 @@ class Engine:
 
     def load_optimiser_state(self, model: nn.Module, state: dict[str, State]) -> None:
         """Restore what :meth:`optimiser_state` gave; hyperparameters stay those of the config."""
-        optimiser = self._bare_optimiser()
+        optimiser = bare_optimiser(self.optimiser)
         if self.deepspeed:
-            return self._zero.set_moments(self.scorer, model, state)  # type: ignore[no-any-return]
+            return self._zero.set_moments(self.module, model, state)  # type: ignore[no-any-return]
         if self.sharded:
             groups = get_optimizer_state_dict(model, optimiser)["param_groups"]
             set_optimizer_state_dict(model, optimiser, {"state": state, "param_groups": groups}, options=_FROM_MAIN)  # type: ignore[dict-item]
@@ -212,15 +208,8 @@ class Engine:
         numbered = {place: state[name] for place, name in enumerate(order) if name in state}
         optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
 
-    def _bare_optimiser(self) -> Any:
-        """The optimiser below all wrappers."""
-        bare = self.optimiser
-        while hasattr(bare, "optimizer"):
-            bare = bare.optimizer
-        return bare
 
-
-def join(minutes: float = 60.0) -> PartialState:
+def init_processes(minutes: float = 60.0) -> PartialState:
     """Join the other processes, if a launcher started any; later calls change nothing.
 
     Args:
@@ -236,7 +225,7 @@ def join(minutes: float = 60.0) -> PartialState:
 
 
 @contextlib.contextmanager
-def lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
+def explain_lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
     """Say in words that another process is gone, and where ``last`` whole checkpoint is.
 
     Raises:
@@ -254,11 +243,3 @@ def lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
             f"another process ended or did not answer in time ({' '.join(reason.split())[:160]}).\n"
             + (f"Its own message tells why. {found} is whole: go on with --resume." if found else "No checkpoint yet.")
         ) from None
-
-
-def _shard_on_cpu(accelerator: Accelerator) -> None:
-    """Accelerate takes DDP on CPUs whatever was asked; torch can shard there, which lets sharding be tried anywhere."""
-    plugin = FullyShardedDataParallelPlugin()
-    if accelerator.mixed_precision != "no":
-        plugin.set_mixed_precision(accelerator.mixed_precision)
-    accelerator.state.distributed_type, accelerator.state.fsdp_plugin = DistributedType.FSDP, plugin

@@ -190,6 +190,9 @@ class MasksBank(GraphBank):
         pixels = replace(plain, marker=None)() if isinstance(plain, FrameImage) else question.pixels()
         return Regions(pixels, self._all[frame].labels(self.table), self._names)
 
+    def _group(self, frame: int) -> str:
+        return self._all[frame].group
+
     def _where(self, frame: int) -> str:
         return str(self._all[frame])
 
@@ -269,8 +272,13 @@ class MasksBank(GraphBank):
         pool = draft.pool if at.case is None else self._inside(draft.pool, view)
         return replace(draft, pool=pool, details=self._details(draft, at, look, view, options[0])).question(
             options, id=name, image=at.image if plain else image, modality=self._modality, group_key=at.group,
-            source=f"masks/{Path(self.source).name}",
+            source=f"masks/{Path(self.source).name}", preface=self._preface(at, look),
         )  # fmt: skip
+
+    def _preface(self, at: Frame, look: Look | None) -> str:
+        if self._given_preface is not None or at.case is None or look is None:
+            return self._given_preface or ""
+        return preface_of(self._plane, self._modality, look.called, packed(at.case).oriented)
 
     def _inside(self, pool: tuple[str, ...], view: View) -> tuple[str, ...]:
         """The wrong answers that occur in the scan, if they are enough to recompose options from."""
@@ -281,14 +289,10 @@ class MasksBank(GraphBank):
         self, draft: Draft, at: Frame, look: Look | None, view: View, options: Sequence[str]
     ) -> dict[str, object]:
         details: dict[str, object] = {**draft.details, "frame": at.image.name}
-        preface = self._given_preface or ""
         if at.slice is not None and look is not None:
             details |= {"slice": at.slice, "plane": self._plane} | look.details()
-            if self._given_preface is None:
-                oriented = packed(at.case).oriented if at.case is not None else True
-                preface = preface_of(self._plane, self._modality, look.called, oriented)
         absent = [name for name in options if name not in view.region]
-        return details | ({"preface": preface} if preface else {}) | ({"absent": absent} if absent else {})
+        return details | ({"absent": absent} if absent else {})
 
 
 def _pairs(root: Path, images: str, labels: str, group: str | None) -> tuple[list[Pair], list[Refusal]]:

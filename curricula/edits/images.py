@@ -133,7 +133,7 @@ class Flip:
 
     def refuses(self, question: Question) -> str:
         """Lateralised structures, and stems whose words of side may be the patient's, pass unchanged."""
-        if question.details.get("preface"):
+        if question.preface:
             return "the display convention is spoken of"
         if (parsed := grammar.parse(question.stem)) is None:
             return "the stem has words outside the grammar"

@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from anatomy_r1.agents.logprobs import ResponseScorer, plant, tree_attention
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, tree_attention
 from anatomy_r1.agents.model import Backbone, EncodedPrompt
 from anatomy_r1.agents.policies import TransformersPolicy
 
@@ -177,15 +177,21 @@ def test_scores_and_gradients_equal_one_row_at_a_time(family, packing, monkeypat
     weights = [torch.linspace(-1, 1, len(single), dtype=torch.float64) + 0.3 for single in singles]
     expected = gradients(backbone, sum((s * w).sum() for s, w in zip(singles, weights, strict=True)))
 
-    trees, attended = plant(range(7), prompts, responses, 1000), []
+    trees, attended = build_trees(range(7), prompts, responses, 1000), []
     blocks = packing == "blocks"
     if blocks:
-        packing, attend = "tree", tree_attention.sdpa_attention_forward
+        packing, attend = "tree", tree_attention.scaled_dot_product_attention
         monkeypatch.setattr(tree_attention, "BLOCK", 4)
-        monkeypatch.setattr(
-            tree_attention, "sdpa_attention_forward", lambda *a, **k: attended.append(a[1].shape[2]) or attend(*a, **k)
-        )
-    scores = ResponseScorer(backbone, packing)(trees)
+
+        class Watched(tree_attention.BlockMask):
+            @classmethod
+            def __torch_function__(cls, func, types, args=(), kwargs=None):
+                if func is attend:
+                    attended.extend(block.stop - block.start for block in kwargs["attn_mask"].blocks)
+                return super().__torch_function__(func, types, args, kwargs)
+
+        monkeypatch.setattr(tree_attention, "BlockMask", Watched)
+    scores = ResponseLogProbs(backbone, packing)(trees)
     assert not blocks or (len(attended) > 3 and max(attended) == 4)  # queries of each call, in 3 layers
     loss = 0
     for row, logprobs in zip((int(i) for tree in trees for i in tree.rows), scores.logprobs, strict=True):
@@ -230,7 +236,7 @@ def test_a_frozen_tower_looks_at_an_image_once_and_changes_nothing(family, packi
     responses = [[50, 51], [50], [70, 71, 72]]
 
     def scored():
-        scores = ResponseScorer(backbone, packing)(plant(range(3), prompts, responses, 1000)).logprobs
+        scores = ResponseLogProbs(backbone, packing)(build_trees(range(3), prompts, responses, 1000)).logprobs
         return scores, gradients(backbone, (scores * torch.arange(1, scores.numel() + 1).view_as(scores)).sum())
 
     expected, whole = scored()

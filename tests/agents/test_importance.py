@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from anatomy_r1.agents import GRPOConfig
-from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.grpo import GRPO, sample_batch, update
 from anatomy_r1.agents.grpo.importance import RatioLog, importance_weights
-from anatomy_r1.agents.grpo.learner import Updater
+from anatomy_r1.agents.grpo.learner import Learner
 from anatomy_r1.agents.grpo.losses import token_terms
-from anatomy_r1.agents.grpo.rollout import Sampler
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.core import AnatomyError
 
@@ -56,7 +55,7 @@ def test_metrics_are_those_of_all_tokens_of_all_processes():
 def sampled(backbone, env, shift):
     """A batch whose sampler says that each token had ``shift`` less log-prob than the model gives it."""
     env.reset(seed=4)
-    batch, *_ = Sampler(env, TransformersPolicy(backbone, temperature=1.0, max_new_tokens=16)).sample(0.0, 0)
+    batch = sample_batch(env, TransformersPolicy(backbone, temperature=1.0, max_new_tokens=16))
     responses = [replace(r, logprobs=tuple(p - shift for p in r.logprobs)) for r in batch.responses]
     return replace(batch, responses=responses)
 
@@ -64,7 +63,7 @@ def sampled(backbone, env, shift):
 def norm_and_metrics(make_talker, make_env, shift, foreign=True, **options):
     backbone = make_talker()
     config = GRPOConfig(**{**SMALL, "max_grad_norm": 1e6, **options})
-    learnt = Updater(backbone, config, foreign=foreign).update(sampled(backbone, make_env(seed=4), shift), 1e-9)
+    learnt = update(Learner(backbone, config, external=foreign), sampled(backbone, make_env(seed=4), shift), 1e-9)
     return learnt["grad_norm"], learnt
 
 
@@ -95,7 +94,7 @@ def test_a_cap_that_is_not_positive_is_refused():
 
 
 def test_a_sampler_that_sees_other_inputs_stops_the_run_at_its_first_batch(make_talker, make_env):
-    from anatomy_r1.agents.grpo.source import CopiedPolicy
+    from anatomy_r1.agents.grpo.samplers import CopiedPolicy
 
     class Elsewhere(CopiedPolicy):
         def update_weights(self, model, state=None):

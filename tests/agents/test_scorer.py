@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatomy_r1.agents.logprobs import LongRow, ResponseScorer, batches, build_tree, plant, tempered_log_softmax
+from anatomy_r1.agents.logprobs import LongRow, ResponseLogProbs, batches, build_tree, build_trees, tempered_log_softmax
 from anatomy_r1.agents.logprobs.chunked_softmax import chosen_logprobs
 from anatomy_r1.core import render_prompt
 
@@ -52,13 +52,13 @@ def test_scores_and_gradients_equal_one_row_at_a_time(double, prompts, packing):
     singles = [alone(double, *pair) for pair in zip(prompts, RESPONSES, strict=True)]
     expected = gradients(double, sum((lp * w[: len(lp)]).sum() for (lp, _), w in zip(singles, weights, strict=True)))
 
-    trees = plant(range(len(RESPONSES)), prompts, RESPONSES, 10_000)
+    trees = build_trees(range(len(RESPONSES)), prompts, RESPONSES, 10_000)
     assert len(trees) == 2
-    scores = ResponseScorer(double, packing)(trees, TEMPERATURE)
+    scores = ResponseLogProbs(double, packing)(trees, TEMPERATURE)
     rows = np.concatenate([tree.rows for tree in trees])
     for place, row in enumerate(rows):
         length = len(RESPONSES[row])
-        assert scores.real[place].tolist() == [True] * length + [False] * (5 - length)
+        assert scores.mask[place].tolist() == [True] * length + [False] * (5 - length)
         assert torch.allclose(scores.logprobs[place, :length].double(), singles[row][0], atol=1e-6)
         assert torch.allclose(scores.entropy[place, :length].double(), singles[row][1], atol=1e-6)
         assert not scores.logprobs[place, length:].any()
@@ -70,7 +70,7 @@ def test_scores_and_gradients_equal_one_row_at_a_time(double, prompts, packing):
 
 
 def test_tree_holds_each_distinct_token_once(prompts):
-    first, second = plant(range(len(RESPONSES)), prompts, RESPONSES, 10_000)
+    first, second = build_trees(range(len(RESPONSES)), prompts, RESPONSES, 10_000)
     pairs = zip(prompts[0].tokens.tolist(), prompts[3].tokens.tolist(), strict=False)
     shared = next(i for i, (a, b) in enumerate(pairs) if a != b)
     wordings = len(prompts[0].tokens) + len(prompts[3].tokens) - shared
@@ -81,19 +81,19 @@ def test_tree_holds_each_distinct_token_once(prompts):
 
 
 def test_trees_over_the_budget_are_split_and_give_the_same_scores(double, prompts):
-    scorer = ResponseScorer(double)
+    scorer = ResponseLogProbs(double)
     whole = {}
-    for tree in plant(range(7), prompts, RESPONSES, 10_000):
+    for tree in build_trees(range(7), prompts, RESPONSES, 10_000):
         whole |= dict(zip(tree.rows.tolist(), scorer([tree]).logprobs, strict=True))
     budget = max(len(p.tokens) for p in prompts) + 7
-    trees = plant(range(7), prompts, RESPONSES, budget)
+    trees = build_trees(range(7), prompts, RESPONSES, budget)
     assert len(trees) > 2 and all(len(tree) <= budget for tree in trees)
     for batch in batches(trees, 2 * budget):
         for tree, scores in zip(batch, scorer(batch).logprobs.split([len(t.rows) for t in batch]), strict=True):
             for row, score in zip(tree.rows.tolist(), scores, strict=True):
                 assert torch.allclose(score[: len(RESPONSES[row])], whole[row][: len(RESPONSES[row])], atol=1e-9)
     with pytest.raises(LongRow) as error:
-        plant(range(7), prompts, RESPONSES, 20)
+        build_trees(range(7), prompts, RESPONSES, 20)
     assert error.value.row == 0 and error.value.tokens == len(prompts[0].tokens) + 4
 
 

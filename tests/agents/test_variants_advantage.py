@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents.grpo import sample_batch, update
 from anatomy_r1.agents.grpo.advantages import (
     advantages_of,
     local_global_advantages,
@@ -11,9 +12,8 @@ from anatomy_r1.agents.grpo.advantages import (
     per_variant_advantages,
     variant_numbers,
 )
-from anatomy_r1.agents.grpo.learner import Updater
+from anatomy_r1.agents.grpo.learner import Learner
 from anatomy_r1.agents.grpo.losses import group_advantages
-from anatomy_r1.agents.grpo.rollout import Sampler
 from anatomy_r1.agents.policies import TransformersPolicy
 
 
@@ -56,7 +56,7 @@ def test_local_and_global_weigh_the_same():
 
 def sampled(env, backbone, seed=0):
     policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=16, seed=seed)
-    return Sampler(env, policy).sample(0.0, 0)[0]
+    return sample_batch(env, policy)
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ def test_the_update_may_be_conditioned_on_the_original_question(make_talker, var
     rewards = np.tile([1.5, 0.5, 0.5, 0.0], 3)
     batch = replace(batch, rewards=rewards)
     config = GRPOConfig(num_generations=4, questions_per_step=3, max_completion_length=16, condition="original")
-    logged = Updater(backbone, config).update(batch, 1e-3)
+    logged = update(Learner(backbone, config), batch, 1e-3)
     assert logged["sampling/logprob_difference"] < 1e-5  # the ratio starts at 1
     original = on_original(batch)
     assert original.prompts == [batch.prompts[place - place % 4] for place in range(12)] != list(batch.prompts)
     expected = make_talker()
-    Updater(expected, replace(config, condition="own", epsilon=1e9, epsilon_high=1e9)).update(original, 1e-3)
+    update(Learner(expected, replace(config, condition="own", epsilon=1e9, epsilon_high=1e9)), original, 1e-3)
     own = make_talker()
-    Updater(own, replace(config, condition="own")).update(batch, 1e-3)
+    update(Learner(own, replace(config, condition="own")), batch, 1e-3)
     moved, as_own = (
         sum(
             float(((a - b).detach() ** 2).sum())

@@ -39,9 +39,9 @@ def main():
     for name, options in jobs.items():
         resume, until = options.pop("resume", ""), options.pop("until", 99)
         grpo = trainer(options)
-        engine = grpo.engine
+        distributed = grpo.distributed
         folder = out / (resume or name)
-        run = RunFolder(folder, resume=bool(resume), main=engine.is_main)
+        run = RunFolder(folder, resume=bool(resume), main=distributed.is_main)
 
         def stop(row, at=until):
             if row["step"] == at:
@@ -53,11 +53,11 @@ def main():
             pass
         except AnatomyError as error:
             (out / f"{name}.error").write_text(str(error))
-        state = engine.state(grpo.backbone.model)
-        if engine.is_main:
+        state = distributed.model_state(grpo.backbone.model)
+        if distributed.is_main:
             save_file({k: v.clone().contiguous() for k, v in state.items()}, out / f"{name}.safetensors")
-            (out / "kinds.json").write_text(json.dumps({"kind": engine.kind, "count": engine.count}))
-        engine.accelerator.wait_for_everyone()
+            (out / "kinds.json").write_text(json.dumps({"kind": distributed.kind, "count": distributed.count}))
+        distributed.accelerator.wait_for_everyone()
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def test_layout_of_totalsegmentator(tmp_path):
     )
     questions = every(bank)
     assert bank.structures == ("left kidney", "liver", "spleen")
-    assert all(q.details["preface"] == "Axial CT slice, radiological display." for q in questions)
+    assert all(q.preface == "Axial CT slice, radiological display." for q in questions)
     assert questions[0].pixels().shape == (24, 30, 3)
     # the patient's right (here stored first, where the liver was put) is on the left of the image
     places = {(q.structure, q.details["location"]) for q in questions if q.question_type == "location"}

@@ -128,7 +128,7 @@ def test_an_unknown_orientation_is_not_called_radiological_and_sides_are_not_ask
     bank = opened(write(tmp_path, coded=False), per_frame=40)
     questions = every(bank)
     for question in questions:
-        assert question.details["preface"] == "CT slice, orientation unknown."
+        assert question.preface == "CT slice, orientation unknown."
         twin = {"left kidney": "right kidney", "right kidney": "left kidney"}.get(question.structure)
         assert twin not in question.options
         assert not re.search(r"patient|anterior|posterior|left in|right in|medial|lateral", question.stem)
@@ -160,7 +160,7 @@ def test_each_window_is_recorded_and_asks_of_what_it_shows(tmp_path):
         questions = every(opened(root, window=window))
         assert {q.structure for q in questions} == structures
         assert {q.details["window"]["name"] for q in questions} == {window}
-        assert all(q.details["preface"] == f"Axial CT slice, {window} window, radiological display." for q in questions)
+        assert all(q.preface == f"Axial CT slice, {window} window, radiological display." for q in questions)
     questions = every(opened(root, per_frame=40))
     shown = {q.structure: q.details["window"]["name"] for q in questions}
     assert set(shown) == soft | {"upper lobe of the left lung", "L1 vertebra"}
@@ -169,7 +169,7 @@ def test_each_window_is_recorded_and_asks_of_what_it_shows(tmp_path):
         and shown["upper lobe of the left lung"] == "lung"
         and shown["liver"] == "soft-tissue"
     )
-    assert all("window" not in q.details["preface"] for q in questions)  # it would tell of the answer
+    assert all("window" not in q.preface for q in questions)  # it would tell of the answer
     for window in ("-160 240", [-160, 240]):
         found = opened(root, window=window).question(0).details["window"]
         assert found == {"name": "", "low": -160.0, "high": 240.0}
@@ -185,7 +185,7 @@ def test_ct_stored_from_zero_looks_like_any_other(tmp_path):
         other = opened(
             write(tmp_path / f"x{modality}", image=(phantom()[0] + 1024).astype(np.uint16)), modality=modality
         )
-        assert other.question(0).details["preface"] == f"Axial {called}slice, radiological display."
+        assert other.question(0).preface == f"Axial {called}slice, radiological display."
         assert other.question(0).details["window"]["name"] == ""
 
 

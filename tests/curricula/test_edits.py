@@ -118,7 +118,7 @@ def test_unknown_words_pass_unchanged_and_are_counted(make_question):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_labels_are_rendered_and_read_back(make_question, style):
-    question = make_question(["liver", "gut", "omentum"], 1, details={"option_style": style, "location": "center"})
+    question = make_question(["liver", "gut", "omentum"], 1, option_style=style, details={"location": "center"})
     labels = [line.split(" ")[0] for line in option_lines(question)]
     assert labels == {"A.": ["A.", "B.", "C."], "(a)": ["(a)", "(b)", "(c)"], "1.": ["1.", "2.", "3."]}[style]
     assert render_prompt(question).endswith(
@@ -241,11 +241,11 @@ def test_a_flip_refuses_what_is_lateralised(make_question, stem, options):
 def test_a_preface_stays_apart_and_keeps_the_image_unflipped(make_question):
     stem = "Which of these lies anterior to the middle lobe of the right lung?"
     question = make_question(["liver", "heart"], stem=stem)
-    question = replace(question, details={"preface": "Axial CT slice, radiological display."})
+    question = replace(question, preface="Axial CT slice, radiological display.")
     assert edit("flip").refuses(question) and not edit("grammar").refuses(question)
     rewritten, record = applied(question, "grammar")
     assert record == "grammar:O1>O2"
-    assert "Question: Axial CT slice, radiological display. One of these lies" in render_prompt(rewritten)
+    assert "radiological display.\nQuestion: One of these lies" in render_prompt(rewritten)
     assert not edit("synonyms").apply(question, np.random.default_rng(0))  # "middle" is part of a name here
     assert read(stem) == grammar.parse(stem)
 

@@ -5,7 +5,7 @@ import torch
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig, make_policy
 from anatomy_r1.agents.configs.model import LoraConfig
-from anatomy_r1.agents.logprobs import ResponseScorer, plant
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
 from anatomy_r1.agents.model import Backbone, choose_what_learns
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.policies.vllm import VllmPolicy
@@ -86,8 +86,8 @@ def test_sampled_logprobs_are_those_that_training_computes(policy, observations)
     assert len({response.text for response in responses}) > 3
     backbone = Backbone.load(TINY_FOLDER)
     prompts = [backbone.encode(*pair) for pair in zip(*observations.values(), strict=True) for _ in range(4)]
-    trees = plant(range(24), prompts, [r.token_ids for r in responses], 10_000)
-    scored = ResponseScorer(backbone)(trees, 0.7).logprobs
+    trees = build_trees(range(24), prompts, [r.token_ids for r in responses], 10_000)
+    scored = ResponseLogProbs(backbone)(trees, 0.7).logprobs
     for row, response in zip(scored, (responses[i] for tree in trees for i in tree.rows), strict=True):
         assert row[: len(response.token_ids)].tolist() == pytest.approx(response.logprobs, abs=1e-4)
 
@@ -115,7 +115,7 @@ def inputs_of(backbone, observations):
 
 def test_an_answer_depends_on_seed_and_question_and_not_on_its_batch(policy, observations, questions):
     policy.temperature = 1.0
-    asked = observations | {"question": questions}
+    asked = observations | {"question_id": [question.id for question in questions]}
     turned = {name: values[::-1] for name, values in asked.items()}
     whole, back = policy.respond(asked, n=3), policy.respond(turned, n=3)
     assert [r.text for r in whole] == [back[3 * (5 - i) + k].text for i in range(6) for k in range(3)]
