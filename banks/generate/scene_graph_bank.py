@@ -65,7 +65,7 @@ class GraphBank(MadeBank):
             raise AnatomyError(f"{source}: expected frames, found none.")
         self._refused = {refusal.where: refusal for refusal in refused}
         self._allow_bad = allow_bad
-        self._made: dict[tuple[str, int], list[Question | None]] = {}
+        self._made: dict[tuple[str, int, int], list[Question | None]] = {}
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
@@ -125,7 +125,7 @@ class GraphBank(MadeBank):
 
     def _own(self, at: int, turn: int) -> list[Question | None]:
         """The questions that a frame affords, different ones, up to a turn; None for each turn it passes on."""
-        found = self._made.setdefault((self.part, at), [])
+        found = self._made.setdefault((self.part, at, self._frames[at]), [])
         seen = {_form(question) for question in found if question is not None}
         while len(found) <= turn:
             index = at * self.per_frame + len(found)
