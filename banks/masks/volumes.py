@@ -220,8 +220,11 @@ def _pack(case: Case, file: BinaryIO) -> None:
 
     for at, cut in zip(slices, _label_cuts(case, grid, slices), strict=True):
         write(f"labels {at}", cut, 6)
-        found, sizes = np.unique(cut, return_counts=True)
-        counts[at] = {int(value): int(size) for value, size in zip(found, sizes, strict=True) if value}
+        sizes = np.bincount(cut.ravel()) if cut.dtype.itemsize < 4 else None  # sorting takes ten times as long
+        found = np.unique(cut) if sizes is None else np.flatnonzero(sizes)
+        counts[at] = {
+            value: int((cut == value).sum() if sizes is None else sizes[value]) for value in found.tolist() if value
+        }
     voxels = read_voxels(case.image, case.time)
     try:
         values = values_of(voxels)
