@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image as Pil
 
 from anatomy_r1.banks.bank import Bank, Rooted
-from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stream, write_bytes, write_chunks
+from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stem_of, stream, write_bytes, write_chunks
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
 """Fields of a question that are texts about it."""
@@ -99,7 +99,8 @@ def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
     names = ("id", "stem", "answer", *TEXTS)
 
     def row(question: Question) -> dict[str, Any]:
-        return {name: getattr(question, name) for name in names} | {"options": list(question.options)}
+        found = {name: getattr(question, name) for name in names}
+        return found | {"stem": stem_of(question), "options": list(question.options)}
 
     return _write(bank, indices, Path(folder), row, "image", many=False)
 

@@ -17,7 +17,7 @@ Optional, and absent where null:
 ``structure`` (default: the right option), ``question_type``, ``modality``, ``group_key`` (what a split must
 not cut through; default: the image), ``source`` (default: the file's name), ``distractors`` (texts known to be wrong,
 from which options may be recomposed), ``details`` (an object of anything else), ``split`` (on every line or on none).
-The ``details`` of a variant hold its ``option_style`` (``A.``, ``(a)`` or ``1.``) and ``instruction``.
+The ``details`` may hold an ``option_style`` (``A.``, ``(a)`` or ``1.``), an ``instruction`` and a ``preface``.
 """
 
 import copy
@@ -65,7 +65,7 @@ MAX_LINE = 4_000_000
 """Longest line in bytes."""
 _MAY_BE_BLANK = TEXTS[1:]
 _REQUIRED = ("id", "image", "stem", "options", "answer")
-_FORM = {"option_style", "instruction"}
+_FORM = {"option_style", "instruction", "preface"}
 _FIELDS = {*_REQUIRED, *TEXTS, "distractors", "details", "split"}
 
 

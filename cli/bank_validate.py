@@ -84,6 +84,7 @@ def show(found: Validation) -> None:
     console.print(table)
     if found.decoded and not found.looked_alike:
         console.print("Images were not compared by looks: that needs --looks and pip install 'anatomy-r1[validate]'.")
+    _list("note", "yellow", found.notes)
     _list("refused", "red", [str(refusal) for refusal in found.refused])
     _list("leak", "yellow", [f"{leak.kind}, {' and '.join(leak.splits)}: {leak.what}" for leak in found.leaks])
     _list("repeated option left out", "yellow", found.merged)

@@ -1,6 +1,7 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
+from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
@@ -29,6 +30,7 @@ from anatomy_r1.core.prompt import (
     read_option,
     read_prompt,
     render_prompt,
+    stem_of,
 )
 from anatomy_r1.core.question import Image, ImageSource, Question, image_key
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
@@ -63,10 +65,12 @@ __all__ = [
     "image_key",
     "import_attribute",
     "inside",
+    "is_dicom",
     "is_visible",
     "make_folder",
     "nearest",
     "normalise",
+    "open_dicom",
     "open_regular",
     "option_lines",
     "parameters_of",
@@ -81,6 +85,8 @@ __all__ = [
     "read_text",
     "render_prompt",
     "spellings",
+    "stem_of",
+    "stored_values",
     "stream",
     "write_bytes",
     "write_chunks",

@@ -50,7 +50,7 @@ class Question:
     image: ImageSource
     """Path of an image file, or a callable that renders one; see :meth:`pixels`."""
     stem: str
-    """The question proper, without options or instructions."""
+    """The question proper, without options, instructions or preface."""
     options: tuple[str, ...]
     answer: int
     """Index of the right option."""
@@ -70,6 +70,9 @@ class Question:
     """How the prompt labels the options: a name in :data:`STYLES`."""
     instruction: str | None = None
     """Wording of the instruction, where a variant has its own."""
+    preface: str = ""
+    """What is said of the image before it is asked about: plane, window, display. Apart from the stem, so that this
+    stays one of the grammar's, and its rewrites keep the preface."""
 
     def __post_init__(self) -> None:
         for name in _SHOWN:
@@ -88,7 +91,7 @@ class Question:
             )
         if not all(plain):
             raise AnatomyError(f"question {self.id!r}: the stem or an option is empty.")
-        for text in (self.stem, *self.options):
+        for text in (self.stem, *self.options, self.preface):
             if found := find_markup(text):
                 raise AnatomyError(f"question {self.id!r}: text must not hold the markup {found!r}; remove it.")
         if found := find_markup(_OUR_TAGS.sub("", self.instruction or "")):
@@ -114,9 +117,10 @@ class Question:
         )  # fmt: skip
 
     def form(self) -> dict[str, str]:
-        """How this form of the question differs from the usual: its option style and instruction, where they do."""
-        style = {} if self.option_style == DEFAULT_STYLE else {"option_style": self.option_style}
-        return style if self.instruction is None else {**style, "instruction": self.instruction}
+        """What this form of the question has beside the usual: its option style, instruction and preface, if any."""
+        found = {} if self.option_style == DEFAULT_STYLE else {"option_style": self.option_style}
+        found |= {} if self.instruction is None else {"instruction": self.instruction}
+        return found | ({"preface": self.preface} if self.preface else {})
 
     @property
     def letter(self) -> str:

@@ -200,7 +200,7 @@ class SSGGraphBank(GraphBank):
     def _where(self, frame: int) -> str:
         return str(self._graphs[frame][0])
 
-    def _ask(self, frame: int, rng: np.random.Generator, name: str) -> Question | None:
+    def _ask(self, frame: int, rng: np.random.Generator, name: str, spare: bool) -> Question | None:
         file, video, image = self._graphs[frame]
         graph = self._graph(file, self._colour)[1]
         draft = ask(graph, rng, STRUCTURES, n_options=self._n_options)

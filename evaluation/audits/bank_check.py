@@ -69,6 +69,8 @@ class Validation:
     leaks: list[Leak] = field(default_factory=list)
     decoded: bool = True
     """Whether images were opened; without, those at the same place count as the same."""
+    notes: list[str] = field(default_factory=list)
+    """What the bank found odd in its files and went on with."""
     looked_alike: bool = False
     """Whether images were compared by looks; that needs the extra ``validate``."""
 
@@ -145,6 +147,7 @@ def validate(
                     progress(done)
     seen = {refusal.where for refusal in found.refused}
     found.refused += [refusal for refusal in _refused(bank) if refusal.where not in seen]
+    found.notes += getattr(bank, "notes", ())
     ledger.close()
     return found
 
