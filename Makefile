@@ -5,7 +5,7 @@ BIN := .venv/bin
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast test-vllm benchmark-trl lint format clean
+.PHONY: demo test test-fast test-vllm benchmark-trl docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -26,6 +26,11 @@ test-vllm: .venv-vllm/ready
 # A step of ours beside one of TRL's, in an environment that has both.
 benchmark-trl: .venv-trl/ready
 	OMP_NUM_THREADS=1 PYTHONPATH=recipes .venv-trl/bin/python benchmarks/against_trl $(ARGS)
+
+# The site, into build/site; open build/site/index.html. The command line's reference is what its parsers say.
+docs: .venv/ready .venv-docs/ready
+	$(BIN)/python docs/tools/cli_reference.py build/docs/cli.md
+	.venv-docs/bin/mkdocs build --quiet
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -62,5 +67,10 @@ format: .venv/ready
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
 	touch $@
 
+.venv-docs/ready: pyproject.toml locks/docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c locks/docs.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-vllm .venv-trl build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-trl .venv-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
