@@ -23,7 +23,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "ex
 PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
 ROOMS = ("core", "banks", "curricula", "envs", "agents", "evaluation", "workflows", "cli", "recipes")
 SHELL, NEEDS = ("sh", "bash"), ("DATA", "NETWORK", "GPU")
-FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?$')
+FENCE = re.compile(
+    r'^(?:<!-- not run: needs (\w+) -->\n)?```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL
+)
 MARK = re.compile(r"<!-- not run: needs (\w+) -->")
 SET_UP = ("make", "pip", ".", "pre-commit", "export")
 """What a page's first lines are for, and what the environment of a test already has."""
@@ -66,20 +68,10 @@ class Block:
 
 
 def blocks(page):
-    found, start, needs = [], None, ""
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
-        fence = FENCE.match(line)
-        if start is not None and line == "```":
-            text = "\n".join(body) + "\n"
-            found.append(Block(page, start, language, title or "", text, needs))
-            start, needs = None, ""
-        elif start is not None:
-            body.append(line)
-        elif fence:
-            start, (language, title), body = number, fence.groups(), []
-        elif line.strip():
-            needs = mark[1] if (mark := MARK.fullmatch(line.strip())) else ""
-    return found
+    text = page.read_text(encoding="utf-8")
+    for found in FENCE.finditer(text):
+        needs, language, title, body = found.groups(default="")
+        yield Block(page, text.count("\n", 0, found.start(4)), language, title, body, needs)
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -110,7 +102,9 @@ def check(words, monkeypatch, known_files=()):
         targets = {target.replace("$(VENV)", ".venv") for target in targets}
         assert not [word for word in words[1:] if "=" not in word and word not in targets], words
     elif words[0] == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]
         named = [extra for word in words for extra in ",".join(re.findall(r"anatomy-r1\[(.*)\]", word)).split(",")]
         assert {*filter(None, named)} <= {*extras}, words
     elif (rest := ours(words)) is not None:
@@ -119,7 +113,9 @@ def check(words, monkeypatch, known_files=()):
         script = ROOT / words[1]
         assert words[1] in known_files or script.exists(), words
         if script.exists():
-            source = "\n".join(p.read_text(encoding="utf-8") for p in ([script] if script.is_file() else script.glob("*.py")))
+            source = "\n".join(
+                p.read_text(encoding="utf-8") for p in ([script] if script.is_file() else script.glob("*.py"))
+            )
             for flag in [word.removeprefix("--") for word in words if word.startswith("--")]:
                 assert flag in source or re.search(rf"\b{flag.replace('-', '_')}\b", source), f"{words}: --{flag}"
 
@@ -218,7 +214,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def shell(lines, folder):
-    done = subprocess.run(["bash", "-e", "-c", "\n".join(lines)], cwd=folder, capture_output=True, text=True, timeout=580)
+    done = subprocess.run(
+        ["bash", "-e", "-c", "\n".join(lines)], cwd=folder, capture_output=True, text=True, timeout=580
+    )
     assert done.returncode == 0, f"{lines}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
     return done.stdout + done.stderr
 
@@ -348,6 +346,8 @@ def test_notebook_runs(folder, monkeypatch):
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}
+    ).execute()
     pictures = [o for c in notebook.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]
     assert len(pictures) >= 4

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 HEAD = """# The command line
-`anatomy-r1 COMMAND --config FILE.toml --flag value …`: each setting may stand in the TOML file, `--a.b-c 1` as `b_c = 1`
-below `[a]`, and flags win over it. Exit codes: 0 done, 1 a check found something, 2 a mistake that you can mend, 130
-interrupted.
+`anatomy-r1 COMMAND --config FILE.toml --flag value …`: each setting may stand in the TOML file, `--a.b-c 1` as
+`b_c = 1` below `[a]`, and flags win over it. Exit codes: 0 done, 1 a check found something, 2 a mistake that you can
+mend, 130 interrupted.
 """
 
 
@@ -38,5 +38,5 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}  # read when the first console is made
+    os.environ |= {"COLUMNS": "90", "NO_COLOR": "1"}  # read when the first console is made
     main(Path(sys.argv[1]))

@@ -52,8 +52,8 @@ def bare(figure: Figure, left: float, bottom: float, width: float, height: float
 
 def box(axes: Any, x: float, y: float, width: float, height: float, text: str, colour: str = INK, **look: Any) -> None:
     """A rounded box with text in its middle."""
-    patch = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.02", linewidth=1.2,
-                           facecolor=colour + "12", edgecolor=colour)  # fmt: skip
+    corners = {"boxstyle": "round,pad=0,rounding_size=0.02", "linewidth": 1.2}
+    patch = FancyBboxPatch((x, y), width, height, facecolor=colour + "12", edgecolor=colour, **corners)
     axes.add_patch(patch)
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", color=INK, **{"fontsize": 9, **look})
 
@@ -128,7 +128,9 @@ def similarity() -> Figure:
     for row, (value, options) in enumerate((sets[0], sets[-1])):
         bottom = 0.56 - 0.45 * row
         figure.text(0.50, bottom + 0.34, f"S(q) = {value:.2f}", fontsize=13, weight="bold", color=(BLUE, AMBER)[row])
-        figure.text(0.64, bottom + 0.345, ("easy: the options differ", "hard: they look alike")[row], fontsize=9, color=SOFT)
+        figure.text(
+            0.64, bottom + 0.345, ("easy: the options differ", "hard: they look alike")[row], fontsize=9, color=SOFT
+        )
         tiles(figure, 0.50, bottom, options, "gallbladder", 0.095)
     return figure
 
@@ -143,8 +145,8 @@ def asc() -> Figure:
     levels = [low + level * (high - low) for level in PAPER_LEVELS]
     axes.stairs(levels, 100 * edges, color=BLUE, linewidth=2, baseline=None, label="target")
     drawn = [curriculum.choose(index, index / 300) for index in range(300)]
-    axes.plot(np.arange(300) / 3, [choice.similarity for choice in drawn], ".", color=BLUE, alpha=0.3, markersize=4,
-              label="questions drawn")  # fmt: skip
+    look = {"color": BLUE, "alpha": 0.3, "markersize": 4, "label": "questions drawn"}
+    axes.plot(np.arange(300) / 3, [choice.similarity for choice in drawn], ".", **look)
     axes.set_xlabel("share of training, %", fontsize=8, color=SOFT)
     axes.set_ylabel("S(q)", fontsize=8, color=SOFT)
     axes.set_xlim(0, 100)
@@ -154,9 +156,9 @@ def asc() -> Figure:
     sets = option_sets("liver")
     for stage, target in enumerate(levels):
         value, options = min(sets, key=lambda one: abs(one[0] - target))
-        left = 0.08 + 0.312 * stage
+        left = 0.08 + 0.31 * stage
         figure.text(left, 0.41, f"stage {stage + 1}: S(q) = {value:.2f}", fontsize=9, weight="bold", color=INK)
-        tiles(figure, left, 0.18, options, "liver", 0.062)
+        tiles(figure, left, 0.18, options, "liver", 0.058)
     figure.text(0.08, 0.06, "the same right answer, liver, offered with other structures", fontsize=8, color=SOFT)
     return figure
 
@@ -175,7 +177,9 @@ def invalid_gradients() -> Figure:
         left = 0.07 + 0.235 * column
         upper, lower = (figure.add_axes((left, bottom, 0.2, 0.3)) for bottom in (0.52, 0.12))
         dead = not advantages.any()
-        upper.bar(range(8), rewards, color=[GREEN if reward > 1 else FAINT if not reward else SOFT for reward in rewards])
+        upper.bar(
+            range(8), rewards, color=[GREEN if reward > 1 else FAINT if not reward else SOFT for reward in rewards]
+        )
         lower.bar(range(8), advantages, color=[GREEN if value > 0 else RED for value in advantages])
         lower.axhline(0, color=RED if dead else SOFT, linewidth=2.5 if dead else 0.8)
         upper.set(ylim=(0, 1.7), xticks=[], yticks=[0, 0.5, 1.5] if not column else [])
@@ -217,8 +221,9 @@ def gdqa() -> Figure:
         arrow(axes, (0.72, middle), (0.775, middle))
         for place, reward in enumerate(paid):
             x = 0.80 + 0.09 * place
-            axes.text(x, middle, f"{reward:g}", ha="center", va="center", fontsize=10, color="white", weight="bold",
-                      bbox={"boxstyle": "circle", "facecolor": GREEN if reward > 1 else SOFT, "edgecolor": "none"})  # fmt: skip
+            disc = {"boxstyle": "circle", "facecolor": GREEN if reward > 1 else SOFT, "edgecolor": "none"}
+            look = {"ha": "center", "va": "center", "fontsize": 10, "color": "white", "weight": "bold"}
+            axes.text(x, middle, f"{reward:g}", bbox=disc, **look)
     figure.text(0.82, 0.965, "rewards, say", fontsize=8, color=SOFT)
     return figure
 
@@ -226,15 +231,19 @@ def gdqa() -> Figure:
 def blind_baselines() -> Figure:
     """How a policy is asked once more, and what that came to in a demo."""
     question, other = BANK.question(3), BANK.question(9)
-    pictures = {"as it is": question.pixels(), "blank": np.full((2, 2, 3), 127, np.uint8), "other image": other.pixels()}
+    pictures = {
+        "as it is": question.pixels(),
+        "blank": np.full((2, 2, 3), 127, np.uint8),
+        "other image": other.pixels(),
+    }
     figure = sheet(9, 3.3)
     figure.text(0.02, 0.92, f"“{question.stem}”", fontsize=8.5, color=INK)
     for column, (title, picture) in enumerate(pictures.items()):
         axes = bare(figure, 0.02 + 0.135 * column, 0.40, 0.125, 0.36)
         axes.imshow(picture, extent=(0, 1, 0, 1))
         axes.set_title(title, fontsize=8, color=INK)
-    note = "Right without the image? Then the question, not\nthe anatomy, was learnt: from the options, the\nwording, or what is common."
-    figure.text(0.02, 0.10, note, fontsize=8, color=SOFT)
+    note = "Right without the image? Then the question, not the anatomy, was learnt: the wording, or what is common."
+    figure.text(0.02, 0.10, textwrap.fill(note, 50), fontsize=8, color=SOFT)
     axes = figure.add_axes((0.63, 0.17, 0.35, 0.66))
     for place, (name, (value, low, high)) in enumerate(reversed(DEMO.items())):
         colour = GREEN if "policy" in name else BLUE if "before" in name else SOFT
