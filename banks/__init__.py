@@ -1,18 +1,21 @@
 """What can be asked: banks of questions, embedded, real, and yours."""
 
+from functools import partial
+from inspect import signature
 from typing import Any
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Featured, Scheduled, Segmented, Tolerant
 from anatomy_r1.banks.brain import BrainAtlasBank
-from anatomy_r1.banks.export import export_hf, export_trl
+from anatomy_r1.banks.export import export_hf, export_jsonl, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
-from anatomy_r1.banks.jsonl import JsonlBank, export_jsonl
+from anatomy_r1.banks.jsonl import JsonlBank
 from anatomy_r1.banks.masks import MasksBank
 from anatomy_r1.banks.mix import MixBank, open_mix
 from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
 from anatomy_r1.banks.released import AnatomyR1Bank
 from anatomy_r1.banks.rows import Refusal
 from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks.splits import choose_split, train_and_test_parts
 from anatomy_r1.banks.ssg import ssg_vqa
 from anatomy_r1.core import Registry
 
@@ -27,20 +30,33 @@ BANKS.register("masks")(MasksBank)
 BANKS.register("hf")(HuggingFaceBank)
 
 
-def open_bank(spec: str | Bank, split: str | None = None, **options: Any) -> Bank:
+def open_bank(spec: str | Bank, split: str | None = None, *, require_images: bool = True, **options: Any) -> Bank:
     """Build a bank from its spec (``scenes``, ``jsonl:PATH``, ``module:attribute``) and take one split of it.
+
+    Args:
+        spec: what to build; a bank is taken as it is.
+        split: of the bank; None: all of it.
+        require_images: off for what looks at texts alone: a bank that can opens without its images.
+        options: of the bank.
 
     Raises:
         AnatomyError: unknown bank, split or option, a missing extra, or broken data.
     """
+    if isinstance(spec, str) and not require_images and takes(spec, "require_images"):
+        options["require_images"] = False
     bank = BANKS.make(spec, **options) if isinstance(spec, str) else spec
     return bank if split is None else bank.split(split)
 
 
+def takes(spec: str, option: str) -> bool:
+    """Whether the bank that ``spec`` names has an option."""
+    return option in signature(BANKS.find(spec)[0]).parameters
+
+
 @BANKS.register("mix")
-def mix(spec: str, length: int | None = None, seed: int = 0) -> MixBank:
+def mix(spec: str, length: int | None = None, seed: int = 0, require_images: bool = True) -> MixBank:
     """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`."""
-    return open_mix(open_bank, spec, length, seed)
+    return open_mix(partial(open_bank, require_images=require_images), spec, length, seed)
 
 
 __all__ = [
@@ -48,6 +64,7 @@ __all__ = [
     "AnatomyR1Bank",
     "Bank",
     "BrainAtlasBank",
+    "Featured",
     "HuggingFaceBank",
     "JsonlBank",
     "MasksBank",
@@ -55,9 +72,15 @@ __all__ = [
     "OmniMedVQABank",
     "Refusal",
     "ScenesBank",
+    "Scheduled",
+    "Segmented",
+    "Tolerant",
+    "choose_split",
     "export_hf",
     "export_jsonl",
     "export_trl",
     "open_bank",
     "ssg_vqa",
+    "takes",
+    "train_and_test_parts",
 ]

@@ -1,8 +1,9 @@
-"""A source of questions: the Protocol that every bank keeps, ours and yours."""
+"""A source of questions: the Protocol that every bank keeps, ours and yours, and what a bank may have besides."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
-from anatomy_r1.core import Question
+from anatomy_r1.core import Floats, Question
 
 
 class Bank(Protocol):
@@ -25,3 +26,39 @@ class Bank(Protocol):
 
     def split(self, name: str) -> "Bank":
         """The bank's part of that name; raises AnatomyError for a name not in ``splits``."""
+
+
+@runtime_checkable
+class Segmented(Protocol):
+    """A bank that knows what lies where in its images."""
+
+    def regions(self, index: int) -> Any:
+        """The :class:`Regions` of the image of question ``index``; None where they are not known."""
+
+
+@runtime_checkable
+class Featured(Protocol):
+    """A bank that knows what its structures look like."""
+
+    def structure_features(self) -> Floats:
+        """(K, F): features of its K structures, in their order."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A bank whose questions may depend on the progress of training."""
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether they do."""
+
+    def index_at(self, index: int, progress: float) -> int:
+        """Turn evenly drawn indices into indices of questions by what is in force at ``progress`` in [0, 1]."""
+
+
+@runtime_checkable
+class Tolerant(Protocol):
+    """A bank that leaves bad rows out and keeps account of them."""
+
+    refused: Sequence[Any]
+    """A :class:`Refusal` each."""

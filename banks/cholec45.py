@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from anatomy_r1.core import AnatomyError, absent_allowed
+from anatomy_r1.core import AnatomyError
 
 SPLITS = ("train", "validation", "test")
 _TEST = frozenset({"VID22", "VID74", "VID60", "VID02", "VID43"})
@@ -68,13 +68,13 @@ def frame_of(path: str) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
-def frame_root(root: Path) -> str:
-    """Prefix below ``root`` under which the videos' folders are."""
+def frame_root(root: Path, required: bool = True) -> str:
+    """Prefix below ``root`` under which the videos' folders are; where they are not required, maybe none."""
     for prefix in FRAME_ROOTS:
         folder = root / prefix
         if folder.is_dir() and any(folder.glob("VID[0-9][0-9]")):
             return f"{prefix}/" if prefix else ""
-    if absent_allowed():
+    if not required:
         return ""
     raise AnatomyError(
         f"{root}: no frames; expected folders VIDxx in it or in {', '.join(FRAME_ROOTS[:-1])}.\n"

@@ -1,27 +1,84 @@
-"""Taking a bank's questions elsewhere: a Hugging Face data set, or the columns that TRL's GRPO trainer reads.
+"""Taking a bank's questions along: losslessly as JSONL, as a Hugging Face data set, or for TRL's GRPO trainer.
 
-(The lossless form is that of :mod:`anatomy_r1.banks.jsonl`.) Both need the extra ``hf``.
+The bank ``jsonl`` opens the first, the bank ``hf`` the others (both need the extra ``hf``).
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from PIL import Image as Pil
+
 from anatomy_r1.banks.bank import Bank
-from anatomy_r1.core import AnatomyError, Question, stream
+from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stream, write_bytes, write_chunks
+
+TEXTS = ("structure", "question_type", "modality", "group_key", "source")
+"""Fields of a question that are texts about it."""
+
+
+def export_jsonl(bank: Bank, indices: Iterable[int], folder: str | Path, split: str | None = None) -> Path:
+    """Write questions and their images to ``folder/questions.jsonl`` and ``folder/images/``, losslessly.
+
+    Equal images are written once. The JSONL file appears last and whole.
+
+    Args:
+        bank: where the questions come from.
+        indices: which of them.
+        folder: created where it does not exist.
+        split: name of the split to write on each line.
+
+    Raises:
+        AnatomyError: ``folder`` already has a ``questions.jsonl``, or a question holds what JSON can't.
+    """
+    folder = Path(folder)
+    target = folder / "questions.jsonl"
+    if target.exists():
+        raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    write_chunks(target, (_line(bank.question(index), folder, split) for index in indices))
+    return target
+
+
+def _line(question: Question, folder: Path, split: str | None) -> bytes:
+    row = {
+        "id": question.id,
+        "image": _save(question.pixels(), folder),
+        **{field: getattr(question, field) for field in ("stem", "options", "answer")},
+        **{field: getattr(question, field) for field in TEXTS},
+        **({"distractors": question.distractors} if question.distractors else {}),
+        **({"details": details} if (details := dict(question.details) | question.form()) else {}),
+        **({} if split is None else {"split": split}),
+    }
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise AnatomyError(f"question {question.id!r} can't be written as JSON: {error}.") from None
+
+
+def _save(pixels: Image, folder: Path) -> str:
+    """Write an image under a name that its pixels determine; return its relative path."""
+    digest = sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:24]
+    relative = f"images/{digest}.png"
+    if not (folder / relative).exists():
+        buffer = BytesIO()
+        Pil.fromarray(pixels).save(buffer, "PNG")
+        write_bytes(folder / relative, buffer.getvalue(), durable=False)
+    return relative
 
 
 def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
     """Write a data set for ``datasets.load_from_disk``, images included.
 
-    Columns: ``image``, ``id``, ``stem``, ``options`` (list), ``answer`` (index), ``structure``, ``question_type``,
-    ``modality``, ``group_key``, ``source``. The ``hf`` bank reads it with
-    ``columns="image=image,stem=stem,options=options,answer=answer,id=id"``.
+    Columns: ``image``, ``id``, ``stem``, ``options`` (list), ``answer`` (a class: index of ``A``, ``B``, …),
+    ``structure``, ``question_type``, ``modality``, ``group_key``, ``source``. The ``hf`` bank opens it as it is.
 
     Raises:
         AnatomyError: ``folder`` exists already, or ``datasets`` is missing.
     """
-    names = ("id", "stem", "answer", "structure", "question_type", "modality", "group_key", "source")
+    names = ("id", "stem", "answer", *TEXTS)
 
     def row(question: Question) -> dict[str, Any]:
         return {name: getattr(question, name) for name in names} | {"options": list(question.options)}
@@ -32,7 +89,8 @@ def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
 def export_trl(bank: Bank, indices: Iterable[int], folder: str | Path, render: Callable[[Question], str]) -> Path:
     """Write a data set for TRL's GRPOTrainer: conversational ``prompt``, ``images``, ``solution`` (the right letter).
 
-    ``options`` and ``id`` are there for reward functions, which get all columns. TRL puts the image before the text.
+    ``options``, ``id`` and what is known of the question are there for reward functions, which get all columns. TRL
+    puts the image before the text. The ``hf`` bank opens it as it is.
 
     Args:
         bank: where the questions come from.
@@ -48,6 +106,7 @@ def export_trl(bank: Bank, indices: Iterable[int], folder: str | Path, render: C
         prompt = [{"role": "user", "content": render(question)}]
         return {
             "prompt": prompt, "solution": question.letter, "options": list(question.options), "id": question.id,
+            **{name: getattr(question, name) for name in TEXTS},
         }  # fmt: skip
 
     return _write(bank, indices, Path(folder), row, "images", many=True)
@@ -58,7 +117,6 @@ def _write(
 ) -> Path:
     try:
         import datasets
-        from PIL import Image as Pil
     except ImportError:
         raise AnatomyError("this export needs datasets: pip install 'anatomy-r1[hf]'") from None
     if folder.exists() and any(folder.iterdir()):
@@ -71,5 +129,7 @@ def _write(
 
     feature = datasets.List(datasets.Image()) if many else datasets.Image()
     found = datasets.Dataset.from_list(list(rows())).cast_column(column, feature)
+    if "answer" in found.column_names:  # a number alone would not tell what it is counted from
+        found = found.cast_column("answer", datasets.ClassLabel(names=list(LETTERS)))
     found.save_to_disk(str(folder))
     return folder

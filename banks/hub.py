@@ -1,53 +1,39 @@
 """The ``hf`` bank: a multiple-choice data set of Hugging Face, by id or from a local folder (extra ``hf``).
 
 A mapping says which columns hold what. As text: ``image=figure,stem=question,options=A|B|C|D,answer=label``; ready ones
-go by name. Images are columns of images, or paths below the folder given as ``images``.
+go by name. Images are columns of images, bytes or base64, or paths below the folder given as ``images``. Without
+``options``, the questions are of open form with short answers, and options are made of other rows' answers.
 """
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from reprlib import repr as shown
 from typing import Any
 
-from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
+from anatomy_r1.banks.columns import Columns, fitting_columns
+from anatomy_r1.banks.fields import (
+    QUOTES,
+    AnswerColumn,
+    as_text,
+    blank_as_absent,
+    plain,
+    read_answer,
+    read_base,
+    read_options,
+    read_stem,
+    without_labels,
+)
+from anatomy_r1.banks.inline_images import digest, image_of
+from anatomy_r1.banks.made_options import AnswerPool
+from anatomy_r1.banks.rows import Intake, Row, RowBank
+from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import LETTERS, AnatomyError, Image, ImageFolder, ImageSource, inside, normalise, read_image
 
-_FIELDS = ("image", "stem", "options", "answer", "id", "question_type", "modality", "group")
-_LABEL = re.compile(r"\s*\(?([A-Z])\s*[:.)]\s*(.*)", re.DOTALL)
 _ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
-_QUOTES = " \t\r\n'\"\xa0\u200a"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns of a data set; of ``answer`` the first that there is."""
-
-    image: str
-    stem: str
-    options: tuple[str, ...]
-    """One column per option, or a single one with all: a list, or letters → texts."""
-    answer: tuple[str, ...]
-    """Letter, index or text of the right option."""
-    id: str = ""
-    question_type: str = ""
-    modality: str = ""
-    group: str = ""
-    """What a split must not cut through; none: the image."""
-    stem_ends: str = ""
-    """Text from which on the stem only repeats the options."""
-
-
-READY = {
-    "pmc-vqa": Columns(
-        "Figure_path", "Question", ("Choice A", "Choice B", "Choice C", "Choice D"), ("Answer_label", "Answer")
-    ),
-    "medxpertqa-mm": Columns(
-        "images", "question", ("options",), ("label",), "id", "medical_task", stem_ends="\nAnswer Choices:"
-    ),
-}
+_BATCH = 128
+log = logging.getLogger(__name__)
 
 
 class HuggingFaceBank(RowBank):
@@ -55,59 +41,50 @@ class HuggingFaceBank(RowBank):
 
     Args:
         path: id on the hub, or a folder: of ``save_to_disk``, or of CSV, JSON or Parquet files.
-        columns: ``pmc-vqa``, ``medxpertqa-mm``, or a mapping ``field=column,…`` (see the module).
+        columns: ``auto``, a ready mapping (``pmc-vqa``, ``medxpertqa-mm``, ``slake``, …), or ``field=column,…`` (see
+            the module).
         images: folder of the images, where the data set has paths; None: the data set's folder.
         config: the data set's configuration (``MM``).
+        answer_base: how numbers among answers are meant: counted from 0, from 1, or ``text``, as the text of an option;
+            None: as the whole column tells.
+        n_options: most options, where they are made of answers.
+        seed: of options that are made.
+        follow_links: folder that links among the images may lead into; None: they must stay inside ``images``.
+        require_images: refuse rows whose image file is absent.
         allow_bad: leave bad rows out.
 
     Raises:
-        AnatomyError: the extra is missing, no such data set or column, or a bad row.
+        AnatomyError: the extra is missing, no such data set or column, numbers whose meaning is open, or a bad row.
     """
 
     def __init__(
         self,
         path: str,
-        columns: str | Mapping[str, Any] = "pmc-vqa",
+        columns: str | Mapping[str, Any] = "auto",
         images: str | Path | None = None,
         config: str | None = None,
+        answer_base: int | str | None = None,
+        n_options: int = 4,
+        seed: int = 0,
+        follow_links: str | Path | None = None,
+        require_images: bool = True,
         allow_bad: bool = False,
     ) -> None:
-        mapping = read_columns(columns)
+        base = read_base(answer_base, "hf")
         parts = _load(path, config)
+        mapping = fitting_columns(columns, parts)
         root = Path(images) if images is not None else Path(path)
-        source = _Images(root, {})
+        source = _Images(ImageFolder(root, follow_links=follow_links, required=require_images), mapping.image)
+        reader = _Reader(path, mapping, base, AnswerPool(n_options, seed))
+        for split, data in parts.items():
+            reader.survey(split, data)
+        reader.settle()
         intake = Intake(source)
         for split, data in parts.items():
-            _take(path, split, data, mapping, source, intake)
+            source.data[split] = data.select_columns(list(mapping.image)).with_format("arrow")
+            for where, read in reader.rows(split, data, source):
+                intake.attempt(where, read)
         super().__init__("hf", path, intake, tuple(parts), allow_bad=allow_bad)
-
-
-def read_columns(columns: str | Mapping[str, Any]) -> Columns:
-    """Read a mapping.
-
-    Raises:
-        AnatomyError: an unknown field or name, or one of image, stem, options, answer is missing.
-    """
-    if isinstance(columns, str) and columns in READY:
-        return READY[columns]
-    given = dict(columns) if not isinstance(columns, str) else _pairs(columns)
-    if unknown := sorted(given.keys() - set(_FIELDS)):
-        raise AnatomyError(f"hf: no field {unknown[0]!r} in a mapping; there are {', '.join(_FIELDS)}.")
-    if missing := [field for field in _FIELDS[:4] if field not in given]:
-        raise AnatomyError(f"hf: the mapping lacks {', '.join(missing)}; ready mappings: {', '.join(READY)}.")
-    options, answer = _tuple(given.pop("options")), _tuple(given.pop("answer"))
-    return Columns(options=options, answer=answer, **{field: str(value) for field, value in given.items()})
-
-
-def _pairs(text: str) -> dict[str, str]:
-    parts = [part.partition("=") for part in text.split(",")]
-    if any(not equals or not column for _, equals, column in parts):
-        raise AnatomyError(f"hf: expected columns as a name ({', '.join(READY)}) or field=column,…; got {text!r}.")
-    return {field.strip(): column.strip() for field, _, column in parts}
-
-
-def _tuple(value: Any) -> tuple[str, ...]:
-    return tuple(value.split("|")) if isinstance(value, str) else tuple(map(str, value))
 
 
 def _load(path: str, config: str | None) -> dict[str, Any]:
@@ -122,116 +99,172 @@ def _load(path: str, config: str | None) -> dict[str, Any]:
         if (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file():
             found = datasets.load_from_disk(path)
         else:
-            found = datasets.load_dataset(path, config)
+            found = _load_words(datasets, path, config)
     except ConnectionError as error:
         off = datasets.config.HF_HUB_OFFLINE
         why = "HF_HUB_OFFLINE is set; unset it" if off else f"{_first_line(error)}; check the network"
         raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}, or give a folder instead.") from None
     except Exception as error:  # whatever the library and its formats raise
         raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({_first_line(error)}).") from None
-    return dict(found) if isinstance(found, Mapping) else {str(found.split or "all"): found}
+    return dict(found) if isinstance(found, Mapping) else {str(found.split or WHOLE): found}
+
+
+def _load_words(datasets: Any, path: str, config: str | None) -> Any:
+    """Load such that the words None and NA of a CSV file are texts: options may be called so."""
+    try:
+        return datasets.load_dataset(path, config, keep_default_na=False)
+    except ValueError as error:  # no CSV
+        if "keep_default_na" not in str(error):
+            raise
+        return datasets.load_dataset(path, config)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _take(path: str, split: str, data: Any, mapping: Columns, source: "_Images", intake: Intake) -> None:
-    import datasets
+class _Reader:
+    """Reads rows twice: all answers first, to know what their numbers mean, then each row."""
 
-    names = set(data.column_names)
-    answers = [name for name in mapping.answer if name in names][:1]
-    single = (mapping.image, mapping.stem, mapping.id, mapping.question_type, mapping.modality, mapping.group)
-    needed = [name for name in (*single, *mapping.options) if name]
-    if missing := [name for name in needed if name not in names] or ([] if answers else [" or ".join(mapping.answer)]):
-        raise AnatomyError(f"{path}: no column {missing[0]!r} in {split}; there are {', '.join(sorted(names))}.")
-    if isinstance(data.features[mapping.image], datasets.Image):
-        data = data.cast_column(mapping.image, datasets.Image(decode=False))
-    source.data[split] = data.select_columns([mapping.image])
-    for number, row in enumerate(data):
-        where = f"{path}:{split}:{number}"
-        intake.attempt(where, lambda: _row(row, split, number, mapping, answers[0]))  # noqa: B023
+    def __init__(self, path: str, mapping: Columns, base: int | str | None, pool: AnswerPool) -> None:
+        self.path, self.mapping, self.pool = path, mapping, pool
+        self.base: int | str = 0 if base is None else base
+        self.judged = AnswerColumn() if base is None else None
+        self.fixed: tuple[str, ...] = ()
+        self.answer: dict[str, str] = {}
+        self.classes: dict[str, Sequence[str]] = {}
+        """Of each split, the column of answers, and its classes where its numbers are such."""
+
+    def survey(self, split: str, data: Any) -> None:
+        """Look at a split's columns, answers and options."""
+        self._check(split, data)
+        wanted = {*self.mapping.options, *self._kind_columns(), self.answer[split]} & set(data.column_names)
+        for row in _raw(data.select_columns(sorted(wanted))):
+            value = self._value(row, split)
+            if not self.mapping.options:
+                if self._is_wanted(row):
+                    self.pool.see(self._kind(row), value)
+                continue
+            if self.fixed and plain(str(value)) not in map(plain, self.fixed):
+                raise AnatomyError(self._no_column(self.mapping.options[0], split, data))
+            if self.judged is not None:
+                try:
+                    self.judged.see(value, self._options(row))
+                except AnatomyError:
+                    continue  # the row will be refused
+
+    def settle(self) -> None:
+        """Decide how numbers among answers are meant."""
+        if self.judged is None or not self.judged.rows:
+            return
+        try:
+            self.base = self.judged.base()
+        except AnatomyError as error:
+            raise AnatomyError(f"{self.path}: {error}") from None
+        if self.base == 1:
+            log.warning("%s: %d answers are numbers counted from 1.", self.path, self.judged.rows)
+
+    def rows(self, split: str, data: Any, source: "_Images") -> Iterator[tuple[str, Any]]:
+        """Place of each row, and what reads it."""
+        for number, row in enumerate(_raw(data)):
+            if self._is_wanted(row):
+                yield f"{self.path}:{split}:{number}", partial(self._row, row, split, number, source)
+
+    def _row(self, row: Mapping[str, Any], split: str, number: int, source: "_Images") -> Row:
+        mapping, value = self.mapping, self._value(row, split)
+        name = f"{split}/{self._text(row, mapping.id) or number}"
+        if mapping.options:
+            options = self._options(row)
+            exact = mapping.exported and isinstance(value, str) and value in tuple(LETTERS[: len(options)])
+            right = LETTERS.index(value) if exact else read_answer(value, options, self.base)
+        else:
+            options, right = self.pool.options(self._kind(row), value, name)
+        place, seen = source.place(row, split, number)
+        try:
+            stem = read_stem(row[mapping.stem], options)
+        except AnatomyError as error:
+            raise AnatomyError(f"field {mapping.stem!r}: {error}") from None
+        if mapping.stem_ends:
+            stem = stem.partition(mapping.stem_ends)[0].strip()
+        return Row(
+            id=name, image=place, stem=stem, options=options, answer=right,
+            structure=self._text(row, mapping.structure) or normalise(options[right]),
+            question_type=self._text(row, mapping.question_type), modality=self._text(row, mapping.modality),
+            group_key=self._text(row, mapping.group) or seen, source=f"hf/{split}", split=split,
+        )  # fmt: skip
+
+    def _check(self, split: str, data: Any) -> None:
+        """See that the columns are there."""
+        import datasets
+
+        names, mapping = set(data.column_names), self.mapping
+        answers = [name for name in mapping.answer if name in names][:1]
+        missing = [name for name in mapping.named() if name not in names] or (
+            [] if answers else [" or ".join(mapping.answer)]
+        )
+        if not missing and len(mapping.options) > 1 and not names & set(mapping.options):
+            self.fixed = mapping.options
+        elif not missing:
+            missing = [name for name in mapping.options if name not in names]
+        if missing:
+            raise AnatomyError(self._no_column(missing[0], split, data))
+        self.answer[split] = answers[0]
+        feature = data.features[answers[0]]
+        if isinstance(feature, datasets.ClassLabel):
+            self.classes[split] = feature.names
+
+    def _no_column(self, name: str, split: str, data: Any) -> str:
+        return f"{self.path}: no column {name!r} in {split}; there are {', '.join(sorted(data.column_names))}."
+
+    def _value(self, row: Mapping[str, Any], split: str) -> Any:
+        """A row's answer; of a class, its name."""
+        value, names = row[self.answer[split]], self.classes.get(split, ())
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+
+    def _options(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        if self.fixed:
+            return self.fixed
+        values = [row[column] for column in self.mapping.options]
+        found = read_options(blank_as_absent(values) if len(values) > 1 else values[0])
+        return found if self.mapping.exported else without_labels([text.strip(QUOTES) for text in found])
+
+    def _kind_columns(self) -> list[str]:
+        if self.mapping.options:
+            return []
+        named = (self.mapping.stem, self.mapping.question_type, *(column for column, _ in self.mapping.only))
+        return [name for name in named if name]
+
+    def _kind(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        return self._text(row, self.mapping.question_type), str(row[self.mapping.stem] or "")
+
+    def _is_wanted(self, row: Mapping[str, Any]) -> bool:
+        return all(str(row.get(column, value)) == value for column, value in self.mapping.only)
+
+    def _text(self, row: Mapping[str, Any], column: str) -> str:
+        return (as_text(row[column]) or "") if column else ""
 
 
-def _row(row: Mapping[str, Any], split: str, number: int, mapping: Columns, answer: str) -> Row:
-    options = _options(row, mapping)
-    right = _answer(row[answer], options)
-    image = _one_image(row[mapping.image])
-    place = image if isinstance(image, str) else f"{split}:{number}"
-    stem = text_of(row, mapping.stem)
-    if mapping.stem_ends:
-        stem = stem.partition(mapping.stem_ends)[0]
-
-    def maybe(column: str) -> str:
-        return str(row[column]) if column and row[column] is not None else ""
-
-    return Row(
-        id=f"{split}/{maybe(mapping.id) or number}", image=place, stem=stem.strip(), options=options, answer=right,
-        structure=normalise(options[right]), question_type=maybe(mapping.question_type),
-        modality=maybe(mapping.modality), group_key=maybe(mapping.group) or place, source=f"hf/{split}", split=split,
-    )  # fmt: skip
-
-
-def _options(row: Mapping[str, Any], mapping: Columns) -> tuple[str, ...]:
-    values: Any = [row[column] for column in mapping.options]
-    if len(values) == 1:
-        values = values[0]
-    if isinstance(values, Mapping):
-        letters = [letter for letter in LETTERS if values.get(letter) is not None]
-        if "".join(letters) != LETTERS[: len(letters)] or len(letters) < sum(v is not None for v in values.values()):
-            raise AnatomyError(f"options: expected letters A, B, … in order, got {shown(values)}.")
-        values = [values[letter] for letter in letters]
-    if isinstance(values, list) and values and all(isinstance(value, Mapping) and len(value) == 2 for value in values):
-        values = [list(value.values())[1] for value in values]
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise AnatomyError(f"options: expected texts, got {shown(values)}.")
-    return _without_labels([value.strip(_QUOTES) for value in values])
-
-
-def _without_labels(options: Sequence[str]) -> tuple[str, ...]:
-    """Options without letters of their own ("A: lung"), where all have the right ones."""
-    found = [_LABEL.fullmatch(option) for option in options]
-    if all(label and label[1] == letter for label, letter in zip(found, LETTERS, strict=False)):
-        return tuple(label[2].strip(_QUOTES) for label in found if label)
-    return tuple(options)
-
-
-def _answer(value: Any, options: tuple[str, ...]) -> int:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    found: set[int] = set()
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
-        found.add(value)
-    if isinstance(value, str):
-        letter = value.strip(_QUOTES)
-        if len(letter) == 1 and letter in LETTERS[: len(options)]:
-            found.add(LETTERS.index(letter))
-        label = _LABEL.fullmatch(value)  # "B: liver" is option B if that reads "liver"
-        plain = {normalise(value.strip(_QUOTES)), normalise(label[2].strip(_QUOTES)) if label else ""}
-        found |= {at for at, option in enumerate(options) if normalise(option) in plain}
-    if len(found) != 1:
-        raise AnatomyError(f"answer: expected one of {shown(options)}, got {shown(value)}.")
-    return found.pop()
-
-
-def _one_image(value: Any) -> str | Mapping[str, Any]:
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise AnatomyError(f"image: a question has one image, this row {len(value)}.")
-        value = value[0]
-    if isinstance(value, Mapping) and (value.get("bytes") or value.get("path")):
-        return value
-    if isinstance(value, str) and value.strip():
-        return value
-    raise AnatomyError(f"image: expected an image or a path, got {shown(value)}.")
+def _raw(data: Any) -> Iterator[dict[str, Any]]:
+    """Rows as they are stored: images are not decoded."""
+    for batch in data.with_format("arrow").iter(_BATCH):
+        yield from batch.to_pylist()
 
 
 class _Images:
     """Images in a folder, by path, or in the data set, by ``split:row``."""
 
-    def __init__(self, root: Path, data: dict[str, Any]) -> None:
-        self.data = data
-        self._folder = ImageFolder(root)
+    def __init__(self, folder: ImageFolder, columns: Sequence[str]) -> None:
+        self.data: dict[str, Any] = {}
+        self._folder, self._columns = folder, columns
+
+    def place(self, row: Mapping[str, Any], split: str, number: int) -> tuple[str, str]:
+        """Where a row's image is, and by what the image is known again."""
+        found = self._of(row)
+        if isinstance(found, bytes):
+            return f"{split}:{number}", digest(found)
+        if Path(found).is_absolute() and inside(self._folder.root, Path(found)):  # as an image folder is loaded
+            found = Path(found).resolve().relative_to(self._folder.root.resolve()).as_posix()
+        return found, found
 
     def check(self, relative: str) -> None:
         if not self._embedded(relative):
@@ -241,19 +274,17 @@ class _Images:
         if not self._embedded(relative):
             return self._folder.source(relative)
         split, _, number = relative.rpartition(":")
-        return partial(_read, self.data[split], int(number), self._folder.root, relative)
+        return partial(self._read, split, int(number))
 
     def _embedded(self, relative: str) -> bool:
         split, colon, number = relative.rpartition(":")
         return bool(colon) and split in self.data and number.isdecimal()
 
+    def _of(self, row: Mapping[str, Any]) -> str | bytes:
+        values = [row[column] for column in self._columns]
+        return image_of(values[0] if len(values) == 1 else values)
 
-def _read(data: Any, number: int, root: Path, name: str) -> Image:
-    (value,) = data[number].values()
-    found = _one_image(value)
-    if isinstance(found, Mapping) and found.get("bytes"):
-        return read_image(Path(name), data=found["bytes"])
-    path = Path(str(found["path"] if isinstance(found, Mapping) else found))
-    if not inside(root, root / path):
-        raise AnatomyError(f"{path}: must lie inside {root}; name the images' folder with the option images.")
-    return read_image(root / path)
+    def _read(self, split: str, number: int) -> Image:
+        (row,) = self.data[split][number].to_pylist()
+        found = self._of(row)
+        return read_image(Path(f"{split}:{number}"), data=found if isinstance(found, bytes) else b"")

@@ -6,59 +6,63 @@ A line is a JSON object::
 
 ==============  =====================================================================================================
 ``id``          unique text
-``image``       path of a PNG, JPEG, WebP, BMP or TIFF file, relative to the file's folder and inside it
-``stem``        the question, without options
-``options``     2 to 26 different texts
+``image``       path of a PNG, JPEG, WebP, BMP or TIFF file, relative to the file's folder and inside it; base64 or a
+                data URI; or ``images``, a list of one
+``stem``        the question, without options; an ``<image>`` before it is left out
+``options``     2 to 26 different texts: a list, letters → texts, or a text that holds such a list
 ``answer``      index of the right option from 0 (what is written), or its letter, or its text
 ==============  =====================================================================================================
 
-Optional: ``structure`` (default: the right option), ``question_type``, ``modality``, ``group_key`` (what a split must
+Optional, and absent where null:
+``structure`` (default: the right option), ``question_type``, ``modality``, ``group_key`` (what a split must
 not cut through; default: the image), ``source`` (default: the file's name), ``distractors`` (texts known to be wrong,
 from which options may be recomposed), ``details`` (an object of anything else), ``split`` (on every line or on none).
+The ``details`` of a variant hold its ``option_style`` (``A.``, ``(a)`` or ``1.``) and ``instruction``.
 """
 
 import copy
-import json
 import os
 import stat
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
-from reprlib import Repr
 from typing import Any, NoReturn
 
-from PIL import Image as Pil
-
-from anatomy_r1.banks.bank import Bank
-from anatomy_r1.banks.rows import Refusal, settle
+from anatomy_r1.banks.export import TEXTS
+from anatomy_r1.banks.fields import (
+    AnswerColumn,
+    number_of,
+    read_answer,
+    read_base,
+    read_options,
+    shown,
+    without_image_tag,
+)
+from anatomy_r1.banks.inline_images import digest, image_of
+from anatomy_r1.banks.rows import Refusal, Refusals, settle
+from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import (
-    LETTERS,
     MAX_PIXELS,
     AnatomyError,
+    Grounds,
     Image,
     Question,
     find_markup,
     normalise,
+    open_regular,
     parse_json,
     read_image,
-    write_bytes,
-    write_chunks,
+    spellings,
 )
 
 MAX_LINE = 4_000_000
 """Longest line in bytes."""
-WHOLE = "all"
-"""Name of the one split of a file whose lines name none."""
-_TEXTS = ("structure", "question_type", "modality", "group_key", "source")
-_MAY_BE_BLANK = _TEXTS[1:]
+_MAY_BE_BLANK = TEXTS[1:]
 _REQUIRED = ("id", "image", "stem", "options", "answer")
-_SHORT = Repr()
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxstring = 2, 8, 120
-_FIELDS = {*_REQUIRED, *_TEXTS, "distractors", "details", "split"}
+_FORM = {"option_style", "instruction"}
+_FIELDS = {*_REQUIRED, *TEXTS, "distractors", "details", "split"}
 
 
 class JsonlBank:
@@ -71,32 +75,44 @@ class JsonlBank:
         path: the file.
         split: take only lines of that split; None: all lines.
         max_pixels: images of more pixels are refused when read.
+        answer_base: what numbers among answers are counted from, 0 or 1, or ``text``: they are texts of options.
+        follow_links: folder that links among the images may lead into; None: they must stay inside the file's folder.
+        require_images: refuse lines whose image file is absent.
         allow_bad: leave bad lines out; they are kept in ``refused`` and logged.
 
     Raises:
-        AnatomyError: the file is missing, empty or broken; the message names file, line and field.
+        AnatomyError: the file is missing, empty or broken, or its answers are counted from another number; the message
+            names file, line and field.
     """
 
     name = "jsonl"
 
     def __init__(
-        self, path: str | Path, split: str | None = None, max_pixels: int = MAX_PIXELS, allow_bad: bool = False
+        self,
+        path: str | Path,
+        split: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+        answer_base: int | str = 0,
+        follow_links: str | Path | None = None,
+        require_images: bool = True,
+        allow_bad: bool = False,
     ) -> None:
         self.path = Path(path)
         self.max_pixels = max_pixels
-        self._folder = _Folder(self.path.parent)
+        self._base = read_base(answer_base, "jsonl") or 0
+        self._folder = _Folder(self.path.parent, follow_links, require_images)
         self._starts, self._lines = array("q"), array("q")
         rows: dict[str, list[int]] = {}
         self._rows: dict[str, int] = {}
         structures: dict[str, None] = {}
-        refused: list[Refusal] = []
+        refused, self._judged = Refusals(str(self.path)), AnswerColumn()
         for start, number, data in _lines(self.path):
             try:
                 question, named = self._new(data, number, rows)
             except AnatomyError as error:
                 if not allow_bad:
                     raise
-                refused.append(Refusal.of(f"{self.path}:{number}", error))
+                refused.add(Refusal.of(f"{self.path}:{number}", error), bool(rows))
                 continue
             self._rows[question.id] = len(self._starts)
             rows.setdefault(named, []).append(len(self._starts))
@@ -105,6 +121,7 @@ class JsonlBank:
             structures.update(dict.fromkeys((question.structure, *question.options, *question.distractors)))
         if not rows and not refused:
             raise AnatomyError(f"{self.path}: expected one question per line, but the file holds none.")
+        self._check_base()
         self.refused = settle(str(self.path), refused, len(self._starts), allow_bad)
         self.structures: tuple[str, ...] = tuple(sorted(structures))
         self.splits: tuple[str, ...] = tuple(rows)
@@ -132,11 +149,11 @@ class JsonlBank:
             raise IndexError(f"{self.path} has questions 0 to {len(self) - 1}, not {index}")
         row = self._chosen[index]
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(self._starts[row])
                 data = file.readline(MAX_LINE)
-        except OSError as error:
-            raise AnatomyError(f"{self.path}: can't be read any more ({error.strerror}).") from None
+        except (OSError, AnatomyError) as error:
+            raise AnatomyError(f"{self.path}: can't be read any more ({error}).") from None
         question, _ = self._parse(data, self._lines[row])
         if self._rows.get(question.id) != row:
             raise AnatomyError(f"{self.path}:{self._lines[row]}: the file changed since it was opened; open it again.")
@@ -152,7 +169,7 @@ class JsonlBank:
 
     def _of_split(self, name: str) -> "array[int]":
         if name not in self._split_rows:
-            hint = "" if self.splits != (WHOLE,) else f'; add "split": "{name}" to its lines'
+            hint = "" if self.splits != (WHOLE,) else f'; add "split": "{name}" to its lines, or ask for {WHOLE!r}'
             raise AnatomyError(f"{self.path}: no split {name!r}, only {', '.join(self.splits)}{hint}.")
         return self._split_rows[name]
 
@@ -170,39 +187,62 @@ class JsonlBank:
         if len(data) >= MAX_LINE:
             raise AnatomyError(f"{self.path}:{number}: line is longer than {MAX_LINE:,} bytes; is this JSONL?")
         row = _Row(self.path, number, _decode(self.path, number, data))
-        options = row.texts("options")
-        answer = row.answer(options)
-        relative = row.text("image")
-        image = self._folder.file(relative, row)
-        defaults = {"structure": options[answer], "group_key": relative, "source": self.path.name}
-        texts = {field: row.text(field, defaults.get(field, "")) for field in _TEXTS}
+        options = row.options()
+        answer = row.answer(options, self._base, self._judged)
+        image, seen = self._image(row)
+        defaults = {"structure": options[answer], "group_key": seen, "source": self.path.name}
+        texts = {field: row.text(field, defaults.get(field, "")) for field in TEXTS}
         distractors = row.texts("distractors") if "distractors" in row.values else ()
         if normalise(options[answer]) in map(normalise, distractors):
             row.refuse("distractors", f"expected wrong answers, but {options[answer]!r} is the right one")
         try:
             question = Question(
                 id=row.text("id"),
-                image=image if self.max_pixels == MAX_PIXELS else partial(read_image, image, self.max_pixels),
-                stem=row.text("stem"),
+                image=image,
+                stem=row.stem(),
                 options=options,
                 answer=answer,
-                **texts,
                 distractors=distractors,
                 details=row.details(),
+                **texts,
+                **row.form(),
             )
         except AnatomyError as error:
             raise AnatomyError(f"{self.path}:{number}: {error}") from None
         return question, row.text("split", WHOLE)
+
+    def _image(self, row: "_Row") -> tuple[Path | partial[Image], str]:
+        """The image as a question has it, and by what it is known again."""
+        found = row.image()
+        if isinstance(found, bytes):
+            name = digest(found)
+            return partial(read_image, Path(f"{self.path}:{row.number}"), self.max_pixels, found), name
+        path = self._folder.file(row.checked("image", found), row)
+        return path if self.max_pixels == MAX_PIXELS else partial(read_image, path, self.max_pixels), found
+
+    def _check_base(self) -> None:
+        """See that answers are not counted from another number than was said, by all lines."""
+        if self._base == "text":
+            return
+        other = 1 - int(self._base)
+        if not self._judged.fits(self._base) and self._judged.fits(other):
+            raise AnatomyError(
+                f"{self.path}: the answers fit options counted from {other}, not from {self._base}: "
+                f"if that is so, say answer_base={other}."
+            )
 
 
 class _Row:
     """One decoded line; its getters check types and say where a wrong one is."""
 
     def __init__(self, path: Path, number: int, values: dict[str, Any]) -> None:
-        self.path, self.number, self.values = path, number, values
-        if missing := [field for field in _REQUIRED if field not in values]:
+        self.path, self.number = path, number
+        if "images" in values and "image" not in values:
+            values = {"image" if field == "images" else field: value for field, value in values.items()}
+        self.values = {field: value for field, value in values.items() if value is not None or field in _REQUIRED}
+        if missing := [field for field in _REQUIRED if field not in self.values]:
             self.refuse(missing[0], "is missing")
-        if unknown := sorted(values.keys() - _FIELDS):
+        if unknown := sorted(self.values.keys() - _FIELDS):
             self.refuse(unknown[0], "is unknown; put what is your own under 'details'")
 
     def refuse(self, field: str, problem: str) -> NoReturn:
@@ -210,37 +250,57 @@ class _Row:
 
     def text(self, field: str, default: str | None = None) -> str:
         """The field, or where it is missing, the default."""
-        return self._checked(field, self.values.get(field, default))
+        value = self.values.get(field, default)
+        return self.checked(field, str(value) if field == "id" and type(value) is int else value)
 
     def texts(self, field: str) -> tuple[str, ...]:
         values = self.values[field]
         if not isinstance(values, list):
-            self.refuse(field, f"expected a list of texts, got {_SHORT.repr(values)}")
-        return tuple(self._checked(field, value) for value in values)
+            self.refuse(field, f"expected a list of texts, got {shown(values)}")
+        return tuple(self.checked(field, value) for value in values)
 
-    def answer(self, options: tuple[str, ...]) -> int:
+    def stem(self) -> str:
+        value = self.values["stem"]
+        return self.checked("stem", self._read("stem", without_image_tag) if isinstance(value, str) else value)
+
+    def options(self) -> tuple[str, ...]:
+        return tuple(self.checked("options", text) for text in self._read("options", read_options))
+
+    def image(self) -> str | bytes:
+        found: str | bytes = self._read("image", image_of)
+        return found
+
+    def answer(self, options: tuple[str, ...], base: int | str, judged: AnswerColumn) -> int:
         value = self.values["answer"]
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
-            return value
-        found: set[int] = set()
-        if isinstance(value, str):
-            found = {at for at, option in enumerate(options) if normalise(option) == normalise(value)}
-            if len(value) == 1 and value in LETTERS[: len(options)]:
-                found.add(LETTERS.index(value))
-        if len(found) != 1:
-            wanted = "an index, letter or text of exactly one option"
-            self.refuse("answer", f"expected {wanted} out of {_SHORT.repr(options)}, got {_SHORT.repr(value)}")
-        return found.pop()
+        if isinstance(value, str) and normalise(value) in map(normalise, options):
+            base = "text"
+        elif number_of(value) is not None:
+            judged.see(value, options)
+        return int(self._read("answer", lambda given: read_answer(given, options, base)))
+
+    def _read(self, field: str, read: Callable[[Any], Any]) -> Any:
+        """The field, read by a function that refuses bad values without knowing where they stand."""
+        try:
+            return read(self.values[field])
+        except AnatomyError as error:
+            self.refuse(field, str(error).partition(": ")[2].rstrip(".") or str(error))
 
     def details(self) -> dict[str, Any]:
         value = self.values.get("details", {})
         if not isinstance(value, dict):
-            self.refuse("details", f"expected an object, got {_SHORT.repr(value)}")
-        return value
+            self.refuse("details", f"expected an object, got {shown(value)}")
+        return {key: value[key] for key in value if key not in _FORM}
 
-    def _checked(self, field: str, value: Any) -> str:
+    def form(self) -> dict[str, str]:
+        """The fields of a variant, which lines keep in ``details``."""
+        found = {key: value for key, value in self.values.get("details", {}).items() if key in _FORM}
+        if not all(isinstance(value, str) for value in found.values()):
+            self.refuse("details", f"expected texts as {' and '.join(found)}, got {shown(found)}")
+        return found
+
+    def checked(self, field: str, value: Any) -> str:
         if not isinstance(value, str) or not (value.strip() or field in _MAY_BE_BLANK):
-            self.refuse(field, f"expected text, got {_SHORT.repr(value)}")
+            self.refuse(field, f"expected text, got {shown(value)}")
         if found := find_markup(value):
             self.refuse(field, f"must not hold the markup {found!r}; remove it")
         return value
@@ -249,84 +309,40 @@ class _Row:
 class _Folder:
     """Turns relative image paths into files that are truly inside a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._root = folder.resolve()
+    def __init__(self, folder: Path, follow_links: str | Path | None, required: bool) -> None:
+        self._root, self._required = folder.resolve(), required
+        self._grounds = Grounds(self._root, follow_links)
         self._sound: set[str] = set()  # parents known to be inside, as resolving every path costs much
 
     def file(self, relative: str, row: _Row) -> Path:
         if Path(relative).is_absolute():
-            row.refuse("image", f"expected a path relative to the file, got {_SHORT.repr(relative)}")
+            row.refuse("image", f"expected a path relative to the file, got {shown(relative)}")
         path = self._root / relative
+        if not self._required:
+            return path
+        if not os.path.lexists(path):
+            path = next((at for way in spellings(relative) if os.path.lexists(at := self._root / way)), path)
         try:
             found = path.lstat()
             parent = os.path.dirname(relative)  # noqa: PTH120 - pathlib is slow, and this runs for every line
             if stat.S_ISLNK(found.st_mode) or parent not in self._sound:
-                if not path.resolve(strict=True).is_relative_to(self._root):
-                    row.refuse("image", f"must lie inside {self._root}, but {_SHORT.repr(relative)} leads out of it")
+                path.resolve(strict=True)
+                if not self._grounds.hold(path):
+                    row.refuse("image", f"{shown(relative)} {self._grounds.refusal(path)}")
                 found = path.stat()
-                if path.parent.resolve().is_relative_to(self._root):
+                if self._grounds.hold(path.parent):
                     self._sound.add(parent)
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-            row.refuse("image", f"no such image: {_SHORT.repr(relative)} ({getattr(error, 'strerror', None) or error})")
+            row.refuse("image", f"no such image: {shown(relative)} ({getattr(error, 'strerror', None) or error})")
         if not stat.S_ISREG(found.st_mode):
-            row.refuse("image", f"expected a file, but {_SHORT.repr(relative)} is none")
+            row.refuse("image", f"expected a file, but {shown(relative)} is none")
         return path
-
-
-def export_jsonl(bank: Bank, indices: Iterable[int], folder: str | Path, split: str | None = None) -> Path:
-    """Write questions and their images to ``folder/questions.jsonl`` and ``folder/images/``, losslessly.
-
-    Equal images are written once. The JSONL file appears last and whole.
-
-    Args:
-        bank: where the questions come from.
-        indices: which of them.
-        folder: created where it does not exist.
-        split: name of the split to write on each line.
-
-    Raises:
-        AnatomyError: ``folder`` already has a ``questions.jsonl``, or a question holds what JSON can't.
-    """
-    folder = Path(folder)
-    target = folder / "questions.jsonl"
-    if target.exists():
-        raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    write_chunks(target, (_line(bank.question(index), folder, split) for index in indices))
-    return target
-
-
-def _line(question: Question, folder: Path, split: str | None) -> bytes:
-    row = {
-        "id": question.id,
-        "image": _save(question.pixels(), folder),
-        **{field: getattr(question, field) for field in ("stem", "options", "answer")},
-        **{field: getattr(question, field) for field in _TEXTS},
-        **({"distractors": question.distractors} if question.distractors else {}),
-        **({"details": dict(question.details)} if question.details else {}),
-        **({} if split is None else {"split": split}),
-    }
-    try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise AnatomyError(f"question {question.id!r} can't be written as JSON: {error}.") from None
-
-
-def _save(pixels: Image, folder: Path) -> str:
-    """Write an image under a name that its pixels determine; return its relative path."""
-    digest = sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:24]
-    relative = f"images/{digest}.png"
-    if not (folder / relative).exists():
-        buffer = BytesIO()
-        Pil.fromarray(pixels).save(buffer, "PNG")
-        write_bytes(folder / relative, buffer.getvalue(), durable=False)
-    return relative
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Start, number and bytes of each line that is not blank. Only ``\\n`` ends a line: U+2028 may stand in a text."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = 3 if file.read(3) == b"\xef\xbb\xbf" else 0  # a byte-order mark is no harm
             file.seek(start)
             number = 0
@@ -348,7 +364,7 @@ def _decode(path: Path, number: int, data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise AnatomyError(f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); convert it.") from None
     if not isinstance(value, dict):
-        raise AnatomyError(f"{path}:{number}: expected a JSON object, got {_SHORT.repr(value)}.")
+        raise AnatomyError(f"{path}:{number}: expected a JSON object, got {shown(value)}.")
     return value
 
 

@@ -27,8 +27,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Segmented
 from anatomy_r1.banks.generate import Regions
+from anatomy_r1.banks.splits import divide
 from anatomy_r1.core import AnatomyError, Question, normalise, read_text
 
 LENGTH = 100_000
@@ -57,6 +58,9 @@ class MixBank:
     ) -> None:
         if not banks or not 1 <= length <= MAX_LENGTH or seed < 0:
             raise AnatomyError(f"mix: expected banks, a length of 1 to {MAX_LENGTH:,} and a seed of at least 0.")
+        shared = set.intersection(*(set(bank.splits) for bank in banks.values()))
+        if "train" not in shared:  # one without splits beside one with: a share of it is held out
+            banks = {label: divide(bank)[0] if len(bank.splits) < 2 else bank for label, bank in banks.items()}
         self._banks = dict(banks)
         self._schedules = [_schedule(name, weights.get(name, 1.0)) for name in banks]
         self.length, self.seed = length, seed
@@ -122,7 +126,7 @@ class MixBank:
     def regions(self, index: int) -> Regions | None:
         """What lies where in the question's image; None where its bank does not know."""
         _, bank, inner = self._at(index)
-        found: Regions | None = bank.regions(inner) if hasattr(bank, "regions") else None
+        found: Regions | None = bank.regions(inner) if isinstance(bank, Segmented) else None
         return found
 
     def _at(self, index: int) -> tuple[str, Bank, int]:

@@ -13,6 +13,7 @@ from typing import Any
 from zlib import crc32
 
 from anatomy_r1.banks.rows import Intake, Row, RowBank, collector_paused, texts_of
+from anatomy_r1.banks.tidy import tidy
 from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
 
 SPLITS = ("train", "validation", "test")
@@ -47,6 +48,8 @@ class OmniMedVQABank(RowBank):
         grouping: how rows are split: ``files`` (as the file names say: Med-R1's), or anew 80 : 10 : 10 such that no
             ``image`` or no source ``dataset`` is cut; ``auto``: files where all names say, else by image.
         seed: of a new split.
+        follow_links: folder that links among the images may lead into; None: they must stay inside ``images``.
+        require_images: refuse rows whose image file is absent.
         allow_bad: leave bad rows out.
 
     Raises:
@@ -63,6 +66,8 @@ class OmniMedVQABank(RowBank):
         options: str = "as-is",
         grouping: str = "auto",
         seed: int = 0,
+        follow_links: str | Path | None = None,
+        require_images: bool = True,
         allow_bad: bool = False,
     ) -> None:
         for label, value, known in (("options", options, FORMS), ("grouping", grouping, GROUPINGS)):
@@ -75,7 +80,7 @@ class OmniMedVQABank(RowBank):
             grouping = "files" if all(named) else "image"
         if grouping == "files" and not all(named):
             raise AnatomyError(f"{path}: grouping 'files' needs file names that end in _train or _test.")
-        intake = Intake(ImageFolder(_image_root(path, images)))
+        intake = Intake(ImageFolder(_image_root(path, images), follow_links=follow_links, required=require_images))
         reader = _Reader(_filters(question_type, modality, dataset), options == "normalised", grouping, seed)
         with collector_paused():
             for file in files:
@@ -242,22 +247,6 @@ def merge_equal(options: tuple[str, ...], answer: int) -> tuple[tuple[str, ...],
 
 
 _plain = lru_cache(maxsize=65536)(normalise)
-
-
-@lru_cache(maxsize=65536)
-def tidy(option: str) -> str:
-    """One form for all options: small letters but for abbreviations, a capital first, no full stop at the end.
-
-    >>> tidy(" common  Bile Duct.")
-    'Common bile duct'
-    """
-    words = " ".join(option.split()).rstrip(". ")
-    text = re.sub(r"[A-Za-z]+", lambda word: _small(word[0]), words)
-    return text[:1].upper() + text[1:]
-
-
-def _small(word: str) -> str:
-    return word if 1 < len(word) <= 5 and word.isupper() else word.lower()
 
 
 def _structures(intake: Intake) -> tuple[str, ...]:

@@ -26,20 +26,29 @@ class AnatomyR1Bank(RowBank):
     Args:
         path: one of the JSON files, or the folder that has them.
         images: folder with ``CholecT45/data/VIDxx`` (or ``data/VIDxx``, or ``VIDxx``) in it; None: that of the files.
+        follow_links: folder that links among the frames may lead into; None: they must stay inside ``images``.
+        require_images: refuse rows whose frame is absent.
         allow_bad: leave bad rows out.
 
     Raises:
         AnatomyError: no such files or frames, or a bad row.
     """
 
-    def __init__(self, path: str | Path, images: str | Path | None = None, allow_bad: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        images: str | Path | None = None,
+        follow_links: str | Path | None = None,
+        require_images: bool = True,
+        allow_bad: bool = False,
+    ) -> None:
         path = Path(path)
         files = [path / name for name in FILES if (path / name).is_file()] if path.is_dir() else [path]
         if not files:
             raise AnatomyError(f"{path}: expected one of {', '.join(FILES)} in this folder.")
         root = Path(images) if images is not None else files[0].parent
-        prefix = frame_root(root)
-        intake = Intake(ImageFolder(root))
+        prefix = frame_root(root, require_images)
+        intake = Intake(ImageFolder(root, follow_links=follow_links, required=require_images))
         for file in files:
             _take(file, prefix, intake)
         _settle_pools(intake)

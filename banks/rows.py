@@ -18,11 +18,15 @@ from pathlib import Path
 from reprlib import repr as shown
 from typing import Any, NamedTuple, Protocol, Self
 
+from anatomy_r1.banks.fields import MAX_TEXT
 from anatomy_r1.core import LETTERS, AnatomyError, ImageSource, Question, find_markup, normalise
 
-MAX_TEXT = 20_000
-"""Longest stem or option in characters."""
 MAX_REASON = 500
+KEPT = 1000
+"""Refused rows that are kept with their reason."""
+GIVEN_UP = 10_000
+"""After so many more, all refused, reading ends."""
+LOGGED = 20
 log = logging.getLogger(__name__)
 
 
@@ -63,6 +67,37 @@ class Refusal:
         return cls(where, reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]} …")
 
 
+class Refusals(list[Refusal]):
+    """Refused rows, of which the first :data:`KEPT` are kept: a file may be refused in millions of rows.
+
+    Args:
+        source: what is read, for messages.
+    """
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__()
+        self.source, self.more = source, 0
+        """What is read, and how many were refused beyond those that are kept."""
+
+    def add(self, refusal: Refusal, sound: bool = True) -> None:
+        """Note a refusal.
+
+        Args:
+            refusal: of one row.
+            sound: whether any row was taken so far.
+
+        Raises:
+            AnatomyError: none was, of so many: this is no file of questions.
+        """
+        if len(self) < KEPT:
+            self.append(refusal)
+            return
+        self.more += 1
+        if not sound and self.more >= GIVEN_UP:
+            total = f"the first {len(self) + self.more:,} rows are all refused"
+            raise AnatomyError(f"{self.source or 'rows'}: {total}; the first: {self[0]}")
+
+
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """Keep the garbage collector from searching rows over and over while they are read: none of them is garbage."""
@@ -95,7 +130,7 @@ class Intake:
     def __init__(self, images: Images) -> None:
         self.images = images
         self.rows: list[Row] = []
-        self.refused: list[Refusal] = []
+        self.refused = Refusals()
         self.index: dict[str, int] = {}
         self._plain: dict[str, str] = {}  # of texts that were checked
 
@@ -114,7 +149,7 @@ class Intake:
 
     def refuse(self, where: str, error: Exception) -> None:
         """Note that a row, or a whole file, can't be used."""
-        self.refused.append(Refusal.of(where, error))
+        self.refused.add(Refusal.of(where, error), bool(self.rows))
 
     def find(self, question_id: str) -> int:
         """Number of a row; -1 where there is none of that id."""
@@ -198,7 +233,10 @@ class Rows(Protocol):
     """Rows that were checked, in memory or read again when asked for."""
 
     images: Images
-    refused: list[Refusal]
+
+    @property
+    def refused(self) -> Sequence[Refusal]:
+        """What was refused."""
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -255,7 +293,8 @@ class RowBank:
     def split(self, name: str) -> Self:
         """The part of that name, sharing what is already read."""
         if name not in self._parts:
-            raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits) or 'the whole'}.")
+            have = ", ".join(self.splits) or "the whole"
+            raise AnatomyError(f"{self.source}: no split {name!r}, only {have}; name one with --split.")
         part = copy.copy(self)
         part._chosen = self._parts[name]
         return part
@@ -286,15 +325,19 @@ def settle(source: str, refused: Sequence[Refusal], taken: int, allow_bad: bool)
     Raises:
         AnatomyError: rows were refused and that is not allowed, or nothing was taken.
     """
+    count = len(refused) + getattr(refused, "more", 0)
     if refused and not (allow_bad and taken):
-        total = f"{len(refused):,} of {len(refused) + taken:,} rows" if taken else "everything"
+        total = f"{count:,} of {count + taken:,} rows" if taken else "everything"
         hint = "\nSee all with: anatomy-r1 bank validate; skip them with the option allow_bad." if taken else ""
         raise AnatomyError(f"{source}: {total} refused; the first: {refused[0]}{hint}")
     if not taken:
         raise AnatomyError(f"{source}: expected questions, found none.")
-    for refusal in refused:
+    for refusal in refused[:LOGGED]:
         log.warning("skipped %s", refusal)
-    return tuple(refused)
+    if count > LOGGED:
+        log.warning("skipped %d rows in all of %s; anatomy-r1 bank validate lists them", count, source)
+    more = [Refusal(source, f"{count - len(refused):,} more rows, not listed")] if count > len(refused) else []
+    return (*refused, *more)
 
 
 def _all_structures(rows: Iterable[Row]) -> tuple[str, ...]:

@@ -26,11 +26,11 @@ from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.banks.generate import compose
 from anatomy_r1.banks.generate.questions import with_options
-from anatomy_r1.core import AnatomyError, Question, render_prompt
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula import GroupOutcome
 from anatomy_r1.curricula.similarity import Confusion, OptionSimilarity, Similarity, make_similarity
 from anatomy_r1.curricula.similarity.measures import AGGREGATES
-from anatomy_r1.envs import read_blocks, score
+from anatomy_r1.envs import observe, read_blocks, score
 
 KINDS = ("features", "visual", "names", "text", "ontology")
 BATCH = 64
@@ -50,8 +50,9 @@ def ask(bank: Bank, policy: Policy, count: int, seed: int) -> tuple[list[Questio
         questions.append(with_options(question, *compose(answer, question.distractors, rng, len(question.options))))
     for start in track(range(0, count, BATCH), description=f"{bank.name}: {policy.name} answers"):
         some = questions[start : start + BATCH]
-        images, prompts = [question.pixels() for question in some], list(map(render_prompt, some))
-        replies = [reply.text for reply in policy.respond({"image": images, "prompt": prompts, "question": some})]
+        asked = observe(some)
+        images, prompts = asked["image"], asked["prompt"]
+        replies = [reply.text for reply in policy.respond(asked)]
         if isinstance(policy, TransformersPolicy):
             chosen += likeliest(policy.backbone, some, images, prompts, replies)
         else:

@@ -19,6 +19,7 @@ from PIL import Image
 from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import open_bank
 from anatomy_r1.evaluation import default_baselines, evaluate, write_report
+from anatomy_r1.evaluation.run import open_policy
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
 
@@ -50,7 +51,7 @@ def scripted(folder: Path, count: int) -> None:
         for name, baselines in (("no baselines", ()), ("all baselines", beside)):
             started = time.perf_counter()
             out = folder / f"{spec}-{len(baselines)}"
-            evaluate(make_policy(spec), bank, out=out, baselines=baselines, gallery=0, batch_size=256)
+            evaluate(open_policy(spec, bank, 0, {}), bank, out=out, baselines=baselines, gallery=0, batch_size=256)
             rate = total / (time.perf_counter() - started)
             print(f"{spec:<17} {name:<13} {rate:8,.0f} questions/s")
 
@@ -91,7 +92,7 @@ class Timed:
 def report(folder: Path, count: int) -> None:
     """A report of ``count`` rollouts with their images, and when a browser shows it."""
     run = folder / "report"
-    evaluate(make_policy("noisy-oracle:0.6"), "scenes", limit=count, out=run, batch_size=256)
+    evaluate(make_policy("noisy-oracle:0.6", bank="scenes"), "scenes", limit=count, out=run, batch_size=256)
     started, used = time.perf_counter(), time.process_time()
     path = write_report(run)
     seconds, used = time.perf_counter() - started, time.process_time() - used

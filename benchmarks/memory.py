@@ -4,8 +4,8 @@
 
 A decoder of one layer and one of two run forward on the CPU, in bfloat16, on a tree; what autograd keeps for the
 second layer is what each layer costs, and likewise for the vision tower. The rest (weights, gradients, moments,
-logits, masks, caches) is arithmetic, see ``runs/footprint.py``, whose formula for activations stands beside what was
-measured. No card was there: kernels of CUDA keep a little less or more, fragmentation comes on top.
+logits, masks, caches) is arithmetic, see ``workflows/footprint.py``, whose formula for activations stands beside what
+was measured. No card was there: kernels of CUDA keep a little less or more, fragmentation comes on top.
 """
 
 import json

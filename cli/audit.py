@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.markup import escape
+from rich.text import Text
 
 from anatomy_r1.banks import open_bank
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import images_may_be_absent, write_json
+from anatomy_r1.core import write_json
 from anatomy_r1.evaluation import Estimate
 from anatomy_r1.evaluation.audits import RULES, Audit, audit
 from anatomy_r1.evaluation.run import ENDLESS
@@ -46,10 +46,9 @@ class AuditConfig:
 
     def run(self) -> None:
         """Print the report."""
-        with images_may_be_absent():
-            bank = open_bank(self.bank, **extras(self.bank_options))
-            limit = min(self.limit, ENOUGH) if len(bank) > ENDLESS else self.limit
-            found = audit(bank, split=self.split, limit=limit, seed=self.seed)
+        bank = open_bank(self.bank, require_images=False, **extras(self.bank_options))
+        limit = min(self.limit, ENOUGH) if len(bank) > ENDLESS else self.limit
+        found = audit(bank, split=self.split, limit=limit, seed=self.seed)
         if self.out is not None:
             write_json(self.out, dataclasses.asdict(found))
         if self.json:
@@ -61,7 +60,7 @@ class AuditConfig:
 def _show(found: Audit) -> None:
     splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items())
     rows = [["chance", *_figures(found.chance)]]
-    rows += [[rule.label, *_figures(found.rules[rule.name])] for rule in RULES]
+    rows += [[rule.label, *_figures(found.rules[rule.name])] for rule in RULES if rule.name in found.rules]
     table(
         f"{found.bank} ({splits}): accuracy without the image, {found.n:,} questions",
         ("", "accuracy", "95 %", "n"),
@@ -71,17 +70,22 @@ def _show(found: Audit) -> None:
         if len(parts) > 1:
             _show_parts(by.replace("_", " "), parts)
     counts = found.letters
-    console.print("right letters: " + escape(", ".join(f"{name} {count:,}" for name, count in counts.items())))
+    console.print("right letters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     top = ", ".join(f"{name} {count / found.n:.1%}" for name, count in found.answers.items())
-    console.print(escape(f"answers ({found.distinct_answers:,} different): {top}"))
+    console.print(f"answers ({found.distinct_answers:,} different): {top}")
     if found.tells and any(finding.what.startswith("text-only") for finding in found.findings):
-        console.print(escape("the classifier goes by: " + "; ".join(found.tells)))
+        console.print("the classifier goes by: " + "; ".join(found.tells))
     for finding in found.findings:
         colour = "red" if finding.grave else "yellow"
-        console.print(f"[bold {colour}]{'shortcut' if not finding.grave else 'grave'}[/]: {escape(finding.what)}")
-        console.print(f"    → {escape(finding.advice)}")
-    if not found.findings:
-        console.print("[bold green]no shortcut found[/], and nothing that two splits share.")
+        console.print(Text("grave:" if finding.grave else "shortcut:", f"bold {colour}"), finding.what)
+        console.print(f"    → {finding.advice}")
+    for reason in dict.fromkeys(found.left_out.values()):
+        names = ", ".join(rule.label for rule in RULES if found.left_out.get(rule.name) == reason)
+        console.print(f"left out ({reason}): {names}")
+    if found.too_few:
+        console.print(Text("too few groups to say:", "bold yellow"), found.too_few)
+    elif not found.findings:
+        console.print(Text("no shortcut found,", "bold green"), "and nothing that two splits share.")
 
 
 def _show_parts(title: str, parts: Mapping[str, Mapping[str, Estimate]]) -> None:
@@ -90,7 +94,8 @@ def _show_parts(title: str, parts: Mapping[str, Mapping[str, Estimate]]) -> None
         [part or "(none)", str(parts[part]["chance"].n), *(f"{found.value:.2f}" for found in parts[part].values())]
         for part in largest
     ]
-    table(f"by {title}", ("", "n", "chance", *(rule.name.removesuffix("-case") for rule in RULES)), rows)
+    names = [name.removesuffix("-case") for name in next(iter(parts.values()))]
+    table(f"by {title}", ("", "n", *names), rows)
 
 
 def _figures(estimate: Estimate) -> tuple[str, str, str]:

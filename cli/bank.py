@@ -53,8 +53,8 @@ class PreviewConfig:
         bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         shown = write_preview(bank, sample_indices(len(bank), self.limit, self.seed), self.out)
         for item in shown[:3]:
-            console.print(f"{as_text(item.question)}\nanswer: {item.question.letter}\n", markup=False)
-        console.print(f"{len(shown)} questions: {self.out / SHEET}, {self.out / PAGE}", markup=False)
+            console.print(f"{as_text(item.question)}\nanswer: {item.question.letter}\n")
+        console.print(f"{len(shown)} questions: {self.out / SHEET}, {self.out / PAGE}")
 
 
 @dataclass(frozen=True)
@@ -91,4 +91,4 @@ class ExportConfig:
             path = export_hf(bank, indices, self.out)
         else:
             path = export_trl(bank, indices, self.out, render_prompt)
-        console.print(f"{len(indices):,} questions: {path}", markup=False)
+        console.print(f"{len(indices):,} questions: {path}")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import tyro
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from anatomy_r1.cli.console import console, progress
+from anatomy_r1.cli.console import console, plain, progress
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.evaluation.audits import Validation, as_rows, open_tolerant, plan, validate
 from anatomy_r1.workflows import extras
@@ -74,12 +74,12 @@ def show(found: Validation) -> None:
         ("missing or unreadable images", f"{found.bad_images:,}"),
         ("refused", f"{len(found.refused):,}"),
     ]
-    table = Table(title=escape(found.bank), title_justify="left", title_style="bold", show_header=False)
+    table = Table(title=Text(plain(found.bank), "bold"), title_justify="left", show_header=False)
     for name, text in rows:
-        table.add_row(name, escape(text))
+        table.add_row(name, Text(plain(text)))
     console.print(table)
     if not found.looked_alike:
-        console.print("Images were not compared by looks: that needs --looks and pip install 'anatomy-r1\\[validate]'.")
+        console.print("Images were not compared by looks: that needs --looks and pip install 'anatomy-r1[validate]'.")
     _list("refused", "red", [str(refusal) for refusal in found.refused])
     _list("leak", "yellow", [f"{leak.kind}, {' and '.join(leak.splits)}: {leak.what}" for leak in found.leaks])
     _list("repeated option left out", "yellow", found.merged)
@@ -89,6 +89,6 @@ def show(found: Validation) -> None:
 
 def _list(label: str, colour: str, lines: Sequence[str]) -> None:
     for line in lines[:SHOWN]:
-        console.print(f"[{colour}]{label}[/] {escape(line)}")
+        console.print(Text(label, colour), line)
     if len(lines) > SHOWN:
         console.print(f"… {len(lines) - SHOWN:,} more; --json has them all.")

@@ -43,8 +43,7 @@ class CompareConfig:
             if pair.only_first or pair.only_second:
                 console.print(
                     f"{pair.first} and {pair.second} share {pair.shared:,} questions; only the first has "
-                    f"{pair.only_first:,} more, only the second {pair.only_second:,}.",
-                    markup=False,
+                    f"{pair.only_first:,} more, only the second {pair.only_second:,}."
                 )
             if len(found.pairs) == 1 and len(pair.by_structure) <= SHOWN:
                 header = ("structure", "difference", "95 % interval", "n")
@@ -65,4 +64,4 @@ def _write_page(runs: dict[str, Path], out: Path) -> None:
     except AnatomyError as error:
         if "anatomy-r1[report]" not in str(error):
             raise
-        console.print(f"no page: {error}", markup=False)
+        console.print(f"no page: {error}")

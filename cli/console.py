@@ -1,16 +1,21 @@
-"""What the command line prints: tables, and progress with an ETA; plain lines where there is no terminal."""
+"""What the command line prints: tables, and progress with an ETA; plain lines where there is no terminal.
 
+Everything that is printed goes through :data:`console` or :data:`errors`, which show text as it is: neither a user's
+folder nor a model's answer is taken for markup, an emoji or a command to the terminal. Styled text is a ``Text``.
+"""
+
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -20,8 +25,28 @@ FIGURE = 24
 NAME = 8
 """Characters that must be left for the first column."""
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# C0, C1, marks that turn the direction of writing, halves of surrogate pairs; line feeds and tabs stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Text that does nothing to a terminal but show: control codes become �."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class PlainConsole(Console):
+    """A console that takes no text for markup or emoji, unless a caller says ``markup=True``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, with :func:`plain` text."""
+        super().print(*(plain(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+console = PlainConsole(soft_wrap=not sys.stdout.isatty())
+errors = PlainConsole(stderr=True, soft_wrap=True)
 
 
 class Update(Protocol):
@@ -38,17 +63,17 @@ def progress(title: str, total: int) -> Iterator[Update]:
         yield _plain(title, total)
         return
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("ETA"),
+        TextColumn("ETA", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(title, total=total, note="")
-        yield lambda done, note="": bars.update(task, completed=done, note=escape(note))
+        task = bars.add_task(plain(title), total=total, note="")
+        yield lambda done, note="": bars.update(task, completed=done, note=plain(note))
 
 
 def _plain(title: str, total: int) -> Update:
@@ -63,7 +88,7 @@ def _plain(title: str, total: int) -> Update:
             return
         last = now
         left = (now - started) / max(done - first, 1) * (total - done)
-        console.print(escape(f"{title} {done}/{total}  {now - started:.0f} s, ETA {left:.0f} s  {note}".rstrip()))
+        console.print(f"{title} {done}/{total}  {now - started:.0f} s, ETA {left:.0f} s  {note}".rstrip())
 
     return update
 
@@ -79,12 +104,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     lined = room > 3 * len(columns)
     whole = room > 2 * len(columns)  # else figures would be cut, not folded
     style, padding = (HEAVY_HEAD, (0, 1)) if lined else (SIMPLE_HEAD, (0, 0, 0, 1))
-    shown = Table(title=escape(title), title_justify="left", title_style="bold", box=style, padding=padding)
+    shown = Table(title=Text(plain(title), "bold"), title_justify="left", box=style, padding=padding)
     for place, column in enumerate(columns):
         shown.add_column(
-            escape(column), justify="right" if place else "left", min_width=None if place else min(NAME, widths[0]),
-            no_wrap=whole and figures[place], overflow="fold",
-        )  # fmt: skip
+            Text(plain(column)),
+            justify="right" if place else "left",
+            min_width=None if place else min(NAME, widths[0]),
+            no_wrap=whole and figures[place],
+            overflow="fold",
+        )
     for row in rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*(Text(plain(cell)) for cell in row))
     console.print(shown)

@@ -14,7 +14,7 @@ from anatomy_r1.cli.curriculum_figures import Example, draw_heat_map, draw_previ
 from anatomy_r1.cli.curriculum_paper import Overlay, overlay
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.core import AnatomyError, write_bytes
-from anatomy_r1.curricula import Choice, Curriculum, make_augmentation, make_curriculum
+from anatomy_r1.curricula import Choice, Curriculum, Levelled, make_augmentation, make_curriculum
 from anatomy_r1.curricula.similarity import Similarity, feature_similarity, make_similarity, visual_features
 from anatomy_r1.workflows import Scalar, extras
 
@@ -44,7 +44,7 @@ class SimilarityConfig:
 
     def run(self) -> None:
         """Measure, save and draw the matrix."""
-        bank = open_bank(self.bank, self.split, **self.bank_options)
+        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         matrix = self._measure(bank)
         self.out.mkdir(parents=True, exist_ok=True)
         matrix.save(self.out / "similarity.csv")
@@ -54,13 +54,13 @@ class SimilarityConfig:
         shown = [*pairs[:5], *pairs[-5:]] if len(pairs) > 10 else pairs
         rows = [(matrix.names[i], matrix.names[j], f"{matrix.values[i, j]:.3f}") for i, j in shown]
         table(f"{title}, {len(matrix.names)} structures: most and least alike", ("structure", "structure", "S"), rows)
-        console.print(f"matrix: {self.out / 'similarity.csv'}   heat map: {self.out / 'similarity.png'}", markup=False)
+        console.print(f"matrix: {self.out / 'similarity.csv'}   heat map: {self.out / 'similarity.png'}")
 
     def _measure(self, bank: Bank) -> Similarity:
         if self.tower is None:
             return make_similarity(self.similarity, bank)
         from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
-        from anatomy_r1.cli.training import load_backbone
+        from anatomy_r1.workflows import load_backbone
 
         backbone = load_backbone(self.tower)
         if self.tower_part == "vision":
@@ -101,7 +101,7 @@ class PreviewConfig:
         """Draw questions as a run would, print what came and save the picture."""
         if self.draws < 10:
             raise AnatomyError(f"draws must be at least 10 to show a curve, got {self.draws}.")
-        bank = open_bank(self.bank, self.split, **self.bank_options)
+        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         curriculum = make_curriculum(self.curriculum, bank, seed=self.seed, **extras(self.curriculum_options))
         choices = self._draw(curriculum)
         paper = None if self.figure is None else overlay(choices, _reach(curriculum, choices), self.figure)
@@ -109,7 +109,7 @@ class PreviewConfig:
         title = " ".join([self.curriculum, *(f"{key}={value}" for key, value in self.curriculum_options.items())])
         picture = draw_preview(choices, self._examples(choices, bank), paper, f"{title} on {bank.name}")
         write_bytes(self.out / "preview.png", picture)
-        console.print(f"picture: {self.out / 'preview.png'}", markup=False)
+        console.print(f"picture: {self.out / 'preview.png'}")
 
     def _draw(self, curriculum: Curriculum) -> list[Choice]:
         choices = []
@@ -157,9 +157,7 @@ class PreviewConfig:
 
 def _reach(curriculum: Curriculum, choices: list[Choice]) -> tuple[float, float]:
     """What levels 0 and 1 mean to the curriculum; of one without levels, the range of what it asked."""
-    drawer = getattr(curriculum, "drawer", None)
-    if drawer is not None and getattr(curriculum, "rescale", True):
-        low, high = drawer.shards_weights.reach
-    else:
-        low, high = np.nanquantile([choice.similarity for choice in choices], (0.1, 0.9)).tolist()
+    if isinstance(curriculum, Levelled):
+        return curriculum.reach
+    low, high = np.nanquantile([choice.similarity for choice in choices], (0.1, 0.9)).tolist()
     return low, high

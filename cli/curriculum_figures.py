@@ -100,8 +100,8 @@ def _draw_example(axis: Any, example: Example) -> None:
     lines = textwrap.wrap(question.stem, 46)
     for place, line in enumerate(option_lines(question)):
         lines.append(f"{'→' if place == question.answer else '   '} {line}")
-    if "instruction" in question.details:
-        lines = [*textwrap.wrap(question.details["instruction"], 46), *lines]
+    if question.instruction is not None:
+        lines = [*textwrap.wrap(question.instruction, 46), *lines]
     # Dollar signs would start a formula.
     text = "\n".join(lines).replace("$", r"\$")
     axis.text(0, -0.04, text, transform=axis.transAxes, va="top", fontsize=7.5)

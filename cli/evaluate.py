@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.markup import escape
+from rich.text import Text
 
 from anatomy_r1.banks import open_bank
-from anatomy_r1.cli.console import console, progress, table
+from anatomy_r1.cli.console import console, plain, progress, table
 from anatomy_r1.cli.training import BankOptions, finish_report
 from anatomy_r1.evaluation import Estimate, Results, evaluate
-from anatomy_r1.evaluation.records import CONTROLS
+from anatomy_r1.evaluation.records import CONTROLS, failures_of
 from anatomy_r1.evaluation.reports import short
 from anatomy_r1.evaluation.run import LABELS, open_policy, sample_indices
 from anatomy_r1.workflows import Scalar, extras
 
+SHOWN_FAILURES = 8
 SHOWN_TABLES = ("question_type", "structure", "modality", "similarity", "hops", "asks")
 
 
@@ -59,6 +60,7 @@ class EvaluateConfig:
         """Evaluate, print the table and write the report."""
         results = self.results()
         show_results(results)
+        show_failures(self.out)
         finish_report(self.out)
 
     def results(self) -> Results:
@@ -95,6 +97,8 @@ class ReportConfig:
 def show_results(results: Results) -> None:
     """Print what an evaluation found: headline, what stands beside it, and the tables that fit."""
     rows = [[short(results.policy), *figures(results.accuracy), ""]]
+    if results.lenient_accuracy is not None:
+        rows.append(["  answers in any form", *figures(results.lenient_accuracy), ""])
     for name, estimate in results.baselines.items():
         gain = results.gains.get(name)
         rows.append([LABELS.get(name, name), *figures(estimate), points(gain) if gain else ""])
@@ -102,8 +106,8 @@ def show_results(results: Results) -> None:
     table(title, ("", "accuracy", "95 % interval", "n", "gain over it (points)"), rows)
     if (gain := results.gain_over_blind) is not None:
         over = LABELS.get(str(results.blind_yardstick), str(results.blind_yardstick))
-        console.print(escape(f"gain over blind ({over.lower()}): {points(gain)} points"))
-    console.print(escape("; ".join(_facts(results))))
+        console.print(f"gain over blind ({over.lower()}): {points(gain)} points")
+    console.print("; ".join(_facts(results)))
     for name, title in (
         ("sampling", f"{results.responses // results.n} responses to each"),
         ("permutations", "orders"),
@@ -114,6 +118,16 @@ def show_results(results: Results) -> None:
         lines = [(row.name, *figures(row.accuracy)) for row in results.tables.get(name, ())]
         if 1 < len(lines) <= 14:
             table(f"by {name.replace('_', ' ')}", ("", "accuracy", "95 % interval", "n"), lines)
+
+
+def show_failures(run: Path) -> None:
+    """Print why responses never came: the first reason of each kind, in full."""
+    kinds = failures_of(run)
+    for failure in kinds[:SHOWN_FAILURES]:
+        where = f"no response, {failure.count:,} times, first to {failure.question_id}:"
+        console.print(Text(plain(where), "yellow"), failure.reason)
+    if len(kinds) > SHOWN_FAILURES:
+        console.print(f"… and {len(kinds) - SHOWN_FAILURES:,} other kinds of reasons, in rollouts.jsonl")
 
 
 def _facts(results: Results) -> list[str]:

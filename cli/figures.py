@@ -29,4 +29,4 @@ class FiguresConfig:
             label, equals, folder = run.partition("=")
             runs.setdefault(label if equals else Path(run).name, []).append(Path(folder if equals else run))
         for path in write_figures(runs, self.out):
-            console.print(f"figure: {path}", markup=False)
+            console.print(f"figure: {path}")

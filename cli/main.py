@@ -7,12 +7,14 @@ interrupted.
 import importlib
 import os
 import sys
+import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.markup import escape
+from rich.text import Text
 
 from anatomy_r1.agents import require_training_extra
 from anatomy_r1.cli.console import console, errors
@@ -20,9 +22,9 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.workflows import read_config
 
 COMMANDS = {
-    "demo": ("demo", "DemoConfig", "train the embedded model on procedural scenes, with a report"),
-    "train": ("train", "TrainConfig", "GRPO against the environment, with evaluation before and after"),
-    "sft": ("sft", "SFTRunConfig", "supervised fine-tuning on a bank, with evaluation before and after"),
+    "demo": ("demo", "DemoCommand", "train the embedded model on procedural scenes, with a report"),
+    "train": ("train", "TrainCommand", "GRPO against the environment, with evaluation before and after"),
+    "sft": ("sft", "SFTCommand", "supervised fine-tuning on a bank, with evaluation before and after"),
     "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
     "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
     "figures": ("figures", "FiguresConfig", "PNG figures of training runs, with bands over seeds"),
@@ -40,13 +42,23 @@ COMMANDS = {
 }
 """Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
 
+ERROR = Text("error:", "bold red")
 TRAINING = ("demo", "train", "sft")
 """Subcommands that need torch and transformers."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    _keep_to_users()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _keep_to_users() -> None:
+    """Leave what libraries tell their developers to the tests, which fail on it; `python -W default` shows it."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", kind)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,15 +67,20 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(list(arguments))
     except AnatomyError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        errors.print(ERROR, str(error))
         return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted.")
-        return 130
     except BrokenPipeError:
         # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted.")
+        return 130
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -76,7 +93,7 @@ def _dispatch(arguments: list[str]) -> int:
     kind = getattr(importlib.import_module(f"anatomy_r1.cli.{module}"), config_name)
     rest = arguments[len(name.split()) :]
     path, rest = _take_config(rest)
-    defaults = {"default": read_config(kind, path)} if path else {}
+    defaults = {"default": _filled(kind, path)} if path else {}
     config: Any = tyro.cli(
         kind,
         args=rest,
@@ -85,6 +102,12 @@ def _dispatch(arguments: list[str]) -> int:
         **defaults,
     )
     return int(config.run() or 0)
+
+
+def _filled(kind: Any, path: Path) -> Any:
+    """A command filled from a TOML file; of one with a ``config``, the file holds that alone."""
+    config = typing.get_type_hints(kind).get("config")
+    return read_config(kind, path) if config is None else kind(config=read_config(config, path))
 
 
 def _take_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
@@ -104,8 +127,8 @@ def _usage(arguments: list[str]) -> int:
     asked = arguments in ([], ["-h"], ["--help"])
     printer = console if asked else errors
     if not asked:
-        printer.print(f"[bold red]error:[/] unknown command {escape(' '.join(arguments[:2]))!r}.")
-    printer.print("usage: anatomy-r1 COMMAND \\[--config FILE.toml] \\[flags]; anatomy-r1 COMMAND --help")
+        printer.print(ERROR, f"unknown command {' '.join(arguments[:2])!r}.")
+    printer.print("usage: anatomy-r1 COMMAND [--config FILE.toml] [flags]; anatomy-r1 COMMAND --help")
     for name, (_, _, help_text) in COMMANDS.items():
-        printer.print(f"  [bold]{name:<21}[/] {escape(help_text)}")
+        printer.print(Text(f"  {name:<21}", "bold"), help_text)
     return 0 if asked else 2

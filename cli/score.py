@@ -1,6 +1,5 @@
 """``anatomy-r1 score RUN``: judge saved rollouts anew, without inference."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ import tyro
 
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import finish_report
-from anatomy_r1.core import AnatomyError
-from anatomy_r1.envs import RewardConfig, score
+from anatomy_r1.core import AnatomyError, import_attribute
+from anatomy_r1.envs import RewardConfig, lenient_score, score
 from anatomy_r1.evaluation.run import rescore
 
 
@@ -30,7 +29,8 @@ class ScoreConfig:
     cap: int = 32_768
     """Longest response that is read, in characters."""
     judge: str | None = None
-    """module:attribute of your own function (question, text, reward config) -> Score; None: the package's."""
+    """"lenient", or module:attribute of your own function (question, text, reward config) -> Score; None: the strict
+    one that training is paid by."""
 
     def run(self) -> None:
         """Judge, print what changed, and write the report."""
@@ -46,11 +46,10 @@ class ScoreConfig:
 
 
 def _judge(spec: str | None) -> Callable[..., Any]:
-    if spec is None:
-        return score
-    module, _, attribute = spec.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise AnatomyError(f"judge {spec!r} is not an importable module:attribute ({error}).") from None
-    return found
+    if spec is None or spec == "lenient":
+        return score if spec is None else lenient_score
+    found = import_attribute(spec, f"judge {spec!r} is not an importable module:attribute")
+    if not callable(found):
+        raise AnatomyError(f"judge {spec!r}: expected a function (question, text, config) -> Score, got {found!r}.")
+    judge: Callable[..., Any] = found
+    return judge

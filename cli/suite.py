@@ -32,7 +32,7 @@ class SuiteConfig:
         table("accuracy, per cent (95 % interval)", ("policy", *banks), lines)
         for cell in cells:
             if cell.problem:
-                console.print(f"{cell.policy} on {cell.bank}: {cell.problem}", markup=False)
+                console.print(f"{cell.policy} on {cell.bank}: {cell.problem}")
         try:
             for folder in (self.out / name for cell in cells for name in cell.folders):
                 if not (folder / REPORT).exists():
@@ -41,7 +41,7 @@ class SuiteConfig:
         except AnatomyError as error:
             if "anatomy-r1[report]" not in str(error):
                 raise
-            console.print(f"leaderboard: {self.out / 'leaderboard.md'} (no page: {error})", markup=False)
+            console.print(f"leaderboard: {self.out / 'leaderboard.md'} (no page: {error})")
 
     def _run(self, suite: Suite) -> list[Cell]:
         runs = len(suite.policies) * len(suite.banks) * len(suite.seeds)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.text import Text
 
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.cli.console import console
@@ -53,11 +54,11 @@ class WatchConfig:
 
         server = uvicorn.Server(uvicorn.Config(app, host=self.host, port=self.port, log_level="warning"))
         if self.host not in LOOPBACK:
-            console.print("[bold yellow]anyone who reaches this address can see the run and use the policy.[/]")
+            console.print(Text("anyone who reaches this address can see the run and use the policy.", "bold yellow"))
         if person is not None and bank is not None:
             threading.Thread(target=self._evaluate, args=(person, bank), daemon=True).start()
         if self.run_folder is not None and not self.run_folder.exists():
-            console.print(f"{self.run_folder} is not there yet; the page waits for it.", markup=False)
+            console.print(f"{self.run_folder} is not there yet; the page waits for it.")
         console.print(f"open http://{self.host}:{self.port}/ (Ctrl-C ends it)")
         try:
             server.run()

@@ -1,8 +1,11 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
-from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
+    SMALL,
+    make_folder,
+    open_regular,
     parse_json,
     read_json,
     read_jsonl,
@@ -12,43 +15,68 @@ from anatomy_r1.core.files import (
     write_chunks,
     write_json,
 )
-from anatomy_r1.core.image_folder import ImageFolder, absent_allowed, images_may_be_absent, inside
+from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
-from anatomy_r1.core.prompt import INSTRUCTION, INSTRUCTIONS, NUMBERED, STYLES, option_lines, render_prompt, style_of
-from anatomy_r1.core.question import LETTERS, Image, ImageSource, Question, find_markup, normalise
-from anatomy_r1.core.registry import Registry
+from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.prompt import (
+    INSTRUCTION,
+    INSTRUCTIONS,
+    PromptText,
+    option_lines,
+    read_option,
+    read_prompt,
+    render_prompt,
+)
+from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, image_key
+from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
+from anatomy_r1.core.text import canonical, is_visible, normalise
 
 __all__ = [
+    "DEFAULT_STYLE",
     "INSTRUCTION",
     "INSTRUCTIONS",
     "LETTERS",
     "MAX_PIXELS",
     "NUMBERED",
+    "SMALL",
     "STYLES",
     "AnatomyError",
     "Floats",
+    "Grounds",
     "Image",
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "PromptText",
     "Question",
     "Registry",
-    "absent_allowed",
+    "UnknownOptionError",
+    "build",
+    "canonical",
     "find_markup",
-    "images_may_be_absent",
+    "image_key",
+    "import_attribute",
     "inside",
+    "is_visible",
+    "make_folder",
+    "nearest",
     "normalise",
+    "open_regular",
     "option_lines",
+    "parameters_of",
     "parse_json",
     "read_image",
     "read_json",
     "read_jsonl",
+    "read_label",
+    "read_option",
+    "read_prompt",
     "read_rows",
     "read_text",
     "render_prompt",
+    "spellings",
     "stream",
-    "style_of",
     "write_bytes",
     "write_chunks",
     "write_json",

@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend."""
+"""The one exception for mistakes a user can mend, and a kind of it."""
 
 
 class AnatomyError(Exception):
@@ -6,3 +6,7 @@ class AnatomyError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class UnknownOptionError(AnatomyError, TypeError):
+    """An option or keyword that whoever was given it does not have; a ``TypeError``, too, as Python's own is."""

@@ -1,48 +1,79 @@
 """Files of others, read with care, and files of ours, never seen half-written.
 
 What is read may be broken: text that is no UTF-8, JSON with a name twice or an infinite number, JSONL torn by a kill.
+It may be no file at all: a pipe waits for ever, a device never ends. Everything is opened by :func:`open_regular`.
 What is written appears whole or not at all: readers find the old file or the new one.
 """
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from reprlib import repr as shown
-from typing import Any
+from typing import Any, BinaryIO
 
 from anatomy_r1.core.errors import AnatomyError
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 29
 """Largest file that is read whole."""
+SMALL = 1 << 24
+"""Largest table, taxonomy or config."""
+MAX_LINE = 1 << 26
+"""Longest line of a log."""
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def open_regular(path: Path, max_bytes: int | None = None) -> BinaryIO:
+    """Open a regular file for reading; no pipe is waited for, and no device is read.
+
+    Raises:
+        AnatomyError: missing, unreadable, no regular file, or larger than ``max_bytes``.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise AnatomyError(f"{path}: can't be read ({_reason(error)}).") from None
+    found = os.fstat(descriptor)
+    problem = ""
+    if not stat.S_ISREG(found.st_mode):
+        problem = f"can't be read (expected a file, it is {_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')})"
+    elif max_bytes is not None and found.st_size > max_bytes:
+        problem = f"{found.st_size:,} bytes, expected at most {max_bytes:,}"
+    if problem:
+        os.close(descriptor)
+        raise AnatomyError(f"{path}: {problem}.")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     """Text of a UTF-8 file, with or without a byte-order mark.
 
     Raises:
-        AnatomyError: missing, unreadable, larger than ``max_bytes``, or not UTF-8.
+        AnatomyError: what :func:`open_regular` refuses, or not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise AnatomyError(f"{path}: {size:,} bytes, expected at most {max_bytes:,}.")
-        return path.read_bytes().decode("utf-8-sig")
+        with open_regular(path, max_bytes) as file:
+            return file.read(max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AnatomyError(f"{path}: not UTF-8 (byte {error.start + 1}); convert it.") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise AnatomyError(f"{path}: can't be read ({getattr(error, 'strerror', None) or error}).") from None
+    except OSError as error:
+        raise AnatomyError(f"{path}: can't be read ({_reason(error)}).") from None
 
 
-def read_json(path: Path) -> Any:
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Value of a JSON file.
 
     Raises:
         AnatomyError: what :func:`read_text` refuses, broken JSON, a name twice in one object, or an infinite number.
     """
-    return parse_json(read_text(path), str(path))
+    return parse_json(read_text(path, max_bytes), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -82,21 +113,39 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         AnatomyError: no such file, or a line before the last that is not a JSON object.
     """
-    if not path.is_file():
+    if not path.exists():
         raise AnatomyError(f"{path}: file not found.")
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-        bad = 0
-        for number, line in enumerate(lines, start=1):
+    with open_regular(path) as lines:
+        bad = number = 0
+        while line := lines.readline(MAX_LINE):
+            number += 1
             if bad:
                 raise AnatomyError(f"{path}, line {bad}: expected a JSON object; repair or remove the line.")
             try:
-                row = json.loads(line)
-            except ValueError:
+                row = json.loads(line.decode("utf-8", "replace"))
+            except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
                 yield row
             else:
                 bad = number
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, and those above it; one that is there is fine.
+
+    Raises:
+        AnatomyError: a file stands in the way, or it is not allowed.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        problem = None if os.access(path, os.W_OK | os.X_OK) else "not writable"
+    except OSError as error:
+        problem = "a file is in the way" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+    except ValueError as error:  # a NUL in the path
+        problem = str(error)
+    if problem is not None:
+        raise AnatomyError(f"{path}: can't be used as a folder to write to ({problem}).\nChoose another one (--out).")
 
 
 def write_json(path: Path, value: Any) -> None:

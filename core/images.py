@@ -9,9 +9,12 @@ from PIL import Image as Pil
 from PIL import ImageOps, UnidentifiedImageError
 
 from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.files import open_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 1 << 30
+"""Largest image file; tiled TIFFs may be large for what they show."""
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> NDArray[np.uint8]:
@@ -27,10 +30,14 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
         channel is dropped.
 
     Raises:
-        AnatomyError: missing, empty, truncated, not one of ``FORMATS``, or more than ``max_pixels`` pixels.
+        AnatomyError: missing, no regular file, empty, truncated, not one of ``FORMATS``, or more than ``max_pixels``
+            pixels.
     """
+    if data is None and not path.exists():
+        raise AnatomyError(f"{path}: image not found.")
     try:
-        with Pil.open(path if data is None else BytesIO(data), formats=FORMATS) as image:
+        file = open_regular(path, MAX_BYTES) if data is None else BytesIO(data)
+        with file, Pil.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(path, f"{width}×{height} = {width * height:,} pixels", max_pixels)
@@ -39,8 +46,6 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
             return np.array(plain if plain.mode == "RGB" else plain.convert("RGB"))
     except AnatomyError:
         raise
-    except FileNotFoundError:
-        raise AnatomyError(f"{path}: image not found.") from None
     except Pil.DecompressionBombError:
         raise _too_large(path, "far too many pixels", max_pixels) from None
     except UnidentifiedImageError:

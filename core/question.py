@@ -1,7 +1,7 @@
 """What is asked: the immutable question."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.images import read_image
+from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, STYLES
+from anatomy_r1.core.text import normalise
 
 Image = NDArray[np.uint8]
 ImageSource = Path | Callable[[], Image]
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # Text that a chat template, a vision processor or the reward's parser would take for markup, and what can't be encoded.
 _MARKUP = re.compile(
@@ -22,14 +23,7 @@ _MARKUP = re.compile(
     r"|</?[a-z]+(?:_[a-z0-9]+)+>|\[/?(?:INST|IMG(?:_[A-Z]+)?)\]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]"
 )
 
-
-def normalise(text: str) -> str:
-    """Form in which two option texts are compared: case, white space, ``_``/space and a trailing full stop don't count.
-
-    >>> normalise(" Cystic_Plate. ")
-    'cystic plate'
-    """
-    return " ".join(text.replace("_", " ").casefold().split()).removesuffix(".").rstrip()
+_OUR_TAGS = re.compile("</?(?:think|answer)>")
 
 
 def find_markup(text: str) -> str | None:
@@ -38,13 +32,22 @@ def find_markup(text: str) -> str | None:
     return found[0] if found else None
 
 
+def image_key(image: "ImageSource | Image") -> Hashable:
+    """What stands for an image in a dictionary: its path, else the object itself, by identity.
+
+    Valid as long as the object is held: whoever keeps the key keeps the image.
+    """
+    return image if isinstance(image, Path) else id(image)
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
     """One multiple-choice question about one image.
 
     Raises:
         AnatomyError: fewer than 2 or more than 26 options, two equal options (after :func:`normalise`), an answer
-            outside the options, empty text, or text that holds markup such as ``<|image_pad|>`` or ``<answer>``.
+            outside the options, empty text, text that holds markup such as ``<|image_pad|>`` or ``<answer>``, or an
+            unknown option style.
     """
 
     id: str
@@ -68,6 +71,10 @@ class Question:
     """Structures known to be wrong answers, from which options may be recomposed; empty: the options are fixed."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the bank knows besides: template, location, plane, … (JSON values)."""
+    option_style: str = DEFAULT_STYLE
+    """How the prompt labels the options: a name in :data:`STYLES`."""
+    instruction: str | None = None
+    """Wording of the instruction, where a variant has its own."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.options) <= len(LETTERS):
@@ -84,6 +91,12 @@ class Question:
         for text in (self.stem, *self.options):
             if found := find_markup(text):
                 raise AnatomyError(f"question {self.id!r}: text must not hold the markup {found!r}; remove it.")
+        if found := find_markup(_OUR_TAGS.sub("", self.instruction or "")):
+            raise AnatomyError(f"question {self.id!r}: the instruction must not hold the markup {found!r}; remove it.")
+        if self.option_style not in STYLES:
+            raise AnatomyError(
+                f"question {self.id!r}: option_style must be one of {', '.join(STYLES)}, got {self.option_style!r}."
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Question):
@@ -97,8 +110,13 @@ class Question:
         """Everything but the image, for comparison."""
         return (
             self.id, self.stem, self.options, self.answer, self.structure, self.question_type, self.modality,
-            self.group_key, self.source, self.distractors, dict(self.details),
+            self.group_key, self.source, self.distractors, dict(self.details) | self.form(),
         )  # fmt: skip
+
+    def form(self) -> dict[str, str]:
+        """How this form of the question differs from the usual: its option style and instruction, where they do."""
+        style = {} if self.option_style == DEFAULT_STYLE else {"option_style": self.option_style}
+        return style if self.instruction is None else {**style, "instruction": self.instruction}
 
     @property
     def letter(self) -> str:

@@ -7,7 +7,7 @@ from anatomy_r1.core import Registry
 from anatomy_r1.curricula.asc import ASC
 from anatomy_r1.curricula.diversity import answer_entropy, distinct_n, permutation_consistency, self_bleu
 from anatomy_r1.curricula.gdqa import GDQA
-from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Paced, Variant
+from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Levelled, Paced, Variant
 from anatomy_r1.curricula.schedules import PAPER_LEVELS, Level, Staged, make_schedule
 from anatomy_r1.curricula.uniform import NoAugmentation, Uniform
 
@@ -25,7 +25,7 @@ def make_curriculum(spec: str | Curriculum, bank: Bank, *, seed: int = 0, **opti
     Raises:
         AnatomyError: unknown curriculum, or an option it does not take.
     """
-    return CURRICULA.make(spec, bank=bank, seed=seed, **options) if isinstance(spec, str) else spec
+    return CURRICULA.make(spec, context={"bank": bank, "seed": seed}, **options) if isinstance(spec, str) else spec
 
 
 def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **options: Any) -> Augmentation:
@@ -34,7 +34,8 @@ def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **
     Raises:
         AnatomyError: unknown augmentation, or an option it does not take.
     """
-    return AUGMENTATIONS.make(spec, bank=bank, seed=seed, **options) if isinstance(spec, str) else spec
+    context = {"bank": bank, "seed": seed}
+    return AUGMENTATIONS.make(spec, context=context, **options) if isinstance(spec, str) else spec
 
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Curriculum",
     "GroupOutcome",
     "Level",
+    "Levelled",
     "NoAugmentation",
     "Paced",
     "Staged",

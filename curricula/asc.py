@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import Bank, MixBank
+from anatomy_r1.banks import Bank, Scheduled
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula.balance import Balance
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
@@ -73,7 +73,7 @@ class ASC:
         self.drawer = make_drawer(bank, self.measure, tolerance)
         self.balance = Balance(bank, balance, easy_weight=easy_weight)
         self._warned = False
-        if isinstance(bank, MixBank) and bank.scheduled:
+        if isinstance(bank, Scheduled) and bank.scheduled:
             warnings.warn(
                 "asc: the mixture's weights change with progress, but this curriculum draws by their mean over the "
                 "run; use the curriculum 'uniform' to follow them.",
@@ -85,8 +85,13 @@ class ASC:
         if math.isnan(progress):
             raise AnatomyError("progress must be a number in [0, 1], got NaN.")
         level, stage = self.schedule.at(progress)
-        low, high = self.drawer.spread.reach if self.rescale else (0.0, 1.0)
+        low, high = self.reach
         return low + level * (high - low), stage
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The S(q) that levels 0 and 1 of the schedule mean."""
+        return self.drawer.spread.reach if self.rescale else (0.0, 1.0)
 
     def choose(self, index: int, progress: float) -> Choice:
         """Draw a question near the target; see :class:`Curriculum`."""

@@ -13,7 +13,7 @@ import numpy as np
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula.difficulty import DifficultyMemory
-from anatomy_r1.curricula.edits import Edit, distinct_variants, make_edits
+from anatomy_r1.curricula.edits import Counting, Edit, distinct_variants, make_edits
 from anatomy_r1.curricula.protocols import GroupOutcome, Variant
 from anatomy_r1.curricula.schedules import Schedule, make_schedule
 
@@ -72,7 +72,8 @@ class GDQA:
         own = {
             f"{edit.name}: {what}": number
             for edit in self.edits
-            for what, number in getattr(edit, "counts", Counter[str]()).items()
+            if isinstance(edit, Counting)
+            for what, number in edit.counts.items()
         }
         return dict(self._unchanged) | own
 

@@ -83,6 +83,15 @@ class Augmentation(Stateful, Protocol):
 
 
 @runtime_checkable
+class Levelled(Protocol):
+    """A curriculum whose schedule has levels from 0 to 1."""
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The S(q) that levels 0 and 1 mean."""
+
+
+@runtime_checkable
 class Paced(Protocol):
     """An augmentation that changes over training."""
 

@@ -5,10 +5,13 @@ Importing this registers ``AnatomyVQA-v0``; ``gymnasium.make("anatomy_r1.envs:An
 
 import gymnasium
 
+from anatomy_r1.core import read_option
 from anatomy_r1.envs.env import AnatomyVQAEnv
+from anatomy_r1.envs.lenient import lenient_score, read_leniently
+from anatomy_r1.envs.observations import BrokenImage, Observation, Observations, observe, observe_one
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
-from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, read_option, score
+from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, score
 from anatomy_r1.envs.vector_env import AnatomyVQAVectorEnv
 
 gymnasium.register(
@@ -20,13 +23,20 @@ gymnasium.register(
 __all__ = [
     "AnatomyVQAEnv",
     "AnatomyVQAVectorEnv",
+    "BrokenImage",
+    "Observation",
+    "Observations",
     "RewardConfig",
     "RewardPart",
     "Score",
     "Task",
     "as_picture",
     "as_text",
+    "lenient_score",
+    "observe",
+    "observe_one",
     "read_blocks",
+    "read_leniently",
     "read_option",
     "score",
 ]

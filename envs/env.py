@@ -6,13 +6,12 @@ from typing import Any
 import gymnasium
 from gymnasium.core import RenderFrame
 
-from anatomy_r1.core import AnatomyError, Image, Question, render_prompt
+from anatomy_r1.core import AnatomyError, Image, Question, build
+from anatomy_r1.envs.observations import Observation, observe_one
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
-
-Observation = dict[str, Any]
 
 
 class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
@@ -46,7 +45,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
         self.render_mode = render_mode
         self.observation_space = observation_space()
         self.action_space = FreeText()
-        self.stream = QuestionStream(Task(**task))
+        self.stream = QuestionStream(build(Task, "the environment", **task))
         self._draw: Draw | None = None
         self._pixels: Image | None = None
         self._paid: tuple[str, Score] | None = None
@@ -115,7 +114,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
 
     def _observe(self) -> Observation:
         assert self._pixels is not None
-        return {"image": self._pixels.copy(), "prompt": render_prompt(self.question)}
+        return observe_one(self.question, self._pixels.copy())
 
     @staticmethod
     def _info(draw: Draw) -> dict[str, Any]:

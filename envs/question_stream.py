@@ -27,7 +27,7 @@ from anatomy_r1.curricula import (
     make_augmentation,
     make_curriculum,
 )
-from anatomy_r1.curricula.edits import distinct_variants
+from anatomy_r1.curricula.edits import Edited, distinct_variants
 from anatomy_r1.envs.reward import DEFAULT_REWARD, RewardConfig, Score, score
 
 STREAM = 201
@@ -145,9 +145,9 @@ class QuestionStream:
 
     def _forms(self, question: Question, count: int) -> Sequence[Variant]:
         """The original first, then what the augmentation makes of it."""
-        edits = getattr(self.augmentation, "edits", None)
-        if edits is not None:  # the edits themselves: the same forms at any time, difficult question or not
-            return distinct_variants(question, count, edits, np.random.default_rng([0, STREAM, 0]))
+        # The edits themselves give the same forms at any time, whether the question is difficult by now or not.
+        if isinstance(self.augmentation, Edited):
+            return distinct_variants(question, count, self.augmentation.edits, np.random.default_rng([0, STREAM, 0]))
         known: dict[tuple[str, ...], Variant] = {(): Variant(question)}
         for variant in self.augmentation.vary(question, _MANY_PLACES, 0) if count > 1 else ():
             known.setdefault(variant.edits, variant)

@@ -2,21 +2,18 @@
 
 A response counts only in one form: exactly one ``<think>…</think>``, then exactly one ``<answer>…</answer>``, nothing
 but white space around them, some thought in the first and one option in the second. Whatever departs from it (a second
-answer, a tag inside a block, text after the end, two letters, an empty thought, a negated option) is no answer and
-earns nothing: format and answer are judged together, so no half of the form can be sold alone.
-Every pass over the text is linear.
+answer, a tag inside a block, text after the end, two letters, a thought with nothing to see in it, a negated option) is
+no answer and earns nothing: format and answer are judged together, so no half of the form can be sold alone.
+Every pass over the text is linear. How else models put their answers is a matter of :mod:`anatomy_r1.envs.lenient`.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, Question, normalise, style_of
+from anatomy_r1.core import AnatomyError, Question, is_visible, read_option
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_LETTERED = re.compile(r"\(([A-Za-z])\)(.*)|([A-Za-z])(?:[.)](.*))?", re.DOTALL)
-_NUMBER = re.compile(r"(\(?)([1-9])(?![0-9A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -74,13 +71,16 @@ def score(question: Question, text: str, config: RewardConfig = DEFAULT_REWARD) 
     Raises:
         AnatomyError: the response is not text, or an extra part gave something other than a finite number.
     """
+    return graded(question, text, config, read_response)
+
+
+def graded(question: Question, text: str, config: RewardConfig, read: Callable[[Question, str], int | None]) -> Score:
+    """The score of a response whose choice is what ``read`` finds in it; raises as :func:`score` does."""
     if not isinstance(text, str):
         raise AnatomyError(f"question {question.id!r}: a response must be text (str), got {type(text).__name__}.")
     if len(text) > config.cap:
         return Score(0.0, 0.0, 0.0, None, dict.fromkeys(("format", "correct", *config.extra), 0.0))
-    blocks = read_blocks(text)
-    numbered = style_of(question) == NUMBERED
-    choice = None if blocks is None else read_option(blocks[1], question.options, numbered=numbered)
+    choice = read(question, text)
     formed, correct = float(choice is not None), float(choice == question.answer)
     parts = {"format": config.format_weight * formed, "correct": config.correct_weight * correct}
     base = Score(formed, correct, sum(parts.values()), choice, parts)
@@ -88,6 +88,12 @@ def score(question: Question, text: str, config: RewardConfig = DEFAULT_REWARD) 
         return base
     extra = {name: _extra_part(name, question, text, base, config) for name in config.extra}
     return Score(formed, correct, base.total + sum(extra.values()), choice, parts | extra)
+
+
+def read_response(question: Question, text: str) -> int | None:
+    """Index of the option that a response of the right form names; None for any other text."""
+    blocks = read_blocks(text)
+    return None if blocks is None else read_option(blocks[1], question.options, question.option_style)
 
 
 def read_blocks(text: str) -> tuple[str, str] | None:
@@ -101,43 +107,9 @@ def read_blocks(text: str) -> tuple[str, str] | None:
             return None
         pieces.append(piece)
     before, thought, between, answer = pieces
-    if before.strip() or between.strip() or text.strip() or not thought.strip():
+    if before.strip() or between.strip() or text.strip() or not is_visible(thought):
         return None
     return thought, answer
-
-
-def read_option(answer: str, options: Sequence[str], *, numbered: bool = False) -> int | None:
-    """Index of the one option that ``answer`` names, as ``B``, ``B.``, ``B)``, ``(B)``, ``B. Liver`` or ``Liver``.
-
-    Where the prompt numbers its options, ``2`` is read as ``B`` is.
-
-    None where it names none, where letter and text disagree, and where it reads as one option's letter but as another
-    one's text (options that are letters themselves): there, ``B. A`` says which.
-    """
-    texts = [normalise(option) for option in options]
-    whole = normalise(answer)
-    by_text = texts.index(whole) if whole in texts else None
-    by_letter = _read_letter(_as_letter(answer.strip()) if numbered else answer.strip(), texts)
-    if by_text is None or by_letter is None:
-        return by_letter if by_text is None else by_text
-    return by_text if by_text == by_letter else None
-
-
-def _as_letter(answer: str) -> str:
-    """``2. Liver`` as ``B. Liver``."""
-    match = _NUMBER.match(answer)
-    return f"{match[1]}{LETTERS[int(match[2]) - 1]}{answer[match.end() :]}" if match else answer
-
-
-def _read_letter(answer: str, texts: list[str]) -> int | None:
-    match = _LETTERED.fullmatch(answer)
-    if match is None:
-        return None
-    index = LETTERS.index((match[1] or match[3]).upper())
-    rest = (match[2] or match[4] or "").strip()
-    if index >= len(texts) or (rest and normalise(rest) != texts[index]):
-        return None
-    return index
 
 
 def _extra_part(name: str, question: Question, text: str, base: Score, config: RewardConfig) -> float:

@@ -4,8 +4,7 @@ Place ``i`` belongs to group ``i // group_size``. All places of a group answer o
 variant gives it, and their responses are judged against each other.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,15 +13,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, render_prompt
+from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, build, image_key
+from anatomy_r1.envs.observations import Batch, observe_places
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
 
-Observations = dict[str, tuple[Any, ...]]
 
-
-class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str], NDArray[Any]]):
+class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArray[Any]]):
     """Grouped single-step visual question answering.
 
     Observations: ``{"image": num_envs × uint8 (H, W, 3), "prompt": num_envs × str}``, both tuples; places that share an
@@ -58,9 +56,9 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         self.single_observation_space, self.single_action_space = observation_space(), FreeText()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.stream = QuestionStream(Task(**task))
+        self.stream = QuestionStream(build(Task, "the environment", **task))
         self._draws: list[Draw] = []
-        self._observations: Observations = {}
+        self._observations: Batch = {}
         self._open = False
         self._loader = ImageLoader()
 
@@ -69,9 +67,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         """The question of each place, in its variant's form."""
         return _questions(self._draws)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observations, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Batch, dict[str, Any]]:
         """Ask ``num_envs // group_size`` questions.
 
         Raises:
@@ -82,13 +78,13 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Observations, Sequence[str]
         self.stream.prepare(seed, given.get("progress"))
         draws = [self.stream.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
         questions = _questions(draws)
-        self._observations = {"image": _decode(questions, self._loader), "prompt": tuple(map(render_prompt, questions))}
+        self._observations = observe_places(questions, _decode(questions, self._loader))
         self._draws, self._open = draws, True
         return dict(self._observations), self._info()
 
     def step(
         self, actions: Sequence[str]
-    ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    ) -> tuple[Batch, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Pay one response for each place; every episode ends.
 
         Raises:
@@ -149,8 +145,8 @@ def _questions(draws: Sequence[Draw]) -> list[Question]:
 def _decode(questions: Sequence[Question], loader: ImageLoader) -> tuple[Image, ...]:
     """Images of the questions; those with the same source are decoded once and are the same object."""
     loader.ahead(questions)
-    images: dict[Path | int, Image] = {}
-    keys = [question.image if isinstance(question.image, Path) else id(question.image) for question in questions]
+    images: dict[Hashable, Image] = {}
+    keys = [image_key(question.image) for question in questions]
     for key, question in zip(keys, questions, strict=True):
         if key not in images:
             images[key] = loader.pixels(question)

@@ -11,9 +11,8 @@ from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import SFT, RunFolder
 from anatomy_r1.banks import ScenesBank, open_bank
 from anatomy_r1.cli.console import console, progress
-from anatomy_r1.cli.train import CONFIG
 from anatomy_r1.core import write_bytes
-from anatomy_r1.workflows import to_toml
+from anatomy_r1.workflows import CONFIG, to_toml
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class WarmStartRunConfig:
         banks = (ScenesBank(split="train"), open_bank("brain-atlas", "train"))
         run = RunFolder(self.out)
         processor = build_processor(build_tokenizer(corpus(banks)))
-        backbone = Backbone(build_model(processor, self.recipe.sft.seed), processor, "tiny")
+        backbone = Backbone(build_model(processor, self.recipe.seed), processor, "tiny")
         examples = WarmStart(*banks, self.recipe).examples
         trainer = SFT(backbone, examples, self.recipe.sft)
         write_bytes(self.out / CONFIG, to_toml(self).encode())

@@ -38,6 +38,8 @@ class WarmStartConfig:
         default_factory=lambda: SFTConfig(steps=2800, learning_rate=1.5e-3, warmup_steps=50, final_lr_share=0.15)
     )
     """Optimisation; ``steps`` counts all three phases."""
+    seed: int = 0
+    """Seed of the examples, and of the weights that training begins with."""
     see: float = 0.1
     """Share of the steps that show captions in reading order alone."""
     fade: float = 0.4
@@ -79,7 +81,7 @@ class WarmStart:
     def examples(self, step: int) -> list[Example]:
         """The batch of ``step``."""
         config = self.config
-        rng = np.random.default_rng([config.sft.seed, _STREAM, step])
+        rng = np.random.default_rng([config.seed, _STREAM, step])
         progress = step / config.sft.steps
         faded = float(np.clip((progress - config.see) / config.fade, 0, 1))
         captions = 1 - (1 - config.captions) * faded

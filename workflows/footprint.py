@@ -20,11 +20,40 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from anatomy_r1.agents import GRPOConfig, ModelConfig
+from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig
 from anatomy_r1.agents.logprobs import CHUNK, MASK_LIMIT
 from anatomy_r1.agents.model import choose_what_learns, has_adapters
 from anatomy_r1.agents.training import KEPT
 from anatomy_r1.core import AnatomyError
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a step asks of the machine, whatever trains."""
+
+    questions: int
+    """Of a step, over all processes."""
+    responses: int
+    """To each."""
+    length: int
+    """Tokens of a response."""
+    max_tokens: int
+    """Tokens of a forward pass."""
+    autocast: bool
+    """Whether the update computes in two bytes a number."""
+    reference: bool = False
+    """Whether the model as it was stays beside it."""
+    samples: bool = False
+    """Whether the model samples by itself, with a cache."""
+
+    @classmethod
+    def of(cls, config: GRPOConfig | SFTConfig, length: int) -> "Load":
+        """The load of a step; ``length`` is that of a response."""
+        bf16 = config.mixed_precision == "bf16"
+        if isinstance(config, SFTConfig):
+            return cls(config.batch_size, 1, length, config.max_tokens, bf16)
+        questions, responses = config.questions_per_step, config.num_generations
+        return cls(questions, responses, length, config.max_tokens, bf16, bool(config.beta), True)
 
 
 @dataclass(frozen=True)
@@ -64,13 +93,13 @@ def skeleton(path: str | Path, config: ModelConfig) -> Any:
 
 
 def footprint(
-    model: Any, config: GRPOConfig, prompt: int, *, checkpointing: bool, processes: int = 1, sharded: bool = False
+    model: Any, load: Load, prompt: int, *, checkpointing: bool, processes: int = 1, sharded: bool = False
 ) -> Footprint:
     """What training a model would need.
 
     Args:
         model: from :func:`skeleton`.
-        config: of the run.
+        load: of a step.
         prompt: tokens of a prompt, its image included.
         checkpointing: whether activations are made again in the backward pass.
         processes: among which the groups are shared out.
@@ -81,37 +110,34 @@ def footprint(
     total, learnt = sum(n for n, _, _ in parameters), sum(n for n, _, learns in parameters if learns)
     weights = sum(n * (4 if learns else size) for n, size, learns in parameters)
     adapters = has_adapters(model)
-    low = 2 if config.mixed_precision == "bf16" or adapters else 4
+    low = 2 if load.autocast or adapters else 4
     saved = 4 * learnt if adapters else weights
     memory = {
         "weights": weights // shards,
         "gradients": 4 * learnt // shards,
         "moments": 8 * learnt // shards,
-        "reference": weights // shards if config.beta and not adapters else 0,
-        **_passes(model.config.get_text_config(), config, prompt, low, checkpointing, processes),
+        "reference": weights // shards if load.reference and not adapters else 0,
+        **_passes(model.config.get_text_config(), load, prompt, low, checkpointing, processes),
     }
     if shards > 1:
         memory["weights gathered to sample"] = total * low
-    return Footprint(
-        type(model).__name__, total, learnt, memory, saved + 8 * learnt, (KEPT + 1) * (saved + 8 * learnt) + saved
-    )
+    checkpoint = saved + 8 * learnt
+    return Footprint(type(model).__name__, total, learnt, memory, checkpoint, (KEPT + 1) * checkpoint + saved)
 
 
-def _passes(
-    text: Any, config: GRPOConfig, prompt: int, size: int, checkpointing: bool, processes: int
-) -> dict[str, int]:
+def _passes(text: Any, load: Load, prompt: int, size: int, checkpointing: bool, processes: int) -> dict[str, int]:
     hidden, layers = text.hidden_size, text.num_hidden_layers
-    group = prompt + config.num_generations * config.max_completion_length
-    questions = -(-config.questions_per_step // processes)
-    tokens = min(config.max_tokens, questions * group)
+    group = prompt + load.responses * load.length
+    questions = -(-load.questions // processes)
+    tokens = min(load.max_tokens, questions * group)
     layer = tokens * (9 * hidden + 5 * text.intermediate_size) * size
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
-    rows = questions * config.num_generations
+    rows = questions * load.responses if load.samples else 0
     width = min(tokens, group)
     return {
         "activations": layer + layers * tokens * hidden * size if checkpointing else layers * layer,
         "logits": 3 * 4 * min(CHUNK, tokens) * text.vocab_size,
         "attention mask": 2 * min(max(tokens // width, 1) * width**2, max(MASK_LIMIT, width**2)),
-        "cache while sampling": rows * (prompt + config.max_completion_length) * layers * 2 * heads * head * size,
+        "cache while sampling": rows * (prompt + load.length) * layers * 2 * heads * head * size,
     }

@@ -37,7 +37,7 @@ def make_tracker(spec: str, run: Path, config: Mapping[str, Any] | None = None) 
     Raises:
         AnatomyError: unknown tracker, or its package is missing.
     """
-    return TRACKERS.make(spec, run=run, config=dict(config or {}))
+    return TRACKERS.make(spec, context={"run": run, "config": dict(config or {})})
 
 
 class TensorBoardTracker:

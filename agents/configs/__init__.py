@@ -1,6 +1,6 @@
 """Settings, and what must be installed for what. Nothing here imports torch."""
 
-from anatomy_r1.agents.configs.grpo import Baseline, Correction, GRPOConfig, Loss, Scale
+from anatomy_r1.agents.configs.grpo import Baseline, Correction, Gate, GRPOConfig, Loss, Scale
 from anatomy_r1.agents.configs.installed import TINY_FOLDER, require_training_extra
 from anatomy_r1.agents.configs.model import ModelConfig
 from anatomy_r1.agents.configs.sft import SFTConfig
@@ -12,6 +12,7 @@ __all__ = [
     "Baseline",
     "Correction",
     "GRPOConfig",
+    "Gate",
     "Loss",
     "ModelConfig",
     "SFTConfig",

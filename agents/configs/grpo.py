@@ -1,5 +1,6 @@
 """Settings of a GRPO run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,9 @@ Loss = Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "gpg"]
 Scale = Literal["group", "batch", "none"]
 Baseline = Literal["group", "variant", "local-global"]
 Correction = Literal["token", "sequence", "off"]
+Gate = Literal["total", "outcome"]
+CLIPS: Mapping[Loss, tuple[float, float]] = {"dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (0.2, 5.0)}
+"""Lower and upper clip of the losses whose papers name their own; the others have 0.2 on both sides."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,16 @@ class GRPOConfig:
     """Tokens after which a response is cut."""
     loss_type: Loss = "grpo"
     """Objective; see objective.py."""
-    epsilon: float = 0.2
-    """Lower clip of the ratio."""
-    epsilon_high: float = 0.2
-    """Upper clip of the ratio; dapo takes 0.28, cispo 5 (the cap of the weight itself)."""
+    epsilon: float | None = None
+    """Lower clip of the ratio; None: as the loss's paper has it, see CLIPS."""
+    epsilon_high: float | None = None
+    """Upper clip of the ratio (cispo: cap of the weight itself); None: as the loss's paper has it, see CLIPS."""
     beta: float = 0.0
     """Weight of the KL term to the policy as it was at the start."""
     entropy_coef: float = 0.0
     """Weight of an entropy bonus, the mean over all tokens."""
+    gate: Gate = "total"
+    """What must vary within a group for it to teach: the total reward, or correctness; see advantages.py."""
     scale_rewards: Scale = "group"
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
     baseline: Baseline = "group"
@@ -91,5 +97,11 @@ class GRPOConfig:
             if getattr(self, name) < 0:
                 raise AnatomyError(f"grpo: {name} must be ≥ 0, got {getattr(self, name)}.")
         for name in ("learning_rate", "temperature", "epsilon", "epsilon_high", "importance_cap", "max_grad_norm"):
-            if getattr(self, name) <= 0:
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise AnatomyError(f"grpo: {name} must be > 0, got {getattr(self, name)}.")
+
+    @property
+    def clips(self) -> tuple[float, float]:
+        """Lower and upper clip of the ratio: the configured ones, else those of the loss."""
+        low, high = CLIPS.get(self.loss_type, (0.2, 0.2))
+        return low if self.epsilon is None else self.epsilon, high if self.epsilon_high is None else self.epsilon_high

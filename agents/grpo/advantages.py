@@ -9,6 +9,12 @@ with exactly equal rewards) has advantage exactly 0.
   a variant of one response, or of equal ones, teaches nothing: what GDQA is there to prevent.
 - local and global (DIVA-GRPO, arXiv 2603.01106): the mean of both, each scaled to deviation 1 over the batch so that
   neither dominates. The paper also weights by the variants' difficulty; ours are equally difficult by construction.
+
+The outcome gate decides which groups teach. With ``total``, a group whose rewards differ teaches. Where none of its
+responses is right, all that differs is form, and dividing by so small a deviation makes as large an advantage of it as
+of an answer: a *phantom*. With ``outcome``, only groups whose correctness differs have an advantage by their rewards;
+form has a signal of its own, the centred format reward, undivided, until ``FORM_LEARNT`` of a batch is well-formed.
+(A gate of this kind was found in a recipe for verl; the separate signal for form is ours.)
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,12 +23,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.agents.configs import Baseline, Scale
+from anatomy_r1.agents.configs import Baseline, Gate, Scale
 from anatomy_r1.agents.grpo.batch import Batch
-from anatomy_r1.agents.grpo.losses import group_advantages
+from anatomy_r1.agents.grpo.losses import group_advantages, invalid_groups
 from anatomy_r1.core import Floats
 
 _EPSILON = 1e-4
+FORM_LEARNT = 0.95
+"""Share of well-formed responses in a batch from which on form teaches nothing any more."""
 
 
 def variant_numbers(edits: Sequence[Hashable], prompts: Sequence[str], group_size: int) -> NDArray[np.int64]:
@@ -58,8 +66,19 @@ def local_global_advantages(
     return np.asarray((local + pooled) / 2)
 
 
-def advantages_of(batch: Batch, baseline: Baseline, scale: Scale) -> Floats:
+def advantages_of(batch: Batch, baseline: Baseline, scale: Scale, gate: Gate = "total") -> Floats:
     """Advantages ``(B,)`` of a sampled batch."""
+    advantages = _ungated(batch, baseline, scale)
+    if gate == "total":
+        return advantages
+    size, formed = batch.group_size, batch.info["format"]
+    undecided = np.repeat(invalid_groups(batch.info["correct"], size), size)
+    form = batch.info["parts/format"].reshape(-1, size)
+    own = (form - form.mean(axis=1, keepdims=True)).reshape(-1) if formed.mean() < FORM_LEARNT else 0.0
+    return np.where(undecided, own, advantages)
+
+
+def _ungated(batch: Batch, baseline: Baseline, scale: Scale) -> Floats:
     if baseline == "group":
         return group_advantages(batch.rewards, batch.group_size, scale)
     variants = variant_numbers(batch.info["edits"].tolist(), batch.prompts, batch.group_size)

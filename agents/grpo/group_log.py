@@ -44,6 +44,7 @@ def _response(batch: Batch, i: int) -> dict[str, Any]:
         "answer": question.letter,
         "edits": info["edits"][i],
         "text": response.text,
+        "chosen": info["chosen"][i],
         "truncated": response.truncated,
         "reward": float(batch.rewards[i]),
         "parts": {key.removeprefix("parts/"): float(v[i]) for key, v in info.items() if key.startswith("parts/")},

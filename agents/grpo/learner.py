@@ -28,9 +28,10 @@ from anatomy_r1.agents.logprobs import (
     batches,
     build_tree,
     build_trees,
+    check_trees,
     why_no_trees,
 )
-from anatomy_r1.agents.model import Backbone, adapters_off, has_adapters
+from anatomy_r1.agents.model import Backbone, adapters_off, dropouts, has_adapters
 from anatomy_r1.agents.training import Distributed, build_optimiser
 from anatomy_r1.core import AnatomyError, Floats
 
@@ -54,6 +55,12 @@ class Learner:
         self.distributed = Distributed(config.mixed_precision)
         backbone.model.to(self.distributed.accelerator.device)
         backbone.vision.remembers = not self.distributed.shards_weights
+        if dropped := dropouts(backbone.model):
+            warnings.warn(
+                f"{backbone.name}: {', '.join(dropped)} stays off in the update; with it, another policy would learn "
+                "than was sampled.",
+                stacklevel=2,
+            )
         packing = config.packing
         if packing == "tree" and (reason := why_no_trees(backbone.model)):
             warnings.warn(f"{backbone.name}: {reason}; the update runs padded rows instead of trees.", stacklevel=2)
@@ -63,8 +70,6 @@ class Learner:
         if config.beta and not has_adapters(backbone.model):
             self.reference = ResponseLogProbs(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
-            if backbone.vision.frozen():
-                backbone.vision.serve(self.reference.model)
             self.distributed.shard(self.reference)
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
         self.distributed.prepare(self.logprobs, optimiser, config.max_grad_norm)
@@ -98,8 +103,7 @@ class Learner:
         passes = max(self.distributed.all_gather(len(parts)))
         if passes and not self._checked:
             with self.distributed.gathered_weights():
-                if trees:
-                    check_exact(self.backbone, min(trees, key=len), self.config.temperature)
+                check_trees(self.backbone, trees, self.config.temperature)
             self._checked = True
         if len(parts) < passes:
             shortest = min(np.flatnonzero(batch.lengths).tolist(), key=lambda row: batch.lengths[row])
@@ -205,8 +209,8 @@ class Learner:
             logprobs.new_tensor(advantages[rows]),
             mask,
             loss=config.loss_type,
-            clip_low=config.epsilon,
-            clip_high=config.epsilon_high,
+            clip_low=config.clips[0],
+            clip_high=config.clips[1],
             beta=config.beta,
             ref_logprobs=reference,
             weights=correction,
@@ -274,24 +278,6 @@ def _as_matrix(rows: Sequence[Sequence[float]], mask: Tensor, like: Tensor) -> T
     values = torch.zeros_like(like)
     values[mask] = like.new_tensor([value for row in rows for value in row])
     return values
-
-
-@torch.no_grad()
-def check_exact(backbone: Backbone, tree: Tree, temperature: float) -> None:
-    """Compare the tree with padded rows on real data.
-
-    Raises:
-        AnatomyError: they differ by more than rounding can explain.
-    """
-    tolerance = 1e-3 if next(backbone.model.parameters()).dtype in (torch.float32, torch.float64) else 0.2
-    found, expected = (ResponseLogProbs(backbone, way)([tree], temperature).logprobs for way in ("tree", "padded"))
-    both_broken = found.isnan() & expected.isnan()  # what is no number is named where it would be learnt from
-    gap = float((found - expected).abs().masked_fill(both_broken, 0).max())
-    if not gap <= tolerance:
-        raise AnatomyError(
-            f"{backbone.name}: trees give other log-probs than padded rows (largest difference {gap:.2g}).\n"
-            "This architecture is not served by trees yet: use --grpo.packing padded."
-        )
 
 
 def _pooled(terms: Sequence[dict[str, float]]) -> dict[str, float | None]:

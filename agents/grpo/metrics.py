@@ -1,18 +1,39 @@
 """What a GRPO step logs, under TRL's names where the meaning is the same."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.losses import invalid_groups
+from anatomy_r1.core import Floats
 from anatomy_r1.curricula import answer_entropy, distinct_n
+
+GROUP_KINDS = ("all_right", "mixed", "form_only", "all_wrong", "no_form")
+"""What a group's responses are, so that one sees why it teaches or doesn't; every group is of exactly one kind."""
+
+
+def group_kinds(formed: Floats, correct: Floats, group_size: int) -> NDArray[np.int64]:
+    """Kind of each group ``(B / group_size,)``, an index of ``GROUP_KINDS``, from the scores of its responses ``(B,)``.
+
+    - ``all_right``: nothing left to learn from it;
+    - ``mixed``: some are right, which is what teaches;
+    - ``form_only``: none is right, but some are well-formed: what varies of the reward is form alone;
+    - ``all_wrong``: all are well-formed, none is right;
+    - ``no_form``: none is well-formed.
+    """
+    right = correct.reshape(-1, group_size).mean(axis=1)
+    formed = formed.reshape(-1, group_size).mean(axis=1)
+    return np.select([right == 1, right > 0, formed == 0, formed == 1], [0, 1, 4, 3], default=2)
 
 
 def batch_metrics(batch: Batch) -> dict[str, Any]:
     """Metrics of one sampled batch."""
     rewards, info, group_size = batch.rewards, batch.info, batch.group_size
     invalid = invalid_groups(rewards, group_size)
+    kinds = group_kinds(info["format"], info["correct"], group_size)
     structures = info["structure"][::group_size]
     chosen = info["chosen"].reshape(-1, group_size)
     texts = [response.text for response in batch.responses]
@@ -30,6 +51,9 @@ def batch_metrics(batch: Batch) -> dict[str, Any]:
             f"frac_reward_zero_std/{name}": float(invalid[structures == name].mean())
             for name in sorted(set(structures.tolist()))
         },
+        "frac_correct_zero_std": float((kinds != GROUP_KINDS.index("mixed")).mean()),
+        **{f"groups/{kind}": float((kinds == number).mean()) for number, kind in enumerate(GROUP_KINDS)},
+        **_kinds_by_structure(kinds, structures),
         **{f"questions/{name}": int((structures == name).sum()) for name in sorted(set(structures.tolist()))},
         "diversity/answer_entropy": float(np.mean([answer_entropy(group.tolist()) for group in chosen])),
         "diversity/distinct_2": float(np.mean([distinct_n(group) for group in groups])),
@@ -37,6 +61,12 @@ def batch_metrics(batch: Batch) -> dict[str, Any]:
         "completions/mean_length": float(batch.lengths.mean()),
         "completions/clipped_ratio": float(np.mean([response.truncated for response in batch.responses])),
     }
+
+
+def _kinds_by_structure(kinds: NDArray[np.int64], structures: NDArray[np.object_]) -> dict[str, int]:
+    """How many groups of each structure were of each kind, where there were any."""
+    pairs = Counter(zip(structures.tolist(), kinds.tolist(), strict=True))
+    return {f"groups/{GROUP_KINDS[kind]}/{name}": count for (name, kind), count in sorted(pairs.items())}
 
 
 def mean_of(values: Any) -> float | None:

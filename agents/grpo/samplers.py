@@ -45,10 +45,10 @@ class CopiedPolicy(TransformersPolicy):
     overlaps = True
 
     def __init__(self, backbone: Backbone, **options: Any) -> None:
-        model = copy.deepcopy(backbone.model).requires_grad_(False)
+        # What learns in the original stays marked so here: its tower changes, and torch multiplies by another kernel,
+        # which rounds otherwise, where a weight needs no gradient.
+        model = copy.deepcopy(backbone.model)
         super().__init__(Backbone(model, copy.deepcopy(backbone.processor), backbone.name), **options)
-        # No weight of the copy is trained, yet a tower that is in the original changes here, too.
-        self.backbone.vision.remembers = backbone.vision.frozen()
 
     @torch.no_grad()
     def update_weights(self, model: nn.Module, state: dict[str, Tensor] | None = None) -> None:

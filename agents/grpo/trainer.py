@@ -30,7 +30,7 @@ from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.model import Backbone, as_sampled
 from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
 from anatomy_r1.agents.training import (
     RunFolder,
@@ -230,7 +230,7 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     """
     config, distributed = learner.config, learner.distributed
     learner.check_same(batch)
-    advantages = advantages_of(batch, config.baseline, config.scale_rewards)  # (B,)
+    advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
     batch = learner.old_logprobs(batch, advantages)
     weights = token_weights(  # (B,): what each token of a response weighs
         batch.lengths, advantages, batch.group_size, config.loss_type, config.max_completion_length
@@ -238,8 +238,7 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     forwarded = learner.logprobs.tokens_forwarded
     norms: list[float] = []
     terms: list[dict[str, float]] = []
-    learner.backbone.model.train()
-    try:
+    with as_sampled(learner.backbone.model):
         micro_batches = learner.micro_batches(batch, advantages)
         while micro_batches and len(norms) < config.num_iterations:  # no micro-batch: no group has an advantage
             distributed.set_rate(learning_rate)
@@ -253,8 +252,6 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
                 micro_batches = learner.micro_batches(batch, advantages)
             else:
                 norms.append(distributed.step())
-    finally:
-        learner.backbone.model.eval()
     return {
         **learner.metrics(norms, terms),
         "learning_rate": learning_rate,

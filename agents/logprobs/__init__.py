@@ -1,5 +1,6 @@
 """Log-probs of given responses: prefix trees, attention over them, a softmax in chunks."""
 
+from anatomy_r1.agents.logprobs.check import check_trees
 from anatomy_r1.agents.logprobs.chunked_softmax import CHUNK, tempered_log_softmax
 from anatomy_r1.agents.logprobs.prefix_tree import MASK_LIMIT, LongRow, Tree, batches, build_tree, build_trees
 from anatomy_r1.agents.logprobs.responses import ResponseLogProbs, TokenLogProbs
@@ -15,6 +16,7 @@ __all__ = [
     "batches",
     "build_tree",
     "build_trees",
+    "check_trees",
     "tempered_log_softmax",
     "why_no_trees",
 ]

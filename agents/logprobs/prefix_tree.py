@@ -62,15 +62,15 @@ class Tree:
         return seen
 
 
-class _Grower:
-    """A tree in the making."""
+class _Builder:
+    """Collects the nodes of a tree; a token that follows the same tokens twice becomes one node."""
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.parents: list[int] = []
         self.depths: list[int] = []
         self.prompt_of: list[int] = []
-        self._children: dict[tuple[int, int], int] = {}
+        self._children: dict[tuple[int, int], int] = {}  # (parent, token) → node
 
     def extend(self, at: int, row: Sequence[int], prompt: int) -> list[int]:
         """Follow ``row`` from node ``at``, adding what is missing; returns the nodes."""
@@ -96,24 +96,25 @@ def build_tree(rows: Sequence[int], prompts: Sequence[EncodedPrompt], responses:
         prompts: prompt of each row.
         responses: token ids of each row's response, not empty.
     """
-    grower = _Grower()
+    builder = _Builder()
     distinct: list[EncodedPrompt] = []
     ends: list[int] = []
     asked, paths = [], []
     for prompt, response in zip(prompts, responses, strict=True):
+        # Prompts are encoded once each, so equal ones are the same object.
         number = next((i for i, known in enumerate(distinct) if known is prompt), len(distinct))
         if number == len(distinct):
             distinct.append(prompt)
-            ends.append(grower.extend(-1, prompt.tokens.tolist(), number)[-1])
+            ends.append(builder.extend(-1, prompt.tokens.tolist(), number)[-1])
         asked.append(number)
-        paths.append(np.array(grower.extend(ends[number], response, number)))
+        paths.append(np.array(builder.extend(ends[number], response, number)))
     return Tree(
         rows=np.array(rows, dtype=np.int64),
-        tokens=np.array(grower.tokens),
-        parents=np.array(grower.parents),
-        depths=np.array(grower.depths),
+        tokens=np.array(builder.tokens),
+        parents=np.array(builder.parents),
+        depths=np.array(builder.depths),
         prompts=tuple(distinct),
-        prompt_of=np.array(grower.prompt_of),
+        prompt_of=np.array(builder.prompt_of),
         asked=tuple(asked),
         paths=tuple(paths),
     )
@@ -127,7 +128,7 @@ def build_trees(
     Raises:
         LongRow: one row alone has more than ``max_tokens`` tokens.
     """
-    owners: dict[int, list[int]] = {}
+    owners: dict[int, list[int]] = {}  # image → places of its rows
     for place, prompt in enumerate(prompts):
         owners.setdefault(id(prompt.image), []).append(place)
     trees, waiting = [], list(reversed(owners.values()))
@@ -138,7 +139,7 @@ def build_trees(
             trees.append(tree)
         elif len(places) == 1:
             raise LongRow(rows[places[0]], len(tree))
-        else:
+        else:  # both halves repeat the image; their gradients add up to the same
             half = len(places) // 2
             waiting += [places[half:], places[:half]]
     return trees

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from anatomy_r1.agents.logprobs.chunked_softmax import chosen_logprobs
+from anatomy_r1.agents.logprobs.compat import keep_layers_whole
 from anatomy_r1.agents.logprobs.prefix_tree import Ints, Tree
-from anatomy_r1.agents.logprobs.tree_attention import install
 from anatomy_r1.agents.logprobs.tree_inputs import tree_inputs
 from anatomy_r1.agents.model import Backbone, EncodedPrompt, collate
 
@@ -40,10 +40,8 @@ class ResponseLogProbs(nn.Module):
     def __init__(self, backbone: Backbone, packing: Packing = "tree", *, entropy_gradient: bool = False) -> None:
         super().__init__()
         self.model: Any = backbone.model
-        self._no_split_modules = list(getattr(backbone.model, "_no_split_modules", None) or ())  # what FSDP shards by
+        keep_layers_whole(self, backbone.model)
         self.packing = packing
-        if packing == "tree":
-            install(backbone.model.config.get_text_config())
         self.entropy_gradient = entropy_gradient
         self._backbone = (backbone,)  # in a tuple, so that it is no submodule
         self.tokens_forwarded = 0
@@ -106,8 +104,8 @@ class ResponseLogProbs(nn.Module):
         backbone = self._backbone[0]
         self.tokens_forwarded += inputs["input_ids"].numel()
         inputs = {name: _to(value, backbone.device) for name, value in inputs.items()}
-        with backbone.vision.showing(prompts):
-            hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state
+        seen = backbone.vision.look(inputs, prompts)
+        hidden: Tensor = self.model.base_model(**seen, use_cache=False).last_hidden_state
         return hidden
 
 

@@ -3,18 +3,20 @@
 A tree's mask is mostly empty: a response sees the prompt and itself, not the other responses. Attention under a dense
 mask computes all of it all the same, so that its cost grows with the square of the group. In blocks it grows with what
 is seen, and the result is the same.
+
+The mask itself does this: wherever torch's ``scaled_dot_product_attention`` is called with one that was cut, it answers
+block by block. So nothing of a model or its config is changed, and layers that are run again in the backward pass
+(gradient checkpointing) attend as they did in the forward pass.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from torch.nn.functional import scaled_dot_product_attention
 
-NAME = "anatomy_tree"
 BLOCK = 256
 """Queries in a block; shorter rows than two blocks stay whole."""
 
@@ -29,38 +31,43 @@ class _Block:
     """``(B, 1, queries, keys)``."""
 
 
+class BlockMask(Tensor):
+    """A mask ``(B, 1, N, N)``, bool, that knows which blocks of it hold anything."""
+
+    blocks: Sequence[_Block]
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Attend in blocks where this is the mask; anything else is done as with a plain tensor."""
+        if func is scaled_dot_product_attention:
+            return _attend(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
 def cut(mask: Tensor) -> Tensor:
-    """Note on a mask ``(B, 1, N, N)``, bool, which blocks of it hold anything; returns it."""
+    """The mask ``(B, 1, N, N)``, bool, with a note of which blocks of it hold anything; a short one as it is."""
     width = mask.shape[-1]
-    if width >= 2 * BLOCK:
-        blocks = []
-        for start in range(0, width, BLOCK):
-            rows = mask[:, :, start : start + BLOCK]
-            keys = rows.flatten(0, 2).any(0).nonzero().squeeze(1)
-            blocks.append(_Block(start, min(start + BLOCK, width), keys, rows[..., keys]))
-        mask.blocks = blocks  # type: ignore[attr-defined]  # travels with the mask to every layer
-    return mask
+    if width < 2 * BLOCK:
+        return mask
+    blocks = []
+    for start in range(0, width, BLOCK):
+        rows = mask[:, :, start : start + BLOCK]
+        keys = rows.flatten(0, 2).any(0).nonzero().squeeze(1)
+        blocks.append(_Block(start, min(start + BLOCK, width), keys, rows[..., keys]))
+    noted = mask.as_subclass(BlockMask)
+    noted.blocks = blocks
+    return noted
 
 
-def install(config: Any) -> None:
-    """Let a text model that attends with SDPA do so in blocks wherever its mask was cut; elsewhere nothing changes."""
-    if config._attn_implementation == "sdpa":
-        config._attn_implementation = NAME
-
-
-def _attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, None]:
-    blocks = getattr(attention_mask, "blocks", None)
-    if blocks is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[no-any-return]
+def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: BlockMask, *rest: Any, **options: Any) -> Tensor:
+    """``scaled_dot_product_attention`` of ``(B, heads, N, D)``, a block of queries at a time."""
+    if not hasattr(attn_mask, "blocks"):  # a part of a mask that was cut
+        return scaled_dot_product_attention(query, key, value, attn_mask.as_subclass(Tensor), *rest, **options)
     parts = []
-    for block in blocks:
+    for block in attn_mask.blocks:
         keys, values = (states.index_select(2, block.keys) for states in (key, value))
         part = query[:, :, block.start : block.stop]
-        parts.append(sdpa_attention_forward(module, part, keys, values, block.mask, **options)[0])
-    return torch.cat(parts, dim=1), None
-
-
-AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+        parts.append(scaled_dot_product_attention(part, keys, values, block.mask, *rest, **options))
+    return torch.cat(parts, dim=2)

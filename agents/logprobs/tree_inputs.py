@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anatomy_r1.agents.logprobs.compat import attention_of
 from anatomy_r1.agents.logprobs.prefix_tree import Tree, ancestor_mask
 from anatomy_r1.agents.logprobs.tree_attention import cut
 from anatomy_r1.agents.model import Backbone, join_images
@@ -26,10 +27,14 @@ def tree_inputs(backbone: Backbone, trees: Sequence[Tree]) -> dict[str, Any]:
     inputs["position_ids"] = torch.stack(
         [nn.functional.pad(each, (0, width - each.shape[-1])) for each in positions], dim=-2
     )
+    blocks = attention_of(backbone.model.config.get_text_config()) == "sdpa"
+
+    def placed(mask: Tensor) -> Tensor:
+        return cut(mask.to(backbone.device)) if blocks else mask.to(backbone.device)
+
     mask = _attention_mask(backbone.model, trees, width)
-    device = backbone.device
     inputs["attention_mask"] = (
-        {kind: cut(part.to(device)) for kind, part in mask.items()} if isinstance(mask, dict) else cut(mask.to(device))
+        {kind: placed(part) for kind, part in mask.items()} if isinstance(mask, dict) else placed(mask)
     )
     return inputs
 
@@ -42,7 +47,7 @@ def why_no_trees(model: Any) -> str | None:
     }
     if kinds:
         return f"its {', '.join(sorted(kinds))} layers have no attention mask that could hold a tree"
-    if "flash" in str(model.config._attn_implementation):
+    if "flash" in attention_of(model.config):
         return "flash attention takes no mask of its own; load the model with attn_implementation='sdpa'"
     return None
 

@@ -5,19 +5,26 @@ writes the adapters alone, and loading their folder loads the base model with th
 """
 
 import copy
+import importlib.metadata
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.integrations import peft as integration
 
 from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.core import AnatomyError
+
+GO_TOGETHER = ("transformers>=5.18,<5.24", "peft>=0.20")
+"""As in pyproject.toml: releases of transformers and of peft that work as a pair."""
 
 
 def choose_what_learns(model: Any, config: ModelConfig, *, seed: int = 0) -> None:
@@ -40,17 +47,14 @@ def choose_what_learns(model: Any, config: ModelConfig, *, seed: int = 0) -> Non
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise AnatomyError(f"model: freeze {config.freeze!r} leaves nothing that learns.")
-    if config.gradient_checkpointing:
-        if not getattr(model, "supports_gradient_checkpointing", False):
-            raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.gradient_checkpointing and not checkpoint_activations(model):
+        raise AnatomyError(f"model: {type(model).__name__} has no gradient checkpointing; leave it off.")
 
 
 def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
-    try:
-        from peft import LoraConfig
-    except ImportError:
-        raise AnatomyError("--model.lora needs peft: pip install 'anatomy-r1[train]'.") from None
+    check_peft("--model.lora")
+    from peft import LoraConfig
+
     lora = config.lora
     settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, use_dora=lora.use_dora)
     with torch.random.fork_rng(devices=[]):
@@ -66,6 +70,24 @@ def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
     _in_float32(model)
 
 
+def check_peft(asked: str) -> None:
+    """Refuse a peft that is missing, or too old for this transformers.
+
+    Raises:
+        AnatomyError: for want of one.
+    """
+    try:
+        found = importlib.metadata.version("peft")
+    except importlib.metadata.PackageNotFoundError:
+        raise AnatomyError(f"{asked} needs peft: pip install 'anatomy-r1[train]'.") from None
+    wanted = getattr(integration, "MIN_PEFT_VERSION", "0")
+    if Version(found) < Version(wanted):
+        raise AnatomyError(
+            f"{asked}: transformers {transformers.__version__} needs peft >= {wanted}, but peft is {found}; "
+            f"these work: pip install {' '.join(map(repr, GO_TOGETHER))}"
+        )
+
+
 def base_of(path: str | Path) -> str | Path:
     """The model that a folder of adapters belongs to; any other path as it is."""
     described = Path(path) / "adapter_config.json"
@@ -78,8 +100,9 @@ def load_adapters(model: Any, folder: Path) -> None:
     """Add the adapters of a folder to their base model, every name checked.
 
     Raises:
-        AnatomyError: a name that is missing or not known.
+        AnatomyError: a name that is missing or not known, or no peft that fits.
     """
+    check_peft(str(folder))
     from peft import PeftConfig, get_peft_model_state_dict, set_peft_model_state_dict
 
     model.add_adapter(PeftConfig.from_pretrained(str(folder)))
@@ -101,20 +124,7 @@ def _in_float32(model: nn.Module) -> None:
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether a model has low-rank adapters."""
-    return bool(getattr(model, "_hf_peft_config_loaded", False))
-
-
-@contextmanager
-def adapters_off(model: Any) -> Iterator[None]:
-    """The model as it was before its adapters learnt anything: the reference of the KL term, without a second copy."""
-    layers = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
-    for layer in layers:
-        layer._disable_adapters = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer._disable_adapters = False
+    return bool(getattr(model, "peft_config", None))
 
 
 def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -50,9 +50,8 @@ class Backbone:
         self.tokenizer = processor.tokenizer
         if not getattr(processor, "chat_template", None):
             raise AnatomyError(f"{name}: its processor has no chat template; save one with the model, then try again.")
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.pad_token: int = self.tokenizer.pad_token_id
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        self.pad_token: int = end if pad is None else pad
         self.encode = PromptEncoder(processor)
         self.vision = Vision(model)
         self.eos = _end_tokens(model, self.tokenizer)
@@ -82,7 +81,7 @@ class Backbone:
             AnatomyError: not a model, a missing part, code of its own that may not run, or weights that don't fit.
         """
         try:
-            with _no_bars():
+            with _quietly():
                 processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
                 model, report = AutoModelForImageTextToText.from_pretrained(
                     base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
@@ -117,7 +116,7 @@ class Backbone:
             folder: where.
             weights: those to write in place of the model's own, such as sharded ones that were gathered.
         """
-        with _no_bars():
+        with _quietly():
             self.model.save_pretrained(folder, state_dict=weights)
             self.processor.save_pretrained(folder)
 
@@ -150,13 +149,15 @@ class Backbone:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep transformers' own progress bars out of ours."""
-    bars = transformers_logging.is_progress_bar_enabled()
+def _quietly() -> Iterator[None]:
+    """Keep transformers' own progress bars out of ours, and what it has to say to its developers off the terminal."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
 

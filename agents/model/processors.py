@@ -4,18 +4,14 @@ Several families' processors have a video part that needs torchvision, which mac
 Nothing here asks about videos: where torchvision is missing that part is left out, and kept when the folder is saved.
 """
 
-import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoProcessor
-from transformers.models.auto.video_processing_auto import AutoVideoProcessor
-from transformers.processing_utils import ProcessorMixin
-from transformers.utils import PushToHubMixin, cached_file
+from transformers.utils import cached_file
 
+from anatomy_r1.agents.model.compat import without_video
 from anatomy_r1.core import AnatomyError
 
 
@@ -30,7 +26,7 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False, pixels:
     Raises:
         AnatomyError: limits were given for a processor whose images have a fixed size.
     """
-    with _without_video():
+    with without_video(_video_settings):
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
     if any(pixels):
         _limit(processor.image_processor, pixels, str(path))
@@ -54,51 +50,15 @@ def _limit(images: Any, pixels: tuple[int, int], name: str) -> None:
             setattr(images, key, value)
 
 
-class _NoVideo(PushToHubMixin):  # type: ignore[misc]
-    """Stands where a video processor would; keeps its settings."""
-
-    model_input_names = ()
-    _auto_class = None
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
-
-    def __getattr__(self, name: str) -> Any:
-        """A setting, None where the folder has none: some processors look at them when they are made."""
-        if name.startswith("_") or name == "settings":
-            raise AttributeError(name)
-        return self.settings.get(name)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(self.settings)
-
-
-@contextmanager
-def _without_video() -> Iterator[None]:
-    """Let processors load without their video part where torchvision is missing."""
-    if importlib.util.find_spec("torchvision") is not None:
-        yield
-        return
-    load, check = AutoVideoProcessor.__dict__["from_pretrained"], ProcessorMixin.check_argument_for_proper_class
-
-    def checked(self: Any, name: str, part: Any) -> Any:
-        return _NoVideo if isinstance(part, _NoVideo) else check(self, name, part)
-
-    AutoVideoProcessor.from_pretrained = staticmethod(lambda path, *given, **options: _NoVideo(_settings(path)))
-    ProcessorMixin.check_argument_for_proper_class = checked
-    try:
-        yield
-    finally:
-        AutoVideoProcessor.from_pretrained, ProcessorMixin.check_argument_for_proper_class = load, check
-
-
-def _settings(path: str | Path) -> dict[str, Any]:
+def _video_settings(path: str | Path) -> dict[str, Any]:
     """What a folder says of its video processor."""
     for name in ("video_preprocessor_config.json", "processor_config.json"):
-        found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
-        if found is not None:
-            settings: dict[str, Any] = json.loads(Path(found).read_text(encoding="utf-8"))
-            settings = settings if name.startswith("video") else settings.get("video_processor", {})
-            if settings:
-                return settings
+        try:
+            found = cached_file(path, name)
+        except OSError:  # it has none; a hub that can't be reached was met before
+            continue
+        settings: dict[str, Any] = json.loads(Path(found).read_text(encoding="utf-8"))
+        settings = settings if name.startswith("video") else settings.get("video_processor", {})
+        if settings:
+            return settings
     return {}

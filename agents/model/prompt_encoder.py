@@ -5,8 +5,7 @@ processor gets; the image processor inside it is asked once per distinct image.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from anatomy_r1.agents.model.compat import image_processor
 from anatomy_r1.core import Image
 
 CACHE_BYTES = 1 << 30
+THINK = "<think>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class EncodedPrompt:
     """Other inputs with a value per token, ``(P,)`` each, such as ``mm_token_type_ids``."""
     per_image: Mapping[str, Tensor]
     """Inputs that belong to the image, such as ``pixel_values``; the first dimension may be joined."""
+    opened: str = ""
+    """What the chat template has begun of the response; see :func:`opened_by`."""
 
 
 @dataclass(eq=False)
@@ -74,22 +77,14 @@ class PromptEncoder:
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def _encode(self, known: _Known, prompt: str) -> EncodedPrompt:
-        with self._image_processed_once(known):
-            encoded = self.processor(text=[self.render(prompt)], images=[[known.image]], return_tensors="pt")
+        text = self.render(prompt)
+        with image_processor(self.processor, _Remembering(self, self.processor.image_processor, known)):
+            encoded = self.processor(text=[text], images=[[known.image]], return_tensors="pt")
         tokens = encoded.pop("input_ids")
         encoded.pop("attention_mask", None)
         per_token = {name: value[0] for name, value in encoded.items() if value.shape == tokens.shape}
         per_image = {name: value for name, value in encoded.items() if value.shape != tokens.shape}
-        return EncodedPrompt(known.image, tokens[0], per_token, per_image)
-
-    @contextmanager
-    def _image_processed_once(self, known: _Known) -> Iterator[None]:
-        original = self.processor.image_processor
-        self.processor.image_processor = _Remembering(self, original, known)
-        try:
-            yield
-        finally:
-            self.processor.image_processor = original
+        return EncodedPrompt(known.image, tokens[0], per_token, per_image, opened_by(text))
 
     def processed(self, original: Any, known: _Known, images: Any, options: dict[str, Any]) -> Any:
         """What the image processor gives for an image; it runs once for each."""
@@ -102,6 +97,16 @@ class PromptEncoder:
                 self._bytes -= self._known.popitem(last=False)[1].nbytes
         # A shallow copy: processors take entries out of what they get.
         return type(known.processed)(data=dict(known.processed.items()))
+
+
+def opened_by(rendered: str) -> str:
+    """What a chat template has begun of the response, as thinking models do: ``<think>`` and blanks, or nothing.
+
+    >>> opened_by("<|user|>Which?<|assistant|><think>\\n")
+    '<think>\\n'
+    """
+    ends = len(rendered.rstrip())
+    return rendered[ends - len(THINK) :] if rendered[:ends].endswith(THINK) else ""
 
 
 class _Remembering:

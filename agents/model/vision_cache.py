@@ -1,17 +1,17 @@
 """A frozen vision tower looks at each image once: its features serve sampling, reference and every update.
 
-Models ask themselves for image features (``get_image_features``) wherever pictures enter their text. That question is
-answered from memory here, as long as nothing that makes the features is trained.
+Models take the features of images in place of their pixels. Here they are remembered, as long as nothing that makes
+them is trained; a model that takes none looks at the pixels each time.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from anatomy_r1.agents.model.compat import takes_features, with_features
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt
 from anatomy_r1.core import Image
 
@@ -25,64 +25,50 @@ class Vision:
     """The part of a model that looks at images.
 
     Args:
-        model: an image-text-to-text model; from now on its image features come from here.
+        model: an image-text-to-text model; it stays as it is.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._inner: Any = _asking(model)
-        self._look = self._inner.get_image_features
-        self.serve(model)
-        self._shown: Sequence[EncodedPrompt] | None = None
+    def __init__(self, model: Any) -> None:
+        self._inner: Any = model.base_model
         self._known: OrderedDict[int, tuple[Image, Any]] = OrderedDict()
         self._bytes = 0
+        self._takes_features = takes_features(model) and takes_features(self._inner)
         self.remembers = True
         """False where all processes must run all layers together, since their weights are spread over them."""
         self.looks = 0
         """How often a frozen tower looked at an image."""
-
-    def serve(self, model: nn.Module) -> None:
-        """Answer for this model, too: one whose tower is, and stays, the same."""
-        _asking(model).get_image_features = self._features
 
     def frozen(self) -> bool:
         """Whether nothing that makes image features is trained."""
         spoken = {id(parameter) for parameter in self._inner.get_decoder().parameters()}
         return not any(p.requires_grad for p in self._inner.parameters() if id(p) not in spoken)
 
-    @contextmanager
-    def showing(self, prompts: Sequence[EncodedPrompt]) -> Iterator[None]:
-        """Within it, the model is run on the images of these prompts, in this order."""
-        self._shown = prompts if self.remembers and self.frozen() else None
-        try:
-            yield
-        finally:
-            self._shown = None
+    def look(self, inputs: Mapping[str, Any], prompts: Sequence[EncodedPrompt]) -> Mapping[str, Any]:
+        """Inputs of the model, or of one with the same tower; features in place of pixels where they are remembered.
 
-    def _features(self, *inputs: Any, **options: Any) -> Any:
-        if self._shown is None:
-            return self._look(*inputs, **options)
-        return _join([self._of(prompt) for prompt in self._shown])
+        Args:
+            inputs: of a forward pass, on the model's device.
+            prompts: whose images they hold, in this order.
+        """
+        if not (self._takes_features and self.remembers and self.frozen()):
+            return inputs
+        return with_features(inputs, _join([self._features(prompt) for prompt in prompts]))
 
     @torch.no_grad()
-    def _of(self, prompt: EncodedPrompt) -> Any:
+    def _features(self, prompt: EncodedPrompt) -> Any:
         key = id(prompt.image)
         image, features = self._known.get(key, (None, None))
         if image is not prompt.image:
             self.looks += 1
             device = next(self._inner.parameters()).device
             inputs = {name: value.to(device) for name, value in prompt.per_image.items()}
-            found = self._look(**inputs, return_dict=True)
+            found = self._inner.get_image_features(**inputs, return_dict=True)
             features = type(found)(**{name: found[name] for name in USED if found.get(name) is not None})
             self._known[key] = prompt.image, features
             self._bytes += _nbytes(features)
             while self._bytes > FEATURE_BYTES and len(self._known) > 1:
                 self._bytes -= _nbytes(self._known.popitem(last=False)[1][1])
         return features
-
-
-def _asking(model: nn.Module) -> Any:
-    """The module whose forward pass asks for image features; the outer model only passes the question on to it."""
-    return [module for module in model.modules() if hasattr(module, "get_image_features")][-1]
 
 
 def _join(parts: Sequence[Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as Pil
 
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
-from anatomy_r1.core import LETTERS, AnatomyError
+from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, read_option, read_prompt
 
 _PROMPT = "Letter of your answer, s to skip, q to stop: "
 
@@ -53,9 +53,9 @@ class HumanPolicy:
     def _respond(self, image: Any, prompt: str) -> Response:
         self.image.parent.mkdir(parents=True, exist_ok=True)
         Pil.fromarray(np.asarray(image, dtype=np.uint8)).save(self.image)
-        question = prompt.partition("Question: ")[2] or prompt
-        count = sum(line[1:3] == ". " for line in question.split("\n"))
-        self._tell(f"\nimage: {self.image}\n{question}")
+        asked = read_prompt(prompt)
+        count = len(asked.options)
+        self._tell("\n".join((f"\nimage: {self.image}", asked.stem, *prompt.split("\n")[-count:])))
         while True:
             try:
                 typed = self._ask(_PROMPT).strip()
@@ -65,9 +65,10 @@ class HumanPolicy:
                 raise KeyboardInterrupt
             if typed.lower() == "s":
                 return Response("", failed="skipped by the person")
-            if len(typed) == 1 and typed.upper() in LETTERS[:count]:
-                return human_response(typed.upper())
-            self._tell(f"Expected a letter from A to {LETTERS[count - 1]}.")
+            if (choice := read_option(typed, asked.options, asked.option_style)) is not None:
+                return human_response(LETTERS[choice])
+            numbers = f", or a number from 1 to {count}" if asked.option_style == NUMBERED else ""
+            self._tell(f"Expected a letter from A to {LETTERS[count - 1]}{numbers}.")
 
 
 def human_response(letter: str) -> Response:

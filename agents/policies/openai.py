@@ -87,7 +87,7 @@ class OpenAIPolicy:
             AnatomyError: the endpoint refuses the key, the model or the path.
         """
         images, prompts = observations["image"], observations["prompt"]
-        names = [question.id for question in observations.get("question", ())] or list(prompts)
+        names = observations.get("question_id", prompts)
         content = [_content(image, prompt, self.max_edge) for image, prompt in zip(images, prompts, strict=True)]
         seeds = [[self._seed(name, sample) for sample in range(n)] for name in names]
         return _run(self._respond([(parts, seed) for parts, row in zip(content, seeds, strict=True) for seed in row]))

@@ -4,19 +4,22 @@ All answer in the right format, and none looks at the image. A response depends 
 its prompt where that is all there is) and its place among the responses to that question, never on the batch around it.
 """
 
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from anatomy_r1.agents.policies.blind import TextClassifier, sample_questions
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
-from anatomy_r1.banks import Bank
-from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise
+from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise, read_prompt
 
 STREAM = 302
+_ORDER = re.compile(r"~\d+$")
 LEARNT = 2000
 """Train questions that a policy without a model learns from."""
 
@@ -26,10 +29,10 @@ class Asked:
     """One place of the batch, as text."""
 
     key: str
-    """Question id, or the prompt where the question itself is not given."""
+    """Question id, or the prompt where no id is given."""
     stem: str
     options: tuple[str, ...]
-    question: Question | None
+    question_id: str | None
 
 
 class Scripted:
@@ -137,16 +140,54 @@ def odd_case(options: Sequence[str]) -> int | None:
 
 
 class OraclePolicy(Scripted):
-    """Always right; needs ``observations["question"]``."""
+    """Always right: it looks each question up, by its id, in the bank that it was built with.
+
+    Args:
+        bank: a bank or its spec, whole or a split of it.
+        seed: not used; all scripted policies take one.
+    """
 
     name = "oracle"
     thought = "The answer is known."
 
+    def __init__(self, *, bank: str | Bank | None = None, seed: int = 0) -> None:
+        super().__init__(bank=None if bank is None else open_bank(bank), seed=seed)
+        self._known = lru_cache(maxsize=4096)(self._look_up)
+
     def pick(self, asked: Asked, rng: np.random.Generator) -> int:
-        """The right option; raises AnatomyError where the question is not given."""
-        if asked.question is None:
-            raise AnatomyError(f"policy {self.name!r} needs observations['question'], which evaluation gives it.")
-        return asked.question.answer
+        """The right option, by its text, in whatever order the options come.
+
+        Raises:
+            AnatomyError: no bank, no id, an id that is not the bank's, or options without the bank's answer.
+        """
+        if self.bank is None:
+            raise AnatomyError(f"policy {self.name!r} knows the answers of the bank it is built with: pass bank=….")
+        if asked.question_id is None:
+            raise AnatomyError(f"policy {self.name!r} needs observations['question_id'], which evaluation gives it.")
+        options = [normalise(option) for option in asked.options]
+        found = [(stem, right) for stem, right in self._known(asked.question_id) if right in options]
+        if not found:
+            raise AnatomyError(
+                f"policy {self.name!r}: bank {self.bank.name!r} has no question {asked.question_id!r} whose answer is "
+                f"among {list(asked.options)}; build the policy with the bank that is asked from."
+            )
+        # Where two ids would do ("7~1" may be a name or another order of "7"), the stem tells; an edit may change it.
+        return options.index(min(found, key=lambda one: one[0] != asked.stem)[1])
+
+    def _look_up(self, question_id: str) -> list[tuple[str, str]]:
+        """Stem and answer of the bank's questions with this id, or with that of which it is another order."""
+        assert self.bank is not None
+        found = []
+        for name in dict.fromkeys((question_id, _ORDER.sub("", question_id))):
+            for part in (self.bank, *map(self.bank.split, self.bank.splits)):
+                try:
+                    question = part.question(part.index_of(name))
+                except (AnatomyError, LookupError, ValueError):  # the last two: a bank of the user's
+                    continue
+                if question.id == name:
+                    found.append((question.stem, normalise(question.options[question.answer])))
+                    break
+        return found
 
 
 class NoisyOraclePolicy(OraclePolicy):
@@ -154,7 +195,7 @@ class NoisyOraclePolicy(OraclePolicy):
 
     thought = "The answer is known, more or less."
 
-    def __init__(self, probability: str = "0.6", *, bank: Bank | None = None, seed: int = 0) -> None:
+    def __init__(self, probability: str = "0.6", *, bank: str | Bank | None = None, seed: int = 0) -> None:
         super().__init__(bank=bank, seed=seed)
         try:
             self.probability = float(probability)
@@ -198,25 +239,15 @@ class BlindPolicy(Scripted):
 
 
 def _asked(observations: Observations) -> Iterator[Asked]:
-    """What is asked at each place: from the questions where they are given, else read back from the prompts."""
-    questions: Sequence[Question] | None = observations.get("question")
-    if questions is not None:
-        for question in questions:
-            yield Asked(question.id, question.stem, question.options, question)
-        return
-    for prompt in observations["prompt"]:
-        yield Asked(prompt, *_read_prompt(prompt), None)
-
-
-def _read_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
-    """Stem and options of a prompt whose last lines are ``A. …``, ``B. …``."""
-    lines = prompt.split("\n")
-    options: list[str] = []
-    for start in range(len(lines) - 1, -1, -1):
-        options = [line[3:] for letter, line in zip(LETTERS, lines[start:], strict=False) if line[:3] == f"{letter}. "]
-        if len(options) == len(lines) - start >= 2:
-            return "\n".join(lines[:start]).rpartition("Question: ")[2], tuple(options)
-    raise AnatomyError(f"the prompt must end with its options, one 'A. …' a line; got {prompt[-120:]!r}.")
+    """What is asked at each place; stem and options are read back from the prompt where they are not given."""
+    prompts = observations["prompt"]
+    names = observations.get("question_id", [None] * len(prompts))
+    if {"stem", "options"} <= observations.keys():
+        texts = list(zip(observations["stem"], map(tuple, observations["options"]), strict=True))
+    else:
+        texts = [(read.stem, read.options) for read in map(read_prompt, prompts)]
+    for name, prompt, (stem, options) in zip(names, prompts, texts, strict=True):
+        yield Asked(prompt if name is None else name, stem, options, name)
 
 
 def _number(text: str) -> int:

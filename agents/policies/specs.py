@@ -5,6 +5,7 @@ from typing import Any
 
 from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_training_extra, require_vllm
 from anatomy_r1.agents.policies.protocol import POLICIES, Policy
+from anatomy_r1.core import build
 
 
 @POLICIES.register("hf")
@@ -12,7 +13,7 @@ def _transformers(path: str, **options: Any) -> Policy:
     require_training_extra(f"policy hf:{path}")
     from anatomy_r1.agents.policies.transformers import TransformersPolicy
 
-    return TransformersPolicy(path, **options)
+    return build(TransformersPolicy, f"policy hf:{path}", path, **options)
 
 
 @POLICIES.register("tiny")
@@ -27,9 +28,10 @@ def _vllm(spec: str, **options: Any) -> Policy:
     model, at, url = spec.partition("@http")
     names = {field.name for field in dataclasses.fields(VllmSettings)}
     given = {name: options.pop(name) for name in names & options.keys()}
-    settings = VllmSettings(**given | ({"server": f"http{url}"} if at else {}))
+    settings = build(VllmSettings, f"policy vllm:{spec}", **given | ({"server": f"http{url}"} if at else {}))
     if not settings.server:
         require_vllm()
     from anatomy_r1.agents.policies.vllm import VllmPolicy
 
-    return VllmPolicy(TINY_FOLDER if model == "tiny" else model, settings=settings, **options)
+    path = TINY_FOLDER if model == "tiny" else model
+    return build(VllmPolicy, f"policy vllm:{spec}", path, settings=settings, **options)

@@ -1,6 +1,7 @@
 """A transformers vision-language model as a policy: prefill each prompt once, decode all its responses together."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
-from anatomy_r1.agents.policies.protocol import Observations, Response
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
+from anatomy_r1.core import AnatomyError
 
 _STREAM = 41
 
@@ -68,7 +69,7 @@ class TransformersPolicy:
         """
         images, prompts = observations["image"], observations["prompt"]
         rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
-        draws = self._draws(observations.get("question"), len(rows), n)
+        draws = self._draws(observations.get("question_id"), len(rows), n)
         only = range(len(rows)) if only is None else only
         places: dict[tuple[int, str], list[int]] = {}
         for place in only:
@@ -92,12 +93,16 @@ class TransformersPolicy:
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
         model, images = self.backbone.model, getattr(self.backbone.processor, "image_processor", None)
-        limits = ("size", "min_pixels", "max_pixels", "do_resize")
+        limits = {name: getattr(images, name, None) for name in ("size", "min_pixels", "max_pixels", "do_resize")}
         return {
-            "backend": "transformers", "dtype": str(model.dtype), "device": str(model.device),
-            "temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens,
-            "image": {name: str(value) for name in limits if (value := getattr(images, name, None)) is not None},
-        }  # fmt: skip
+            "backend": "transformers",
+            "dtype": str(model.dtype),
+            "device": str(model.device),
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "image": {name: str(value) for name, value in limits.items() if value is not None},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the sampling stream."""
@@ -107,13 +112,13 @@ class TransformersPolicy:
         """Go on from there."""
         self._calls = int(state["calls"])
 
-    def _draws(self, questions: Sequence[Question] | None, rows: int, n: int) -> np.ndarray:
+    def _draws(self, names: Sequence[str] | None, rows: int, n: int) -> np.ndarray:
         """Uniform draws ``(rows, n, max_new_tokens)``: by the question where it is given, else by the call."""
-        if questions is None:
+        if names is None:
             rng = np.random.default_rng([self.seed, _STREAM, self._calls])
             self._calls += 1
             return rng.random((rows, n, self.max_new_tokens))
-        seeds = ([self.seed, _STREAM + 1, crc32(question.id.encode("utf-8", "replace"))] for question in questions)
+        seeds = ([self.seed, _STREAM + 1, crc32(name.encode("utf-8", "replace"))] for name in names)
         return np.stack([np.random.default_rng(seed).random((n, self.max_new_tokens)) for seed in seeds])
 
     @torch.no_grad()
@@ -126,10 +131,10 @@ class TransformersPolicy:
         encoded = [self.backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
         inputs = collate(encoded, self.backbone.pad_token, side="left")
         inputs = {name: value.to(self.backbone.device) for name, value in inputs.items()}
-        with self.backbone.vision.showing(encoded):
-            out = model(**inputs, use_cache=True, logits_to_keep=1)
+        out = model(**self.backbone.vision.look(inputs, encoded), use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
-        cache = out.past_key_values
+        kept = kept_as(model)
+        cache = getattr(out, kept)
         cache.batch_select_indices(owner)
         decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
         mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
@@ -147,14 +152,19 @@ class TransformersPolicy:
             out = model(
                 input_ids=token[:, None],
                 attention_mask=mask,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{kept: cache},
                 **_positions(mask, deltas),
             )
             logits = out.logits[:, -1]
         model.train(was_training)
-        return decoder.responses()
+        return decoder.responses([encoded[place].opened for place in owner.tolist()])
+
+
+def kept_as(model: Any) -> str:
+    """What a model's forward calls its cache: `past_key_values` before transformers 5.24."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 class _Decoder:
@@ -201,10 +211,11 @@ class _Decoder:
         totals = probabilities.cumsum(-1)
         return torch.searchsorted(totals, draws.to(totals)[:, None] * totals[:, -1:], right=True).squeeze(1)
 
-    def responses(self) -> list[Response]:
-        """What was sampled, row by row."""
+    def responses(self, opened: Sequence[str]) -> list[Response]:
+        """What was sampled, row by row, behind what each row's prompt ``opened``."""
+        texts = [with_opening(*pair) for pair in zip(map(self.backbone.decode, self.tokens), opened, strict=True)]
         return [
-            Response(self.backbone.decode(tokens), tuple(tokens), tuple(logprobs), truncated=not self.done[row])
+            Response(texts[row], tuple(tokens), tuple(logprobs), truncated=not self.done[row])
             if row not in self.broken
             else Response("", failed="the model's logits are not finite")
             for row, (tokens, logprobs) in enumerate(zip(self.tokens, self.logprobs, strict=True))

@@ -2,6 +2,7 @@
 
 from anatomy_r1.agents.training.distributed import Distributed, explain_lost_processes, init_processes
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
+from anatomy_r1.agents.training.loop import Row, Stepper, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import KEPT, RunFolder, load_optimiser, save_optimiser, save_tensors
 from anatomy_r1.agents.training.sft import SFT, Example, question_example
@@ -11,14 +12,19 @@ __all__ = [
     "SFT",
     "Distributed",
     "Example",
+    "Row",
     "RunFolder",
+    "Stepper",
     "build_optimiser",
     "explain_lost_processes",
     "graceful_interrupt",
     "init_processes",
     "load_optimiser",
     "question_example",
+    "read_state",
+    "run_steps",
     "save_optimiser",
     "save_tensors",
     "warmup_cosine",
+    "write_state",
 ]

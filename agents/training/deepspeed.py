@@ -16,7 +16,8 @@ from deepspeed.utils import (  # type: ignore[import-not-found]
     safe_set_full_optimizer_state,
 )
 from torch import Tensor, nn
-from transformers.integrations import deepspeed as hf_deepspeed
+
+from anatomy_r1.agents.training.compat import bare_optimiser, make_moments, models_undivided, stage3_hooks_off
 
 T = TypeVar("T")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -25,24 +26,14 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 @contextmanager
 def gathered_weights(engine: Any) -> Iterator[None]:
     """Stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
-    offload = engine.optimizer.parameter_offload
-    with zero.GatheredParameters(list(engine.parameters())):
-        for parameter in engine.parameters():
-            parameter.ds_active_sub_modules.clear()
-        offload._remove_module_hooks()
-        try:
-            yield
-        finally:
-            offload.setup_zero_stage3_hooks()
+    with zero.GatheredParameters(list(engine.parameters())), stage3_hooks_off(engine):
+        yield
 
 
 def undivided(work: Callable[[], T]) -> T:
     """Do ``work`` that loads a model; transformers would divide it among the processes while stage 3 is on."""
-    before, hf_deepspeed._hf_deepspeed_config_weak_ref = hf_deepspeed._hf_deepspeed_config_weak_ref, None
-    try:
+    with models_undivided():
         return work()
-    finally:
-        hf_deepspeed._hf_deepspeed_config_weak_ref = before
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -80,17 +71,11 @@ def moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, dic
 
 def set_moments(engine: Any, model: nn.Module, state: dict[str, dict[str, Tensor]]) -> None:
     """Load what :func:`moments` gave."""
-    divided, optimiser = engine.optimizer, engine.optimizer.optimizer
-    if not optimiser.state:  # the first step would make the moments
-        third = hasattr(divided, "fp32_partitioned_groups_flat")
-        for flat in divided.fp32_partitioned_groups_flat if third else divided.single_partition_of_fp32_groups:
-            optimiser.state[flat] = {key: torch.zeros_like(flat) for key in _MOMENTS} | {"step": torch.zeros(())}
-        if not third:
-            divided._lazy_init_hp_params_optimizer_state()
+    make_moments(engine, _MOMENTS)
     for name, parameter in model.named_parameters():
         if name in state:
             for key in _MOMENTS:
                 safe_set_full_optimizer_state(parameter, state[name][key].to(parameter.device), key)
     step = next(iter(state.values()))["step"] if state else torch.zeros(())
-    for values in optimiser.state.values():
+    for values in bare_optimiser(engine).state.values():
         values["step"] = torch.full_like(values["step"], float(step))

@@ -16,13 +16,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    DistributedType,
-    FullyShardedDataParallelPlugin,
-    gather_object,
-)
-from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -33,6 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
+from anatomy_r1.agents.training.compat import bare_optimiser, configure_deepspeed, shard_on_cpu, shard_weights
 from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
 from anatomy_r1.core import AnatomyError
 
@@ -56,7 +51,7 @@ class Distributed:
         handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         self.accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=handlers)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and self.accelerator.distributed_type.value == "MULTI_CPU":
-            _shard_on_cpu(self.accelerator)
+            shard_on_cpu(self.accelerator)
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         self.kind = self.accelerator.distributed_type.value
@@ -85,8 +80,7 @@ class Distributed:
             for group in optimiser.param_groups[1:]:
                 optimiser.param_groups[0]["params"] += group["params"]
             del optimiser.param_groups[1:]
-            settings = self.accelerator.state.deepspeed_plugin.deepspeed_config
-            settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": max_norm}
+            configure_deepspeed(self.accelerator, max_norm)
         self.module, self.optimiser = self.accelerator.prepare(module, optimiser)
         if self.sharded:
             register_fsdp_forward_method(self.module, "call")
@@ -94,8 +88,7 @@ class Distributed:
     def shard(self, module: nn.Module) -> None:
         """Spread the weights of a module that doesn't learn, where those of the one that does are spread."""
         if self.sharded:
-            self.accelerator.state.fsdp_plugin.set_auto_wrap_policy(module)
-            fsdp2_prepare_model(self.accelerator, module)
+            shard_weights(self.accelerator, module)
 
     def all_gather(self, value: T) -> list[T]:
         """The value of each process, by rank."""
@@ -119,9 +112,9 @@ class Distributed:
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add a gradient, summed over processes after the ``last`` pass of a step."""
-        self.accelerator.gradient_state._set_sync_gradients(last)
+        self.accelerator.sync_gradients = last
         self.accelerator.backward(loss * self.count if self.count > 1 else loss)
-        self.accelerator.gradient_state._set_sync_gradients(True)
+        self.accelerator.sync_gradients = True
 
     def no_sync(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Around all passes but the last of a step: gradients are not exchanged yet, where the engine can wait."""
@@ -192,7 +185,7 @@ class Distributed:
 
     def optimiser_state(self, model: nn.Module) -> dict[str, State]:
         """State of the optimiser by the parameter's name; of a sharded model, gathered as in :meth:`model_state`."""
-        optimiser = self._bare_optimiser()
+        optimiser = bare_optimiser(self.optimiser)
         if self.deepspeed:
             return self._zero.moments(model, optimiser)  # type: ignore[no-any-return]
         if self.sharded:
@@ -203,7 +196,7 @@ class Distributed:
 
     def load_optimiser_state(self, model: nn.Module, state: dict[str, State]) -> None:
         """Restore what :meth:`optimiser_state` gave; hyperparameters stay those of the config."""
-        optimiser = self._bare_optimiser()
+        optimiser = bare_optimiser(self.optimiser)
         if self.deepspeed:
             return self._zero.set_moments(self.module, model, state)  # type: ignore[no-any-return]
         if self.sharded:
@@ -214,13 +207,6 @@ class Distributed:
         order = [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
         numbered = {place: state[name] for place, name in enumerate(order) if name in state}
         optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
-
-    def _bare_optimiser(self) -> Any:
-        """The optimiser below all wrappers."""
-        bare = self.optimiser
-        while hasattr(bare, "optimizer"):
-            bare = bare.optimizer
-        return bare
 
 
 def init_processes(minutes: float = 60.0) -> PartialState:
@@ -257,11 +243,3 @@ def explain_lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
             f"another process ended or did not answer in time ({' '.join(reason.split())[:160]}).\n"
             + (f"Its own message tells why. {found} is whole: go on with --resume." if found else "No checkpoint yet.")
         ) from None
-
-
-def _shard_on_cpu(accelerator: Accelerator) -> None:
-    """Accelerate takes DDP on CPUs whatever was asked; torch can shard there, which lets sharding be tried anywhere."""
-    plugin = FullyShardedDataParallelPlugin()
-    if accelerator.mixed_precision != "no":
-        plugin.set_mixed_precision(accelerator.mixed_precision)
-    accelerator.state.distributed_type, accelerator.state.fsdp_plugin = DistributedType.FSDP, plugin

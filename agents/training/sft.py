@@ -1,16 +1,21 @@
 """Supervised fine-tuning: next-token cross-entropy on the right response. The paper's baseline, and the warm start."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from anatomy_r1.agents.configs import SFTConfig
-from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree
-from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training.optimiser import build_optimiser, clip_and_step, set_rate, warmup_cosine
+from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
+from anatomy_r1.agents.model import Backbone, opened_by
+from anatomy_r1.agents.training.distributed import Distributed
+from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
+from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
+from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.banks.generate import LOCATIONS
-from anatomy_r1.core import Image, Question, render_prompt
+from anatomy_r1.core import Image, Question
+from anatomy_r1.envs import observe_one
 
 
 @dataclass(frozen=True)
@@ -39,50 +44,127 @@ def target_text(question: Question, answer: str | None = None) -> str:
 
 def question_example(question: Question) -> Example:
     """The example that teaches a question's right answer."""
-    return Example(question.pixels(), render_prompt(question), target_text(question))
+    return Example(**observe_one(question, question.pixels()), target=target_text(question))
 
 
 class SFT:
     """Trains a backbone to imitate examples.
 
+    A step depends on its examples, the weights and the optimiser alone, so a run that is resumed equals one that was
+    not interrupted. Of several processes each learns from its share of a batch.
+
     Args:
         backbone: the model, changed in place.
-        examples: step → the examples of that step's batch.
+        examples: step (from 0) → the examples of that step's batch; a pure function, the same in every process.
         config: settings.
     """
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config
-        self.scorer = ResponseLogProbs(backbone, "padded")  # one response per image: nothing to share
-        self.optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        self.distributed = Distributed(config.mixed_precision)
+        backbone.model.to(self.distributed.accelerator.device)
+        backbone.vision.remembers = not self.distributed.shards_weights
+        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        # One response per image: trees would have nothing to share.
+        self.distributed.prepare(ResponseLogProbs(backbone, "padded"), optimiser, config.max_grad_norm)
+        self.step_index = 0
+        self.skipped_in_a_row = 0
 
-    def step(self, index: int) -> dict[str, Any]:
-        """One optimiser step; returns its metrics (``loss`` in nats per token)."""
+    def train(
+        self,
+        run: RunFolder,
+        on_step: Callable[[Row], None] = lambda row: None,
+        measure: Callable[[int], Row] = lambda step: {},
+    ) -> None:
+        """Go on until ``config.steps``; log, save and report each step. See :func:`run_steps`."""
+        run_steps(self, lambda: self.step(self.step_index), run, self.config, "sft", on_step, measure)
+
+    def step(self, index: int) -> Row:
+        """The optimiser step on batch ``index``; returns its metrics (``loss`` in nats per token)."""
         started = perf_counter()
         batch = self.examples(index)
         drawn = perf_counter()
-        tokens = [self._tokens(example.target) for example in batch]
+        config = self.config
+        rate = config.learning_rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
+        self.distributed.set_rate(rate)
         self.backbone.model.train()
-        rows = [
-            build_tree([], [self.backbone.encode(e.image, e.prompt)], [t]) for e, t in zip(batch, tokens, strict=True)
-        ]
-        loss = -self.scorer(rows).logprobs.sum() / sum(map(len, tokens))
-        loss.backward()  # type: ignore[no-untyped-call]
-        rate = self.config.learning_rate * warmup_cosine(
-            index, self.config.steps, self.config.warmup_steps, self.config.final_lr_share
-        )
-        set_rate(self.optimiser, rate)
-        norm = clip_and_step(self.optimiser, self.config.max_grad_norm)
-        self.backbone.model.eval()
+        try:
+            loss = self._backward(batch)
+        finally:
+            self.backbone.model.eval()
+        norm = self.distributed.step()
+        finite = math.isfinite(norm)
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        self.step_index = index + 1
         return {
-            "step": index + 1,
-            "loss": float(loss.detach()),
-            "grad_norm": norm,
+            "step": self.step_index,
+            "loss": loggable(loss),
+            "grad_norm": loggable(norm),
+            "skipped_steps": 0 if finite else 1,
             "learning_rate": rate,
             "seconds/data": drawn - started,
             "seconds/update": perf_counter() - drawn,
         }
 
-    def _tokens(self, text: str) -> list[int]:
+    def _backward(self, batch: Sequence[Example]) -> float:
+        """Add the batch's gradient, its mean over all tokens of all processes; returns the loss."""
+        distributed, tokens = self.distributed, [self._tokens(example) for example in batch]
+        passes, total = self._passes(batch, tokens), 0.0
+        for number, (rows, weight) in enumerate(passes, start=1):
+            last = number == len(passes)
+            with distributed.no_sync(last=last):
+                with distributed.accelerator.autocast():
+                    logprobs = distributed.module(rows).logprobs  # (b, R), 0 beyond a target's end
+                loss = -logprobs.sum() * (weight / sum(map(len, tokens)))
+                distributed.backward(loss, last=last)
+            total += float(loss.detach())
+        return sum(distributed.all_gather(total))
+
+    def _passes(self, batch: Sequence[Example], tokens: Sequence[list[int]]) -> list[tuple[list[Tree], float]]:
+        """What this process runs of a batch, each pass with its weight in the loss.
+
+        All processes make equally many passes, or they would wait for each other: idle ones weigh nothing.
+        """
+
+        def row(place: int) -> Tree:
+            return build_tree([], [self.backbone.encode(batch[place].image, batch[place].prompt)], [tokens[place]])
+
+        rows = [row(place) for place in self.distributed.own_groups(len(batch))]
+        passes = [(part, 1.0) for part in _parts(rows, self.config.max_tokens)]
+        idle = max(self.distributed.all_gather(len(passes))) - len(passes)
+        return passes + [([row(0)], 0.0)] * idle
+
+    def _tokens(self, example: Example) -> list[int]:
+        text, opened = example.target, opened_by(self.backbone.encode.render(example.prompt))
+        text = text.removeprefix(opened.rstrip())  # the chat template has said it
         ids: list[int] = self.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [*ids, self.backbone.eos[0]]
+
+    def save(self, folder: Path | None) -> None:
+        """Write everything that influences the next step. All processes must come; only the main one has a folder."""
+        model = self.backbone.model
+        weights, moments = self.distributed.model_state(model), self.distributed.optimiser_state(model)
+        if folder is None:
+            return
+        self.backbone.save(folder / "policy", weights)
+        save_optimiser(moments, folder)
+        write_state(folder, self, {})
+
+    def load(self, folder: Path) -> None:
+        """Restore what :meth:`save` wrote."""
+        state, model = read_state(folder, self), self.backbone.model
+        self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
+        self.distributed.load_optimiser_state(model, load_optimiser(folder))
+        self.step_index = int(state["step"])
+
+
+def _parts(rows: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:
+    """Rows in order, in passes of at most ``max_tokens`` (padding included) or of a single row."""
+    parts: list[list[Tree]] = []
+    for row in rows:
+        width = max(map(len, [*parts[-1], row])) if parts else 0
+        if parts and (len(parts[-1]) + 1) * width <= max_tokens:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts

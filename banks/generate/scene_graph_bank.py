@@ -14,6 +14,7 @@ import numpy as np
 
 from anatomy_r1.banks.generate.generated_bank import SPLITS, MadeBank
 from anatomy_r1.banks.rows import Refusal
+from anatomy_r1.banks.splits import assign
 from anatomy_r1.core import AnatomyError, Question
 
 _SEARCH = 500
@@ -79,6 +80,23 @@ class GraphBank(MadeBank):
         part = copy.copy(self)
         part.part, part._frames = name, self._parts[name]
         return part
+
+    def divided(self) -> Self:
+        """The bank with a share of its frames held out: whole groups, or where there is but one, the last frames."""
+        groups = [self._group(frame) for frame in self._frames]
+        one = len(set(groups)) < 2
+        names = assign([str(frame) for frame in self._frames] if one else groups, self.seed, in_order=one)
+        part = copy.copy(self)
+        part._parts = {
+            split: [frame for frame, name in zip(self._frames, names, strict=True) if name == split]
+            for split in SPLITS if split in names
+        }  # fmt: skip
+        part.splits = tuple(part._parts)
+        return part
+
+    def _group(self, frame: int) -> str:
+        """What a split must not cut through."""
+        raise NotImplementedError
 
     def _make(self, index: int, name: str) -> Question:
         return self._find(index, name)[1]

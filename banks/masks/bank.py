@@ -123,6 +123,9 @@ class MasksBank(GraphBank):
         pixels = FrameImage(at, self._plane, self._size, None)()
         return Regions(pixels, read_labels(at, self._plane, self.table), names)
 
+    def _group(self, frame: int) -> str:
+        return self._all[frame].group
+
     def _where(self, frame: int) -> str:
         return str(self._all[frame])
 

@@ -33,6 +33,8 @@ def ssg_vqa(
     n_options: int = 4,
     per_frame: int = 8,
     seed: int = 0,
+    follow_links: str | Path | None = None,
+    require_images: bool = True,
     allow_bad: bool = False,
 ) -> "SSGQuestionBank | SSGGraphBank":
     """Open SSG-VQA.
@@ -45,6 +47,8 @@ def ssg_vqa(
         n_options: options per question, 2 to 6; kinds with fewer answers have fewer.
         per_frame: questions per frame, from graphs.
         seed: of the options, and of questions from graphs.
+        follow_links: folder that links among the frames may lead into; None: they must stay inside ``images``.
+        require_images: refuse frames that are absent.
         allow_bad: leave bad lines and graphs out.
 
     Raises:
@@ -62,7 +66,8 @@ def ssg_vqa(
     if not files:
         raise AnatomyError(f"{folder}: expected qa_txt/VIDxx/*.txt or scene_graph/*.json in this folder.")
     root = Path(images) if images is not None else folder
-    frames = Frames(ImageFolder(root), frame_root(root))
+    folder_of_frames = ImageFolder(root, follow_links=follow_links, required=require_images)
+    frames = Frames(folder_of_frames, frame_root(root, require_images))
     if source == "questions":
         return SSGQuestionBank(folder, _Lines(files, frames, seed, n_options), allow_bad)
     return SSGGraphBank(folder, files, frames, colour, n_options, per_frame, seed, allow_bad)
@@ -191,6 +196,9 @@ class SSGGraphBank(GraphBank):
         parts = parts_of([video for _, video, _ in self._graphs], split_of)
         super().__init__("ssg-vqa", str(path), parts, STRUCTURES, seed=seed, per_frame=per_frame, refused=kept)
         self._graph = lru_cache(maxsize=256)(read_graph)
+
+    def _group(self, frame: int) -> str:
+        return self._graphs[frame][1]
 
     def _where(self, frame: int) -> str:
         return str(self._graphs[frame][0])

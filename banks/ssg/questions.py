@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from anatomy_r1.banks.cholec45 import FREQUENCY, INSTRUMENTS, STRUCTURES, VERBS, natural, rivals
+from anatomy_r1.banks.fields import MAX_TEXT
 from anatomy_r1.banks.generate import COLOURS, LOCATIONS, compose
-from anatomy_r1.banks.rows import MAX_TEXT, Refusal, check_text
+from anatomy_r1.banks.rows import Refusal, check_text
 from anatomy_r1.core import AnatomyError, read_text
 
 MAX_FILE = 4_000_000

@@ -1,6 +1,13 @@
 """What makes another form of a question: edits of its words, options, prompt and image."""
 
 from anatomy_r1.curricula.edits.registry import make_edits
-from anatomy_r1.curricula.edits.variants import Edit, GrammarRewrite, PermuteOptions, distinct_variants
+from anatomy_r1.curricula.edits.variants import (
+    Counting,
+    Edit,
+    Edited,
+    GrammarRewrite,
+    PermuteOptions,
+    distinct_variants,
+)
 
-__all__ = ["Edit", "GrammarRewrite", "PermuteOptions", "distinct_variants", "make_edits"]
+__all__ = ["Counting", "Edit", "Edited", "GrammarRewrite", "PermuteOptions", "distinct_variants", "make_edits"]

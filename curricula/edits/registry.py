@@ -38,7 +38,7 @@ def make_edits(spec: str | Sequence[str | Edit], bank: Bank) -> tuple[Edit, ...]
         AnatomyError: no edits, one twice, or an unknown one.
     """
     items = PRESETS.get(spec, spec).split(",") if isinstance(spec, str) else list(spec)
-    edits = tuple(EDITS.make(item.strip(), bank=bank) if isinstance(item, str) else item for item in items)
+    edits = tuple(EDITS.make(item.strip(), context={"bank": bank}) if isinstance(item, str) else item for item in items)
     names = [edit.name for edit in edits]
     if not names or len(set(names)) < len(names):
         raise AnatomyError(f"gdqa: expected one or more different edits, got {', '.join(names) or 'none'}.")

@@ -5,9 +5,10 @@ why it leaves a question alone, so that what passes unchanged is counted.
 """
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -36,6 +37,20 @@ class Edit(Protocol):
 
     def apply(self, question: Question, rng: np.random.Generator) -> tuple[Question, str] | None:
         """The changed question and a record of what was done; None where it stays as it is."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """An edit that counts what it does."""
+
+    counts: Counter[str]
+
+
+@runtime_checkable
+class Edited(Protocol):
+    """An augmentation made of edits, which can be applied by themselves."""
+
+    edits: Sequence[Edit]
 
 
 class GrammarRewrite:
@@ -107,8 +122,7 @@ def distinct_variants(
 
 def _form(question: Question) -> Hashable:
     """All that a policy sees of a question."""
-    shown = (question.details.get("option_style"), question.details.get("instruction"))
-    return question.stem, question.options, shown, question.image
+    return question.stem, question.options, question.option_style, question.instruction, question.image
 
 
 def _edited(question: Question, edits: Sequence[Edit], rng: np.random.Generator) -> Variant:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from anatomy_r1.banks.generate import SURFACES, NounPhrase, Parsed, Relation, parse, render
-from anatomy_r1.core import INSTRUCTIONS, NUMBERED, STYLES, Question, style_of
+from anatomy_r1.core import INSTRUCTIONS, NUMBERED, STYLES, Question
 
 LOCATIONS = {
     "top-left": ("upper-left",), "top-mid": ("upper-mid", "top-center"), "top-right": ("upper-right",),
@@ -94,9 +94,9 @@ class OptionStyle:
     def apply(self, question: Question, rng: np.random.Generator) -> tuple[Question, str] | None:
         """Relabel the options."""
         style = _pick(tuple(STYLES), rng)
-        if style == style_of(question) or (style == NUMBERED and len(question.options) > 9):
+        if style == question.option_style or (style == NUMBERED and len(question.options) > 9):
             return None
-        return replace(question, details={**question.details, "option_style": style}), f"{self.name}:{style}"
+        return replace(question, option_style=style), f"{self.name}:{style}"
 
 
 class Instruction:
@@ -113,7 +113,7 @@ class Instruction:
         at = int(rng.integers(len(INSTRUCTIONS) + 1))
         if at == len(INSTRUCTIONS):
             return None
-        return replace(question, details={**question.details, "instruction": INSTRUCTIONS[at]}), f"{self.name}:{at}"
+        return replace(question, instruction=INSTRUCTIONS[at]), f"{self.name}:{at}"
 
 
 def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -83,6 +83,7 @@ class Spread:
         mass, distance = self._mass[part], _CENTRES[part] - target
         if not mass.any():
             return 0.0
+        # The mean of S under exp(tilt · S) rises with the tilt: halve the interval until it is fine enough.
         low, high = -STEEPEST, STEEPEST
         for _ in range(12):
             middle = (low + high) / 2
@@ -158,11 +159,11 @@ class DistractorSearch:
     def mass(self, pool: Pool, wanted: int, how: Weighting) -> float:
         """Weight of the pool's sets within the tolerance, over the number of all its sets."""
         if _is_small(pool, wanted):
-            values, order = self._table(pool, wanted)
+            values, order = self._table(pool, wanted)  # (C,) ascending S of all C sets, and which sets they are
             low, high = window(values, how.target, self.tolerance)
             if abs(values[low] - how.target) > self.tolerance + 1e-9:
                 return 0.0
-            rows = pool.members[sets_of(len(pool.members), wanted)[order[low:high]]]
+            rows = pool.members[sets_of(len(pool.members), wanted)[order[low:high]]]  # (M, wanted)
             weights = how.of(values[low:high], rows)
             mass = (high - low if weights is None else float(weights.sum())) / len(values)
             return mass if how.structures is None else mass * float(how.structures[pool.answer])
@@ -182,12 +183,12 @@ class DistractorSearch:
         if _is_small(pool, wanted):
             values, order = self._table(pool, wanted)
             low, high = window(values, how.target, self.tolerance)
-            sets, values = sets_of(len(pool.members), wanted)[order[low:high]], values[low:high]
+            sets, values = sets_of(len(pool.members), wanted)[order[low:high]], values[low:high]  # (M, wanted), (M,)
             at = _pick(how.of(values, pool.members[sets]), len(sets), rng)
             return Found(pool, sets[at].tolist(), float(values[at]))
         for _ in range(TRIES):
             places, rows, values = self._candidates(pool, wanted, rng)
-            error = abs(values - how.target)
+            error = abs(values - how.target)  # (M,)
             hits = (error <= self.tolerance).nonzero()[0]
             if len(hits):
                 at = int(hits[_pick(how.of(values[hits], rows[hits]), len(hits), rng)])
@@ -249,8 +250,8 @@ class DistractorSearch:
             for place in range(len(chosen)):
                 sets = np.repeat(chosen[None], len(pool.members), axis=0)
                 sets[:, place] = np.arange(len(pool.members))
-                errors = abs(self._values(pool, sets) - target)
-                errors[np.delete(chosen, place)] = np.inf
+                errors = abs(self._values(pool, sets) - target)  # (P,): with each structure of the pool in this place
+                errors[np.delete(chosen, place)] = np.inf  # none may stand there twice
                 chosen[place] = int(errors.argmin())
                 error = float(errors.min())
         return chosen

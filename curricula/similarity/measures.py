@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, Featured
 from anatomy_r1.core import AnatomyError, Floats, Question, Registry, normalise
 from anatomy_r1.curricula.similarity.matrix import Indices, Similarity, read_similarity, read_vectors
 from anatomy_r1.curricula.similarity.taxonomy import find_taxonomy
@@ -125,7 +125,7 @@ def make_similarity(spec: Spec, bank: Bank) -> Similarity:
     terms = parse_blend(spec)
     if any(kind == CONFUSION for kind, _ in terms):
         raise AnatomyError("similarity 'confusion' is learnt while training; only the curriculum 'asc' can use it.")
-    parts = [(SIMILARITIES.make(kind, bank=bank), weight) for kind, weight in terms]
+    parts = [(SIMILARITIES.make(kind, context={"bank": bank}), weight) for kind, weight in terms]
     if len(parts) == 1:
         return parts[0][0]
     values = np.average([part.values for part, _ in parts], axis=0, weights=[weight for _, weight in parts])
@@ -205,8 +205,7 @@ def _csv(path: str, *, bank: Bank) -> Similarity:
 
 def structure_features(bank: Bank) -> Floats | None:
     """The bank's features of its structures, ``(K, F)``; None where it has none."""
-    method = getattr(bank, "structure_features", None)
-    return None if method is None else np.asarray(method(), dtype=np.float64)
+    return np.asarray(bank.structure_features(), dtype=np.float64) if isinstance(bank, Featured) else None
 
 
 def feature_similarity(names: Sequence[str], features: Floats, *, metric: str = "euclidean") -> Similarity:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, Segmented
 from anatomy_r1.banks.generate import Regions
 from anatomy_r1.core import AnatomyError, Floats, Image, normalise
 
@@ -54,7 +54,7 @@ def visual_features(bank: Bank, encode: Encoder | None = None) -> Floats:
 
 def _look(bank: Bank, index: int, encode: Encoder) -> Iterator[tuple[str, Floats]]:
     """What one question's image tells about which structures."""
-    regions: Regions | None = bank.regions(index) if hasattr(bank, "regions") else None
+    regions: Regions | None = bank.regions(index) if isinstance(bank, Segmented) else None
     if regions is None:
         question = bank.question(index)
         yield question.structure, encode(question.pixels()).mean(axis=(0, 1))

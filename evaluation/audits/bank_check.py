@@ -5,12 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks import BANKS, Bank, Refusal, open_bank
-from anatomy_r1.core import AnatomyError, ImageLoader, Question
+from anatomy_r1.banks import BANKS, Bank, Refusal, Tolerant, open_bank
+from anatomy_r1.core import AnatomyError, ImageLoader, Question, parameters_of
 from anatomy_r1.envs import score
 from anatomy_r1.evaluation.audits.near_duplicates import Print, available, find_pairs, take_print
 from anatomy_r1.evaluation.run import sample_indices
@@ -87,7 +86,7 @@ class Validation:
 def open_tolerant(spec: str, **options: Any) -> Bank:
     """Open a bank such that bad rows are left out and kept in ``refused``, where the bank can do that."""
     factory, _ = BANKS.find(spec)
-    if "allow_bad" in signature(factory).parameters:
+    if "allow_bad" in parameters_of(factory):
         options = {"allow_bad": True} | options
     return open_bank(spec, **options)
 
@@ -99,6 +98,8 @@ def parts_of(bank: Bank) -> dict[str, Bank]:
 
 def plan(bank: Bank, limit: int | None = None) -> dict[str, int]:
     """How many questions of each split are looked at."""
+    if limit is not None and limit < 1:
+        raise AnatomyError(f"limit must be at least 1, got {limit}.")
     sizes = {name: len(part) for name, part in parts_of(bank).items()}
     return {name: min(size, limit or (SAMPLE if size > ENDLESS else size)) for name, size in sizes.items()}
 
@@ -123,7 +124,7 @@ def validate(
         progress: see :data:`Progress`.
     """
     found = Validation(bank.name, available=len(bank), looked_alike=looks and available())
-    found.refused += getattr(bank, "refused", ())
+    found.refused += _refused(bank)
     parts = parts_of(bank)
     sizes, done = plan(bank, limit), 0
     ledger = _Ledger(found)
@@ -139,9 +140,13 @@ def validate(
                 if progress is not None:
                     progress(done)
     seen = {refusal.where for refusal in found.refused}
-    found.refused += [refusal for refusal in getattr(bank, "refused", ()) if refusal.where not in seen]
+    found.refused += [refusal for refusal in _refused(bank) if refusal.where not in seen]
     ledger.close()
     return found
+
+
+def _refused(bank: Bank) -> Sequence[Refusal]:
+    return bank.refused if isinstance(bank, Tolerant) else ()
 
 
 def _questions(part: Bank, split: str, indices: Sequence[int], found: Validation) -> Iterator[Question]:

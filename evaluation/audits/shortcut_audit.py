@@ -5,16 +5,16 @@ No image is looked at, so a bank can be audited without them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import Question
-from anatomy_r1.evaluation.audits.shortcuts import RULES, Rule, bets, tells
+from anatomy_r1.evaluation.audits.shortcuts import LEARNING, RULES, Rule, bets, tells
 from anatomy_r1.evaluation.run import ENDLESS, sample_indices
-from anatomy_r1.evaluation.stats import Estimate, exact, proportion
+from anatomy_r1.evaluation.stats import FEWEST_GROUPS, Estimate, exact, proportion
 
 WORTH_TELLING = 0.02
 """How far above chance the lower end of a rule's interval must lie to be called a shortcut."""
@@ -66,6 +66,12 @@ class Audit:
     tells: tuple[str, ...]
     """What the text-only classifier goes by."""
     findings: tuple[Finding, ...]
+    groups: int = 0
+    """Videos, patients or scenes that the questions are of."""
+    too_few: str | None = None
+    """Why nothing can be said about shortcuts; None where something can."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Rules that could not be tried, and why."""
 
 
 def audit(bank: Bank, *, split: str | None = None, limit: int = 10_000, seed: int = 0) -> Audit:
@@ -85,6 +91,10 @@ def audit(bank: Bank, *, split: str | None = None, limit: int = 10_000, seed: in
     answers = Counter(question.structure for question in questions)
     letters = Counter(question.letter for question in questions)
     chance = _chance(questions)
+    count = len(set(groups))
+    of = f"all questions are of {count} group{'s' * (count > 1)}"
+    too_few = f"{of}: too few groups to say (at least {FEWEST_GROUPS})" if count < FEWEST_GROUPS else None
+    reason = f"{of}, so there are no others to learn from"
     return Audit(
         bank=bank.name,
         splits={name: len(bank.split(name)) for name in bank.splits} or {"all": len(bank)},
@@ -97,7 +107,10 @@ def audit(bank: Bank, *, split: str | None = None, limit: int = 10_000, seed: in
         distinct_answers=len(answers),
         leaks=leaks,
         tells=tuple(tells(questions)),
-        findings=(*_shortcuts(rules, chance), *_leak_findings(leaks)),
+        findings=(*(() if too_few else _shortcuts(rules, chance)), *_leak_findings(leaks)),
+        groups=count,
+        too_few=too_few,
+        left_out={name: reason for name in LEARNING if name not in rules},
     )
 
 
@@ -118,7 +131,7 @@ def _parts(questions: Sequence[Question], worth: Mapping[str, np.ndarray], by: s
 
 
 def _shortcuts(rules: Mapping[str, Estimate], chance: Estimate) -> Iterator[Finding]:
-    for rule in RULES:
+    for rule in (rule for rule in RULES if rule.name in rules):
         found = rules[rule.name]
         if found.ci_low > chance.value + WORTH_TELLING:
             yield _shortcut(rule, found, chance)

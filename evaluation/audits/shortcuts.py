@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anatomy_r1.agents.policies import TextClassifier, odd_case
 from anatomy_r1.core import LETTERS, Floats, Question, normalise
+from anatomy_r1.evaluation.stats import group_folds
 
-FOLDS = 5
 LEARNT = 4000
 """Most questions that the text-only classifier learns from, per fold."""
-STREAM = 402
+LEARNT_STREAM = 402
 
 
 @dataclass(frozen=True)
@@ -44,30 +43,22 @@ RULES = (
 
 
 def bets(questions: Sequence[Question], seed: int = 0) -> dict[str, Floats]:
-    """What each rule is worth on each of N questions, ``(N,)`` in [0, 1]; rules that learn do so on other groups."""
-    folds = group_folds([question.group_key for question in questions], seed)
-    learnt: dict[str, Callable[[list[Question], list[Question]], list[float]]] = {
-        "letter": _letter, "majority": _majority, "named": _named, "blind": _blind,
-    }  # fmt: skip
+    """What each rule is worth on each of N questions, ``(N,)`` in [0, 1].
+
+    Rules that learn do so on other groups; where all questions are of one group, they are left out.
+    """
     plain = {"longest": _longest, "odd-case": _odd_case, "stop": _full_stop}
-    worth = {name: np.zeros(len(questions)) for name in (rule.name for rule in RULES)}
-    for name, rule in plain.items():
-        worth[name][:] = [rule(question) for question in questions]
-    for fold in np.unique(folds):
+    worth = {name: np.array([rule(question) for question in questions]) for name, rule in plain.items()}
+    folds = group_folds([question.group_key for question in questions], seed)
+    names = np.unique(folds)
+    if len(names) > 1:
+        worth |= {name: np.zeros(len(questions)) for name in LEARNING}
+    for fold in names if len(names) > 1 else ():
         held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        train = [questions[int(i)] for i in rest] or [questions[int(i)] for i in held]
-        for name, learn in learnt.items():
-            worth[name][held] = learn(train, [questions[int(i)] for i in held])
+        train, asked = ([questions[int(i)] for i in some] for some in (rest, held))
+        for name, learn in LEARNING.items():
+            worth[name][held] = learn(train, asked)
     return worth
-
-
-def group_folds(groups: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """Fold of each question, ``(N,)``; a group is never cut, unless it is the only one."""
-    if len(set(groups)) == 1:
-        groups = [str(place) for place in range(len(groups))]
-    names, codes = np.unique(np.asarray(groups), return_inverse=True)
-    order: NDArray[np.int64] = np.random.default_rng([seed, STREAM]).permutation(len(names)) % FOLDS
-    return order[codes]
 
 
 def tells(questions: Sequence[Question], count: int = 8) -> list[str]:
@@ -107,7 +98,7 @@ def _majority(train: list[Question], held: list[Question]) -> list[float]:
 
 
 def _blind(train: list[Question], held: list[Question]) -> list[float]:
-    chosen = np.random.default_rng([STREAM, len(train)]).permutation(len(train))[:LEARNT]
+    chosen = np.random.default_rng([LEARNT_STREAM, len(train)]).permutation(len(train))[:LEARNT]
     classifier = _classifier([train[i] for i in chosen])
     return [float(classifier.probabilities(q.stem, q.options).argmax() == q.answer) for q in held]
 
@@ -149,3 +140,9 @@ def _share(question: Question, values: Sequence[float]) -> float:
     """1 if the right option alone has the highest value, shared among equals, else 0."""
     best = max(values)
     return float(values[question.answer] == best) / sum(value == best for value in values)
+
+
+LEARNING: dict[str, Callable[[list[Question], list[Question]], list[float]]] = {
+    "letter": _letter, "majority": _majority, "named": _named, "blind": _blind,
+}  # fmt: skip
+"""Rules that learn: from some questions, what they are worth on others."""

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from anatomy_r1.agents.policies import name_of
 from anatomy_r1.envs import score
-from anatomy_r1.evaluation.live.watch import Person, Trial, live_html, live_mark, question_view
+from anatomy_r1.evaluation.live.watch import Asked, Person, Trial, live_html, live_mark, question_view
 from anatomy_r1.evaluation.reports import TEMPLATES, load_template
 from anatomy_r1.evaluation.run import ask
 
@@ -70,7 +71,7 @@ class Site:
     def try_page(self, request: Request) -> Response:
         """A question, and what the policy says to it."""
         trial = self._trial()
-        lead = f"{trial.policy.name} on {trial.bank.name}: choose, then see what it says."
+        lead = f"{name_of(trial.policy)} on {trial.bank.name}: choose, then see what it says."
         return self._page("try", "/try", "Try a policy", lead)
 
     def answer_page(self, request: Request) -> Response:
@@ -81,8 +82,8 @@ class Site:
         """A question to try."""
         trial, number = self._trial(), int(request.query_params.get("number", "0"))
         asked = trial.question(number)
-        facts = {"number": number, "answer": asked.answer, "policy": trial.policy.name}
-        return JSONResponse(question_view(asked) | facts, headers=_FRESH)
+        facts = {"number": number, "answer": asked.answer, "policy": name_of(trial.policy)}
+        return JSONResponse(question_view(Asked(asked.stem, asked.options, asked.pixels())) | facts, headers=_FRESH)
 
     async def respond(self, request: Request) -> Response:
         """What the policy says to it."""

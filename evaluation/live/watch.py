@@ -17,7 +17,7 @@ from PIL import Image as Pil
 from anatomy_r1.agents import Observations, Policy, Response
 from anatomy_r1.agents.policies import human_response
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import LETTERS, AnatomyError, Question
+from anatomy_r1.core import LETTERS, AnatomyError, Image, Question
 from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Results, iterate_rollouts
 from anatomy_r1.evaluation.reports import GROUPS, Card, load_template, main_charts, percent, read_groups
 from anatomy_r1.evaluation.run import sample_indices
@@ -25,6 +25,15 @@ from anatomy_r1.evaluation.run import sample_indices
 NEWEST = 4
 """Groups that are shown."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as a person sees it."""
+
+    stem: str
+    options: tuple[str, ...]
+    image: Image
 
 
 class BrowserPolicy:
@@ -36,16 +45,20 @@ class BrowserPolicy:
 
     def __init__(self) -> None:
         self._change = threading.Condition()
-        self._question: Question | None = None
+        self._question: Asked | None = None
         self._choice: int | None = None
         self._number, self._closed = -1, False
 
     def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:
         """See :meth:`Policy.respond`; raises AnatomyError where the server stops meanwhile."""
-        return [self._wait_for(question) for question in observations["question"] for _ in range(n)]
+        return [
+            self._wait_for(Asked(*asked))
+            for asked in zip(observations["stem"], observations["options"], observations["image"], strict=True)
+            for _ in range(n)
+        ]
 
     @property
-    def pending(self) -> tuple[int, Question | None]:
+    def pending(self) -> tuple[int, Asked | None]:
         """Number and question that wait for a choice."""
         with self._change:
             return self._number, self._question
@@ -66,7 +79,7 @@ class BrowserPolicy:
             self._closed = True
             self._change.notify_all()
 
-    def _wait_for(self, question: Question) -> Response:
+    def _wait_for(self, question: Asked) -> Response:
         with self._change:
             self._question, self._choice = question, None
             self._number += 1
@@ -127,12 +140,12 @@ def watch_app(run: Path | None, trial: Trial | None, person: Person | None, host
     return Site(run, trial, person).app(hosts)
 
 
-def question_view(question: Question) -> dict[str, Any]:
+def question_view(asked: Asked) -> dict[str, Any]:
     """What a page needs to ask a question."""
     buffer = io.BytesIO()
-    Pil.fromarray(question.pixels()).save(buffer, "PNG")
+    Pil.fromarray(asked.image).save(buffer, "PNG")
     image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"stem": question.stem, "options": question.options, "image": image}
+    return {"stem": asked.stem, "options": asked.options, "image": image}
 
 
 def live_mark(run: Path) -> str:

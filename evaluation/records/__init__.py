@@ -2,6 +2,7 @@
 
 from anatomy_r1.evaluation.records.columns import Codes, Columns
 from anatomy_r1.evaluation.records.environment import describe_environment, describe_policy
+from anatomy_r1.evaluation.records.failures import Failure, failures_of
 from anatomy_r1.evaluation.records.forms import CONTROLS, control, decoded_once, permuted
 from anatomy_r1.evaluation.records.groups import groups_of
 from anatomy_r1.evaluation.records.kept_images import Keeper
@@ -18,6 +19,7 @@ from anatomy_r1.evaluation.records.results import (
     Row,
     iterate_rollouts,
     load_results,
+    question_of,
     read_rollouts,
 )
 from anatomy_r1.evaluation.records.training_metrics import METRICS, Metrics, Series
@@ -34,6 +36,7 @@ __all__ = [
     "Columns",
     "Confusion",
     "Errors",
+    "Failure",
     "Keeper",
     "Metrics",
     "Results",
@@ -45,9 +48,11 @@ __all__ = [
     "decoded_once",
     "describe_environment",
     "describe_policy",
+    "failures_of",
     "groups_of",
     "iterate_rollouts",
     "load_results",
     "permuted",
+    "question_of",
     "read_rollouts",
 ]

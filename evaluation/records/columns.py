@@ -21,8 +21,9 @@ NAN = float("nan")
 
 _NAMED = ("structure", "question_type", "modality", "right", "chosen", "answer", "pool")
 _HASHED = ("question_id", "group_key")
-_KINDS = {"truncated": "b", "format": "b", "correct": "b", "failed": "b", "permutation": "i", "sample": "i",
-          "options": "b", "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
+_KINDS = {"truncated": "b", "format": "b", "correct": "b", "lenient_correct": "b", "failed": "b", "permutation": "i",
+          "sample": "i", "options": "b",
+          "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
 
 
 class Names:
@@ -103,6 +104,7 @@ class Columns:
         confidence, hit = _stated(rollout)
         similarity = NAN if rollout.similarity is None else rollout.similarity
         numbers = {**known, "options": len(rollout.options), "failed": rollout.failed is not None,
+                   "lenient_correct": rollout.lenient_correct,
                    "similarity": similarity, "confidence": confidence, "confident_hit": hit}  # fmt: skip
         for name, values in self._numbers.items():
             values.append(numbers[name])

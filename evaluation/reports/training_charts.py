@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from anatomy_r1.evaluation.records import Metrics, Series
-from anatomy_r1.evaluation.reports.charts import Curve, figure, line_chart
+from anatomy_r1.evaluation.reports.charts import Curve, figure, line_chart, stacked_chart
 
 INVALID = "frac_reward_zero_std"
 STRUCTURES = 12
@@ -47,7 +47,8 @@ _MAIN = (
           (("reward", "reward"), ("form", "rewards/format/mean"), ("right", "rewards/correct/mean"))),
     _Plan("Similarity of the options, S(q)", "how hard the questions are", False,
           (("drawn", "similarity"), ("target", "target_similarity"))),
-    _Plan("Invalid-gradient ratio", "groups whose rewards are all equal", True, (("all structures", INVALID),)),
+    _Plan("Invalid-gradient ratio", "groups that are all equal", True,
+          (("in reward", INVALID), ("in correctness", "frac_correct_zero_std"))),
     _Plan("Accuracy while training", "of sampled responses, at the curriculum's difficulty", True,
           (("accuracy", "accuracy"),)),
     _Plan("Held-out accuracy", "of a fixed set, evaluated while training", True, (("accuracy", "eval/accuracy"),)),
@@ -71,9 +72,36 @@ _MORE = (
 )  # fmt: skip
 
 
+GROUPS = {
+    "all_right": "all right",
+    "mixed": "mixed",
+    "form_only": "form only",
+    "all_wrong": "all wrong",
+    "no_form": "no valid form",
+}
+"""What a group's responses can be, from the bottom of the stack up, and how the page calls it."""
+
+
 def main_charts(metrics: Metrics) -> list[Chart]:
     """What to look at first, of what was logged."""
-    return _charts(metrics, _MAIN)
+    return [*_charts(metrics, _MAIN[:3]), *_group_chart(metrics), *_charts(metrics, _MAIN[3:])]
+
+
+def _group_chart(metrics: Metrics) -> list[Chart]:
+    """Which groups taught, and why the others didn't."""
+    tones = (3, 1, 2, 4, 5)
+    curves = [
+        Curve(label, metrics.series(f"groups/{kind}"), tone)
+        for (kind, label), tone in zip(GROUPS.items(), tones, strict=True)
+    ]
+    if not len(curves[0].series.values):
+        return []
+    legend = tuple(
+        Legend(curve.label, curve.tone, False, *(figure(end, share=True) for end in curve.series.ends()))
+        for curve in curves
+    )
+    note = "by their responses; only mixed ones teach what is right"
+    return [Chart("Groups", note, stacked_chart(curves), legend)]
 
 
 def more_charts(metrics: Metrics) -> list[Chart]:

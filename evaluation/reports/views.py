@@ -109,6 +109,10 @@ def cards(results: Mapping[str, Results], rollouts: Mapping[str, Sequence[Rollou
     found.append(Card("Mean reward", f"{latest.reward:.2f}", was))
     was = then.format(percent(earlier[0].format_failures)) if earlier else "of the responses"
     found.append(Card("Wrong form", percent(latest.format_failures), was))
+    if (lenient := latest.lenient_accuracy) is not None and lenient.value != latest.accuracy.value:
+        found.append(
+            Card("Right in any form", percent(lenient.value), f"as the lenient judge reads; {interval(lenient)}")
+        )
     if not earlier:
         found.append(Card("Cut off", percent(latest.truncated), "of the responses, at the token limit"))
         found.append(Card("Macro-F1", f"{latest.macro_f1:.2f}", f"balanced accuracy {latest.balanced_accuracy:.2f}"))

@@ -1,24 +1,29 @@
-"""Asking a policy: observations for a batch of questions, and answers whatever the policy does."""
+"""Asking a policy: answers to a batch of questions, whatever the policy does."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anatomy_r1.agents import POLICIES, Observations, Policy, Response, make_policy
+from anatomy_r1.agents import Policy, Response, make_policy
+from anatomy_r1.agents.policies import takes
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, Image, Question, render_prompt
+from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.envs import BrokenImage, Observations, observe
 
 
 def ask(policy: Policy, questions: Sequence[Question], n: int = 1) -> list[Response]:
     """``n`` responses per question, those of one question adjacent; one that never came has ``failed`` set.
 
-    When a batch fails, its questions are asked one by one, so that one bad question fails alone.
+    Questions whose image is broken fail alone, where the policy looks. When a batch fails for another reason, its
+    questions are asked one by one, so that one bad question fails alone.
 
     Raises:
-        AnatomyError: a broken image, or a mistake in the policy's set-up: the next question would not fare better.
+        AnatomyError: a mistake in the policy's set-up: the next question would not fare better.
     """
+    observations = observe(questions)
     try:
-        responses = list(policy.respond(observe(questions), n=n))
+        responses = list(policy.respond(observations, n=n))
+    except BrokenImage:
+        return _ask_sound(policy, questions, n, observations)
     except AnatomyError:
         raise
     except Exception as error:
@@ -32,13 +37,22 @@ def ask(policy: Policy, questions: Sequence[Question], n: int = 1) -> list[Respo
     return [answer for question in questions for answer in ask(policy, [question], n)]
 
 
-def observe(questions: Sequence[Question]) -> Observations:
-    """What a policy is given; images are decoded when it looks at them."""
-    return {
-        "image": _Images(questions),
-        "prompt": [render_prompt(question) for question in questions],
-        "question": list(questions),
-    }
+def _ask_sound(policy: Policy, questions: Sequence[Question], n: int, observations: Observations) -> list[Response]:
+    """Ask those whose images can be had; the others fail."""
+    problems = [_broken(observations["image"], place) for place in range(len(questions))]
+    sound = [question for question, problem in zip(questions, problems, strict=True) if problem is None]
+    answers = iter(ask(policy, sound, n) if sound else ())
+    return [
+        next(answers) if problem is None else Response("", failed=problem) for problem in problems for _ in range(n)
+    ]
+
+
+def _broken(images: Sequence[Any], place: int) -> str | None:
+    try:
+        images[place]
+    except BrokenImage as error:
+        return str(error)
+    return None
 
 
 def _checked(response: Response) -> Response:
@@ -50,37 +64,9 @@ def _checked(response: Response) -> Response:
 
 def open_policy(spec: str, bank: Bank, seed: int, options: Mapping[str, Any]) -> Policy:
     """Build a policy, handing it the bank and the seed if its factory takes them."""
-    parameters = _parameters(POLICIES.find(spec)[0])
-    given = dict(options)
-    if "bank" in parameters:
+    known, given = takes(spec), dict(options)
+    if "bank" in known:
         given["bank"] = bank
-    if "seed" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+    if "seed" in known:
         given.setdefault("seed", seed)
     return make_policy(spec, **given)
-
-
-def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        return {}
-
-
-class _Images(Sequence[Any]):
-    """The questions' images, each decoded once, on first access; questions with one image source share the array."""
-
-    def __init__(self, questions: Sequence[Question]) -> None:
-        self._questions = questions
-        self._decoded: dict[int, Image] = {}
-
-    def __len__(self) -> int:
-        return len(self._questions)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        question = self._questions[range(len(self))[index]]
-        source = id(question.image)
-        if source not in self._decoded:
-            self._decoded[source] = question.pixels()
-        return self._decoded[source]

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from anatomy_r1.agents import Response
 from anatomy_r1.core import LETTERS, Question
-from anatomy_r1.envs import RewardConfig, Score, score
+from anatomy_r1.envs import RewardConfig, Score, lenient_score, score
 from anatomy_r1.evaluation.records import Rollout, groups_of
 
 
@@ -16,6 +17,7 @@ def judge(
 ) -> Rollout:  # fmt: skip
     """The rollout of a response; ``known`` has the fields that question and response don't tell."""
     scored = judge(question, response.text, reward)
+    lenient = lenient_score(question, response.text, replace(reward, extra={})).choice
     fields: dict[str, Any] = {
         "question_id": question.id, "permutation": 0, "sample": 0, "control": None, "stem": question.stem,
         "options": question.options, "answer": question.letter, "structure": question.structure,
@@ -23,9 +25,9 @@ def judge(
         "groups": groups_of(question),
         "similarity": None, "image": None, "text": response.text, "truncated": bool(response.truncated),
         "format": bool(scored.format), "correct": bool(scored.correct),
-        "choice": None if scored.choice is None else LETTERS[scored.choice], "reward": scored.total,
+        "choice": _letter(scored.choice), "lenient_choice": _letter(lenient), "reward": scored.total,
         "parts": dict(scored.parts), "probabilities": _probabilities(response, question), "usage": _usage(response),
-        "baselines": {}, "failed": response.failed,
+        "baselines": {}, "failed": response.failed, "option_style": question.option_style,
     }  # fmt: skip
     return Rollout(**(fields | known))
 
@@ -34,6 +36,10 @@ def weights_of(reward: RewardConfig) -> dict[str, Any]:
     """The reward's weights and cap, as settings record them."""
     extra = {name: weight for name, (weight, _) in reward.extra.items()}
     return {"format": reward.format_weight, "correct": reward.correct_weight, **extra, "cap": reward.cap}
+
+
+def _letter(choice: int | None) -> str | None:
+    return None if choice is None else LETTERS[choice]
 
 
 def _probabilities(response: Response, question: Question) -> tuple[float, ...] | None:

@@ -5,10 +5,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from anatomy_r1.agents import Response
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import Question
 from anatomy_r1.envs import RewardConfig, Score, score
 from anatomy_r1.evaluation.records import (
     CONTROL_ROLLOUTS,
@@ -20,6 +19,7 @@ from anatomy_r1.evaluation.records import (
     describe_environment,
     iterate_rollouts,
     load_results,
+    question_of,
 )
 from anatomy_r1.evaluation.run.judging import judge as judge_response
 from anatomy_r1.evaluation.run.judging import weights_of
@@ -81,19 +81,6 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
     return Rescored(before, after, changed[False, True], changed[True, False])
 
 
-def question_of(rollout: Rollout) -> Question:
-    """The question a rollout answers, in the form it was asked in; its image is gone."""
-
-    def gone() -> NoReturn:
-        raise AnatomyError(f"question {rollout.question_id!r}: rollouts hold no image.")
-
-    return Question(
-        id=rollout.question_id, image=gone, stem=rollout.stem, options=rollout.options,
-        answer=ord(rollout.answer) - ord("A"), structure=rollout.structure, question_type=rollout.question_type,
-        modality=rollout.modality, group_key=rollout.group_key, source="rollouts",
-    )  # fmt: skip
-
-
 def _batches(run: Path, name: str) -> Iterator[list[Rollout]]:
     batch: list[Rollout] = []
     for rollout in iterate_rollouts(run, name) if (run / name).exists() else ():
@@ -107,5 +94,5 @@ def _batches(run: Path, name: str) -> Iterator[list[Rollout]]:
 def _again(rollout: Rollout, reward: RewardConfig, judge: Judge) -> Rollout:
     response = Response(rollout.text, truncated=rollout.truncated, failed=rollout.failed)
     new = judge_response(question_of(rollout), response, reward, judge=judge)
-    kept = ("format", "correct", "choice", "reward", "parts")
+    kept = ("format", "correct", "choice", "reward", "parts", "lenient_choice")
     return dataclasses.replace(rollout, **{name: getattr(new, name) for name in kept})

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from anatomy_r1.agents import Policy, Response
+from anatomy_r1.agents.policies import Controllable, Limited, name_of
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity, structure_features
@@ -39,11 +40,13 @@ from anatomy_r1.evaluation.records import (
     permuted,
 )
 from anatomy_r1.evaluation.run.asking import ask
-from anatomy_r1.evaluation.run.baselines import default_baselines
+from anatomy_r1.evaluation.run.baselines import LEARNING, default_baselines, why_not_learnt
 from anatomy_r1.evaluation.run.judging import judge, weights_of
 from anatomy_r1.evaluation.summaries import summarise
 
 STREAM = 401
+FEW = 64
+"""Of more questions it is not asked whether they have one image."""
 ENDLESS = 200_000
 """A split of more questions is not asked whole unless ``limit`` says so."""
 
@@ -96,16 +99,19 @@ def evaluate(
 
     Raises:
         AnatomyError: an endless split without a limit, a number below 1, an unknown control, a folder that already
-            holds an evaluation (or, to be resumed, another one), a full disk, a broken image, a mistake in the
-            policy's set-up, or with ``strict`` a response that never came.
+            holds an evaluation (or, to be resumed, another one), a full disk, a mistake in the policy's set-up, a
+            policy that gave no response at all in its first batch, or with ``strict`` one that never came.
     """
     _check(limit=limit, n=n, permutations=permutations, batch_size=batch_size)
     bank, reward = open_bank(bank), reward or RewardConfig()
     part = bank.split(split)
     indices = sample_indices(len(part), limit, seed)
-    controls = tuple(controls) if getattr(policy, "needs_controls", True) else ()
+    controls = () if isinstance(policy, Controllable) and not policy.needs_controls else tuple(controls)
+    controls, left_out = _possible(controls, part, indices)
+    if baselines is None and (reason := why_not_learnt(bank, split, seed)):
+        left_out |= dict.fromkeys(LEARNING, reason)
     settings = {
-        "policy": policy.name, "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
+        "policy": name_of(policy), "bank": bank.name, "split": split, "limit": limit, "seed": seed, "n": n,
         "permutations": permutations, "controls": list(controls), "reward": weights_of(reward), **(config or {}),
     }  # fmt: skip
     started = time.perf_counter()
@@ -113,25 +119,36 @@ def evaluate(
         retry = resume and retry_failed and log.has_failures()
         if out is not None and resume and (out / RESULTS).exists() and not retry:
             return load_results(out)
-        beside = default_baselines(bank, seed=seed) if baselines is None else baselines
+        beside = default_baselines(bank, seed=seed, split=split) if baselines is None else baselines
         asking = _Asking(
             policy, part, indices, n, permutations, controls, beside, reward, _similarity(bank), log,
-            Keeper(gallery if out is not None else 0, len(indices)), strict,
+            Keeper(gallery if out is not None else 0, len(indices)), strict, max(1, batch_size // permutations),
         )  # fmt: skip
-        size = max(1, min(batch_size, getattr(policy, "at_once", batch_size)) // permutations)
+        size = max(1, min(batch_size, policy.at_once if isinstance(policy, Limited) else batch_size) // permutations)
         if retry:
             log.reopen()
             asking.retry(size)
         columns = asking.recover()
         asking.run(columns, size, progress)
     results = summarise(
-        columns, policy=policy.name, bank=bank.name, split=split, config=settings | {"batch_size": batch_size},
+        columns, policy=name_of(policy), bank=bank.name, split=split,
+        config=settings | {"batch_size": batch_size, "left_out": left_out},
         environment=describe_environment() | asking.hashes() | {"policy": describe_policy(policy)},
         seconds=round(time.perf_counter() - started, 3), policy_seconds=round(asking.seconds, 3),
     )  # fmt: skip
     if out is not None:
         results.save(out)
     return results
+
+
+def _possible(controls: Sequence[str], part: Bank, indices: Sequence[int]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The controls that can be asked of some questions, and why the others can't."""
+    if "other-image" not in controls or len(indices) > FEW:
+        return tuple(controls), {}
+    images = [part.question(index).image for index in indices]
+    if len(set(images)) > 1:
+        return tuple(controls), {}
+    return tuple(name for name in controls if name != "other-image"), {"other-image": "all questions are of one image"}
 
 
 @dataclass
@@ -150,18 +167,25 @@ class _Asking:
     log: RunLog
     keeper: Keeper
     strict: bool
+    first_batch: int
+    """Questions after which a policy that gave no response at all is not asked on."""
     seconds: float = 0.0
     """Spent in the policy so far."""
 
     def __post_init__(self) -> None:
         self._questions, self._prompts, self._hashed = hashlib.sha256(), hashlib.sha256(), 0
+        self._came, self._lacking = False, 0
+        self._reason: str | None = None
         self._make = lru_cache(maxsize=256)(self.part.question)  # the controls look ahead
 
     def recover(self) -> Columns:
         """What an earlier part of the run left."""
         columns = Columns()
         for rollout in self.log.recover(ROLLOUTS, self.n * self.permutations):
+            self._came |= rollout.failed is None
+            self._reason = self._reason or rollout.failed
             if columns.add(rollout):
+                self._lacking += not self._came
                 self._hash(self._same(columns.visits - 1, rollout))
                 self.keeper.wants(rollout)
         for rollout in self.log.recover(CONTROL_ROLLOUTS, len(self.controls)) if self.controls else ():
@@ -199,6 +223,8 @@ class _Asking:
                 columns.add_control(rollout)
             if progress is not None:
                 progress(places[-1] + 1, total, hits / len(columns))
+        if not self._came:
+            self._stop()
 
     def hashes(self) -> dict[str, str]:
         """What was asked, and in which words."""
@@ -238,6 +264,7 @@ class _Asking:
         """All responses to some questions, judged and written down."""
         forms = [permuted(question, number) for _, question in places for number in range(self.permutations)]
         responses = self._ask(forms, self.n)
+        self._stop_if_none_came(responses, [question for _, question in places])
         beside = self._baselines([question for _, question in places])
         rollouts: list[Rollout] = []
         for at, (place, question) in enumerate(places):
@@ -255,6 +282,24 @@ class _Asking:
             rollouts += said if image is None else [replace(one, image=image) for one in said]
         self.log.append(ROLLOUTS, rollouts)
         return rollouts
+
+    def _stop_if_none_came(self, responses: Sequence[Response], questions: Sequence[Question]) -> None:
+        """Stop when the first batch is through without a single response: the next would fare no better.
+
+        Where all its images are broken, the policy is not to blame.
+        """
+        self._came |= any(response.failed is None for response in responses)
+        if self._came or not responses:
+            return
+        self._lacking, self._reason = self._lacking + len(questions), self._reason or responses[0].failed
+        if self._lacking >= min(self.first_batch, len(self.indices)) and any(map(_readable, questions)):
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        raise AnatomyError(
+            f"policy {name_of(self.policy)!r} gave no response to any of the first {self._lacking:,} questions; "
+            f"stopped. The first reason:\n{self._reason}"
+        )
 
     def _controls(self, places: Sequence[tuple[int, Question]]) -> Iterator[Rollout]:
         """The policy's responses to the same questions without their images."""
@@ -274,7 +319,9 @@ class _Asking:
         responses = ask(self.policy, questions, n)
         self.seconds += time.perf_counter() - started
         if self.strict and (reason := next((one.failed for one in responses if one.failed is not None), None)):
-            raise AnatomyError(f"policy {self.policy.name!r} gave no response ({reason}); stopped, as strict asks for.")
+            raise AnatomyError(
+                f"policy {name_of(self.policy)!r} gave no response ({reason}); stopped, as strict asks for."
+            )
         return responses
 
     def _baselines(self, questions: Sequence[Question]) -> list[dict[str, bool]]:
@@ -282,7 +329,7 @@ class _Asking:
         right: list[dict[str, bool]] = [{} for _ in questions]
         for baseline in self.beside if questions else ():
             for place, response in enumerate(ask(baseline, questions)):
-                right[place][baseline.name] = bool(score(questions[place], response.text).correct)
+                right[place][name_of(baseline)] = bool(score(questions[place], response.text).correct)
         return right
 
 
@@ -296,10 +343,13 @@ def sample_indices(size: int, limit: int | None, seed: int) -> list[int]:
     """Indices of ``limit`` distinct questions out of ``size``; all of them, in order, where that is enough.
 
     Raises:
-        AnatomyError: there are no questions, or too many to be asked without a limit.
+        AnatomyError: there are no questions, too many to be asked without a limit, a limit below 1 or a seed below 0.
     """
     if not size:
         raise AnatomyError("the split has no questions to evaluate on.")
+    _check(limit=limit)
+    if seed < 0:
+        raise AnatomyError(f"seed must be at least 0, got {seed}.")
     if limit is None and size > ENDLESS:
         raise AnatomyError(f"the split has {size:,} questions; say how many to ask (limit=…, --limit N).")
     if limit is None or limit >= size:
@@ -310,7 +360,16 @@ def sample_indices(size: int, limit: int | None, seed: int) -> list[int]:
 def _check(**numbers: int | None) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
-            raise AnatomyError(f"{name} must be at least 1, got {value}.")
+            hint = " Leave it out to ask all questions (--limit None)." if name == "limit" else ""
+            raise AnatomyError(f"{name} must be at least 1, got {value}.{hint}")
+
+
+def _readable(question: Question) -> bool:
+    try:
+        question.pixels()
+    except Exception:  # whatever a bank of the user's raises
+        return False
+    return True
 
 
 def _similarity(bank: Bank) -> Callable[[Question], float]:

@@ -1,5 +1,6 @@
 """Intervals for accuracies whose questions share videos, patients or scenes."""
 
+from anatomy_r1.evaluation.stats.folds import FEWEST_GROUPS, group_folds
 from anatomy_r1.evaluation.stats.intervals import LEVEL, Estimate, difference, exact, proportion
 
-__all__ = ["LEVEL", "Estimate", "difference", "exact", "proportion"]
+__all__ = ["FEWEST_GROUPS", "LEVEL", "Estimate", "difference", "exact", "group_folds", "proportion"]

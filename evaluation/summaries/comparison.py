@@ -114,6 +114,25 @@ def read_run(folder: Path) -> dict[Key, Answered]:
     return {key: Answered(float(np.mean(right)), right[0], *about[key]) for key, right in responses.items()}
 
 
+def paired_change(before: Path, after: Path, *, seed: int = 0) -> Estimate:
+    """Accuracy of the second evaluation less that of the first, over the questions that both asked.
+
+    Args:
+        before: folder of an evaluation.
+        after: folder of another, of the same questions.
+        seed: of the bootstrap.
+
+    Raises:
+        AnatomyError: they have no question in common.
+    """
+    first, second = read_run(before), read_run(after)
+    shared = [key for key in first if key in second]
+    if not shared:
+        raise AnatomyError(f"{before} and {after} have no question in common.")
+    one, other = (np.array([run[key].share for key in shared]) for run in (first, second))
+    return bootstrap(one, other, [first[key].group for key in shared], seed)
+
+
 def bootstrap(first: NDArray[Any], second: NDArray[Any], groups: Sequence[str], seed: int = 0) -> Estimate:
     """Mean of ``second - first`` over N shared questions, with a percentile interval over resampled groups."""
     gaps = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)

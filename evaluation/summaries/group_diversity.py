@@ -75,7 +75,9 @@ def _mean(form: str, values: Sequence[float]) -> str:
 
 
 def _chosen(response: Mapping[str, Any]) -> str | None:
-    blocks = read_blocks(response["text"])
+    if "chosen" in response:
+        return None if response["chosen"] is None else str(response["chosen"])
+    blocks = read_blocks(response["text"])  # the groups of older runs lack it
     place = None if blocks is None else read_option(blocks[1], response["options"])
     return None if place is None else str(response["options"][place])
 

@@ -41,6 +41,7 @@ def summarise(columns: Columns, **facts: Any) -> Results:
         n=len(firsts),
         responses=len(columns),
         accuracy=proportion(hits, clusters, questions),
+        lenient_accuracy=proportion(columns.values("lenient_correct"), clusters, questions),
         gain_over_blind=gains[yardstick] if yardstick else None,
         blind_yardstick=yardstick,
         gains=gains,

@@ -180,11 +180,17 @@ def test_scores_and_gradients_equal_one_row_at_a_time(family, packing, monkeypat
     trees, attended = build_trees(range(7), prompts, responses, 1000), []
     blocks = packing == "blocks"
     if blocks:
-        packing, attend = "tree", tree_attention.sdpa_attention_forward
+        packing, attend = "tree", tree_attention.scaled_dot_product_attention
         monkeypatch.setattr(tree_attention, "BLOCK", 4)
-        monkeypatch.setattr(
-            tree_attention, "sdpa_attention_forward", lambda *a, **k: attended.append(a[1].shape[2]) or attend(*a, **k)
-        )
+
+        class Watched(tree_attention.BlockMask):
+            @classmethod
+            def __torch_function__(cls, func, types, args=(), kwargs=None):
+                if func is attend:
+                    attended.extend(block.stop - block.start for block in kwargs["attn_mask"].blocks)
+                return super().__torch_function__(func, types, args, kwargs)
+
+        monkeypatch.setattr(tree_attention, "BlockMask", Watched)
     scores = ResponseLogProbs(backbone, packing)(trees)
     assert not blocks or (len(attended) > 3 and max(attended) == 4)  # queries of each call, in 3 layers
     loss = 0

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from anatomy_r1.agents import Response
-from anatomy_r1.agents.grpo import Batch
-from anatomy_r1.agents.grpo.metrics import batch_metrics
+from anatomy_r1.agents import GRPOConfig, Response
+from anatomy_r1.agents.grpo import Batch, advantages_of
+from anatomy_r1.agents.grpo.metrics import GROUP_KINDS, batch_metrics, group_kinds
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 
@@ -34,3 +34,53 @@ def test_an_unreadable_response_chose_nothing():
     info = env.step(["?", "<think>t</think><answer>A</answer>"])[4]
     assert info["chosen"][0] is None and isinstance(info["chosen"][1], str)
     assert np.array_equal(info["choice"], [-1, 0])
+
+
+def test_every_group_is_of_one_kind_and_the_ratio_by_correctness_is_that_of_all_but_the_mixed():
+    correct = np.array([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], dtype=float)
+    formed = np.array([1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], dtype=float)
+    kinds = [GROUP_KINDS[kind] for kind in group_kinds(formed, correct, 4)]
+    assert kinds == ["all_right", "mixed", "form_only", "all_wrong", "no_form"]
+
+
+def test_a_batch_tells_phantom_groups_from_those_that_teach():
+    env = AnatomyVQAVectorEnv(8, group_size=4, bank="scenes")
+    observations, _ = env.reset(seed=0)
+    wrong = [next(letter for letter in "ABCD" if letter != question.letter) for question in env.questions]
+    answers = [f"<think>I see it.</think><answer>{letter}</answer>" for letter in wrong]
+    answers[0] = "no form"  # the first group differs in form alone, the second in nothing
+    rewards, info = env.step(answers)[1::3]
+    columns = {**{name: value for name, value in info.items() if isinstance(value, np.ndarray)}}
+    batch = Batch(env.questions, observations["image"], observations["prompt"], [Response(a) for a in answers],
+                  rewards, columns | {"parts/format": info["reward_parts"]["format"]}, 4)  # fmt: skip
+    row = batch_metrics(batch)
+    assert (row["groups/form_only"], row["groups/all_wrong"]) == (0.5, 0.5)
+    assert (row["frac_reward_zero_std"], row["frac_correct_zero_std"]) == (0.5, 1.0)
+    structure = env.questions[0].structure
+    assert row[f"groups/form_only/{structure}"] == 1
+
+
+def test_the_outcome_gate_takes_the_phantom_advantage_away_and_leaves_form_its_own_signal():
+    correct = np.array([0, 0, 0, 0, 1, 0, 0, 0], dtype=float)
+    formed = np.array([1, 0, 1, 1, 1, 1, 1, 1], dtype=float)
+    batch = scored(correct, formed)
+    total, gated = (advantages_of(batch, "group", "group", gate) for gate in ("total", "outcome"))
+    assert np.abs(total[:4]).max() > 1  # a difference of form alone, blown up to an answer's size
+    assert gated[:4].tolist() == [0.125, -0.375, 0.125, 0.125]  # 0.5 · (form − its mean)
+    assert np.array_equal(gated[4:], total[4:])
+    learnt = scored(np.zeros(40), np.arange(40) > 0)
+    assert not advantages_of(learnt, "group", "group", "outcome").any()
+
+
+def scored(correct, formed):
+    parts = {"parts/format": 0.5 * formed}
+    info = {"correct": correct, "format": np.asarray(formed, dtype=float), **parts}
+    return Batch([], [], [], [Response("")] * len(correct), 0.5 * formed + correct, info, 4)
+
+
+def test_each_loss_has_the_clips_of_its_paper_unless_told_otherwise():
+    assert GRPOConfig().clips == (0.2, 0.2)
+    assert GRPOConfig(loss_type="dapo").clips == (0.2, 0.28)
+    assert GRPOConfig(loss_type="cispo").clips[1] == 5.0
+    assert GRPOConfig(loss_type="gspo").clips == (3e-4, 4e-4)
+    assert GRPOConfig(loss_type="cispo", epsilon_high=0.3).clips[1] == 0.3

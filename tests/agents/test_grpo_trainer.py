@@ -114,8 +114,9 @@ def test_out_of_memory_halves_the_token_budget(make_talker, make_env, monkeypatc
         with pytest.raises(AnatomyError, match=r"out of memory with --grpo\.max-tokens 64"), pytest.warns(UserWarning):
             trainer.step()
         return
-    with pytest.warns(UserWarning, match="max_tokens is now 128"):
+    with pytest.warns(UserWarning) as said:
         row = trainer.step()
+    assert "max_tokens is now 128" in str(said[-1].message)
     assert row["max_tokens"] == budget and row["skipped_steps"] == 0
     monkeypatch.undo()
     assert distance(weights(backbone), learnt(make_talker, make_env)[0]) < 1e-3
@@ -159,7 +160,8 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_stops_the_run(make_talker,
     with pytest.raises(AnatomyError, match="not finite in 2 steps in a row"):
         trainer.train(RunFolder(tmp_path / "run"))
     assert equal(before, weights(backbone))
-    assert [json.loads(line)["skipped_steps"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 1]
+    rows = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["skipped_steps"] for row in rows] == [1, 1]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])

@@ -46,7 +46,7 @@ def test_metrics_beyond_the_checkpoint_and_torn_lines_are_forgotten(tmp_path):
         file.write('{"step": 4, "rew')
     run.forget_after(2)
     assert (tmp_path / "run/groups.jsonl").read_text() == '{"step": 1}\n'
-    assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()] == [1, 2]
+    assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
 def test_metrics_refuse_nan(tmp_path):

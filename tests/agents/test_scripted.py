@@ -11,7 +11,8 @@ from anatomy_r1.agents import make_policy
 from anatomy_r1.agents.policies import TextClassifier
 from anatomy_r1.banks import open_bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
-from anatomy_r1.envs import score
+from anatomy_r1.envs import observe, score
+from anatomy_r1.evaluation.records import CONTROLS, control, permuted
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate")
 RELEASED = Path("/work/shared/data/anatomy_r1")
@@ -50,12 +51,30 @@ class WordBank:
         )  # fmt: skip
 
 
+class Pair:
+    """Some questions, by their ids."""
+
+    name, splits = "pair", ()
+
+    def __init__(self, questions):
+        self.questions = questions
+
+    def index_of(self, question_id):
+        return [question.id for question in self.questions].index(question_id)
+
+    def question(self, index):
+        return self.questions[index]
+
+    def split(self, name):
+        raise AnatomyError("no splits")
+
+
 def questions_of(bank, count, split="test"):
     return [bank.split(split).question(index) for index in range(count)]
 
 
 def observations_of(questions):
-    return {"prompt": [render_prompt(q) for q in questions], "image": [None] * len(questions), "question": questions}
+    return observe(questions)
 
 
 def scores(policy, questions, n=1):
@@ -119,19 +138,20 @@ def test_majority_picks_the_answer_that_is_most_frequent_in_training():
 
 def test_oracle_is_always_right_and_says_what_it_lacks():
     questions = questions_of(WordBank(), 30)
-    assert all(one.correct for one in scores(make_policy("oracle"), questions))
-    with pytest.raises(AnatomyError, match=r"'oracle' needs observations\['question'\]"):
-        make_policy("oracle").respond({"image": [None], "prompt": [render_prompt(questions[0])]})
+    assert all(one.correct for one in scores(make_policy("oracle", bank=WordBank()), questions))
+    with pytest.raises(AnatomyError, match=r"'oracle' needs observations\['question_id'\]"):
+        make_policy("oracle", bank=WordBank()).respond({"image": [None], "prompt": [render_prompt(questions[0])]})
 
 
 def test_noisy_oracle_is_right_as_often_as_told_and_else_wrong_in_every_way():
     question = questions_of(WordBank(), 1)[0]
-    found = scores(make_policy("noisy-oracle:0.6"), [question], n=3000)
+    found = scores(make_policy("noisy-oracle:0.6", bank=WordBank()), [question], n=3000)
     assert np.mean([one.correct for one in found]) == pytest.approx(0.6, abs=0.03)
     wrong = Counter(one.choice for one in found if not one.correct)
     assert len(wrong) == 3 and min(wrong.values()) > 300
-    assert np.mean([one.correct for one in scores(make_policy("noisy-oracle:1"), [question], n=50)]) == 1
-    assert np.mean([one.correct for one in scores(make_policy("noisy-oracle:0"), [question], n=50)]) == 0
+    for share in (0, 1):
+        policy = make_policy(f"noisy-oracle:{share}", bank=WordBank())
+        assert np.mean([one.correct for one in scores(policy, [question], n=50)]) == share
 
 
 @pytest.mark.parametrize("argument", ["1.5", "-0.1", "nan", "often"])
@@ -204,3 +224,24 @@ def released_row(row):
     stem, options = row["instruction"].split("Question:\n")[1].split("\nAnatomy Options:\n")
     video = re.search(r"VID\d+", str(row["images"]))[0]
     return (stem, tuple(line[3:] for line in options.splitlines())), "ABCD".index(row["solution"]), video
+
+
+def test_the_oracle_finds_the_answer_of_other_orders_controls_and_names_that_look_like_orders():
+    bank = WordBank()
+    asked = questions_of(bank, 20)
+    forms = [permuted(question, number) for question in asked for number in range(6)]
+    forms += [control(name, asked[3], 3, range(20), bank.split("test").question) for name in CONTROLS]
+    assert all(one.correct for one in scores(make_policy("oracle", bank=bank), forms))
+    assert all(one.correct for one in scores(make_policy("oracle", bank=bank.split("test")), forms))
+
+    first, second = replace(asked[0], id="q"), replace(asked[1], id="q~1", stem="What else?")
+    pair = Pair((first, second))
+    assert all(one.correct for one in scores(make_policy("oracle", bank=pair), [second, permuted(first, 1)]))
+
+
+def test_the_oracle_knows_its_own_bank_alone():
+    asked = observations_of(questions_of(WordBank(), 1))
+    with pytest.raises(AnatomyError, match=r"knows the answers of the bank it is built with: pass bank="):
+        make_policy("oracle").respond(asked)
+    with pytest.raises(AnatomyError, match=r"bank 'scenes' has no question 'words/test/0'"):
+        make_policy("oracle", bank="scenes").respond(asked)

@@ -1,8 +1,13 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, tempered_log_softmax
 from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.agents.policies.transformers import kept_as
 from anatomy_r1.core import AnatomyError, render_prompt
 
 
@@ -84,3 +89,32 @@ def test_responses_stop_at_the_answer_or_are_marked_truncated(make_talker, obser
 def test_settings_out_of_range_are_refused(make_backbone):
     with pytest.raises(AnatomyError, match="0 < top_p"):
         TransformersPolicy(make_backbone(), top_p=0.0)
+
+
+def test_a_first_response_prints_nothing_of_transformers():
+    code = (
+        "import numpy as np; from anatomy_r1.agents import make_policy\n"
+        "image = np.zeros((1, 64, 64, 3), np.uint8)\n"
+        "make_policy('tiny', max_new_tokens=4).respond({'image': image, 'prompt': ['Which?']})"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_is_handed_on_by_the_name_that_the_model_knows(make_talker, observations, name, monkeypatch):
+    backbone = make_talker()
+    expected = [response.text for response in TransformersPolicy(backbone, max_new_tokens=12).respond(observations)]
+    forward, own = backbone.model.forward, kept_as(backbone.model)
+
+    def cache(*, cache=None, **inputs):
+        return renamed(forward(**inputs, **{own: cache}))
+
+    def past_key_values(*, past_key_values=None, **inputs):
+        return renamed(forward(**inputs, **{own: past_key_values}))
+
+    def renamed(out):
+        return SimpleNamespace(logits=out.logits, **{name: out[own]})
+
+    monkeypatch.setattr(backbone.model, "forward", {"cache": cache, "past_key_values": past_key_values}[name])
+    assert expected == [r.text for r in TransformersPolicy(backbone, max_new_tokens=12).respond(observations)]

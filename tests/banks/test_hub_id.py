@@ -19,7 +19,8 @@ FILES = {"train.csv": b"figure,q,a,b,label\nx.png,Which organ?,liver,gut,B\nx.pn
 COMMIT = "a" * 40
 CODE = """
 import sys
-from anatomy_r1.banks import AnatomyError, open_bank
+from anatomy_r1.banks import open_bank
+from anatomy_r1.core import AnatomyError
 try:
     bank = open_bank("hf:me/" + sys.argv[1], columns="image=figure,stem=q,options=a|b,answer=label", images="images")
     print([(q.id, q.options, q.letter, q.pixels().shape) for q in map(bank.question, range(len(bank)))])

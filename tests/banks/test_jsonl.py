@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import tempfile
@@ -216,12 +218,12 @@ def test_missing_field(folder, field):
 @pytest.mark.parametrize(
     "changes, parts",
     [
-        ({"id": 7}, ["'id'", "expected text, got 7"]),
+        ({"id": [7]}, ["'id'", "expected text, got [7]"]),
         ({"id": " "}, ["'id'", "expected text"]),
         ({"stem": None}, ["'stem'", "expected text, got None"]),
         ({"stem": ["x"] * 1000}, ["'stem'", "expected text"]),
         ({"options": "liver, gut"}, ["'options'", "list of texts"]),
-        ({"options": ["liver", 3]}, ["'options'", "got 3"]),
+        ({"options": ["liver", {"x": 3}]}, ["'options'", "got {'x': 3}"]),
         ({"options": ["liver", ""]}, ["'options'", "expected text"]),
         ({"options": []}, ["'answer'"]),
         ({"options": ["gut"], "answer": 0}, ["2 to 26 options"]),
@@ -229,7 +231,7 @@ def test_missing_field(folder, field):
         ({"answer": 3}, ["'answer'", "got 3"]),
         ({"answer": -1}, ["'answer'", "got -1"]),
         ({"answer": True}, ["'answer'", "got True"]),
-        ({"answer": 1.0}, ["'answer'", "got 1.0"]),
+        ({"answer": 1.5}, ["'answer'", "got 1.5"]),
         ({"answer": None}, ["'answer'", "got None"]),
         ({"answer": "spleen"}, ["'answer'", "spleen", "liver"]),
         ({"answer": "D"}, ["'answer'", "'D'"]),
@@ -369,3 +371,72 @@ def test_a_thousand_mutations_are_refused_or_read_right(folder):
             refusals += 1
             assert str(path) in str(error) and len(str(error)) < 1000
     assert 600 < refusals < 1200
+
+
+# What people's files have besides
+
+
+def encoded() -> str:
+    buffer = io.BytesIO()
+    Pil.new("RGB", (4, 3), (1, 2, 3)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"answer": "b"}, {"answer": "(B)"}, {"answer": "B."}, {"answer": "1"}, {"answer": 1.0}, {"answer": ["B"]},
+        {"options": {"A": "liver", "B": "gut", "C": "B cell"}}, {"options": '["liver", "gut", "B cell"]'},
+        {"options": ["liver", "gut", "B cell", None]}, {"stem": "<image>\nWhich organ is this?"},
+        {"image": ["a.png"]}, {"image": None, "images": ["a.png"]}, {"image": "./a.png"}, {"image": ".\\a.png"},
+        {"modality": None, "split": None, "distractors": None, "details": None, "structure": None}, {"id": 1},
+    ],
+)  # fmt: skip
+def test_other_forms_of_the_same_row(folder, changes):
+    row = {key: value for key, value in (ROW | changes).items() if (key, value) != ("image", None)}
+    question = JsonlBank(write(folder, row)).question(0)
+    assert (question.stem, question.options, question.answer) == ("Which organ is this?", tuple(ROW["options"]), 1)
+    assert question.structure == "gut" and (question.pixels() == (1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_images_in_the_row(folder, prefix):
+    row = ROW | {"image": prefix + encoded()}
+    bank = JsonlBank(write(folder, row, row | {"id": "q2"}))
+    assert (bank.question(1).pixels() == (1, 2, 3)).all()
+    assert bank.question(0).group_key == bank.question(1).group_key and len(bank.question(0).group_key) < 40
+
+
+def test_several_images_are_refused_with_their_number(folder):
+    row = {key: value for key, value in ROW.items() if key != "image"} | {"images": ["a.png", "a.png"]}
+    refused(write(folder, row), ":1: ", "'image'", "one image, this row 2")
+
+
+def test_answers_counted_from_one_are_refused_until_it_is_said(folder):
+    path = write(folder, *(ROW | {"id": str(k), "answer": k} for k in (1, 2, 3)))
+    refused(path, ":3: ", "got 3", "if they are counted from 1, say answer_base=1")
+    refused(path, "fit options counted from 1, not from 0", "answer_base=1", allow_bad=True)
+    bank = open_bank(f"jsonl:{path}", answer_base=1)
+    assert [bank.question(at).answer for at in range(3)] == [0, 1, 2]
+
+
+def test_linked_image_folders_are_followed_where_the_user_says_so(traps):
+    path = write(traps, ROW | {"image": "door/secret.png"})
+    refused(path, "leads out of it; if that is meant, say follow_links=")
+    assert JsonlBank(path, follow_links=traps.parent).question(0).pixels().shape == (3, 4, 3)
+    refused(path, "leads out of it", follow_links=traps)
+    with pytest.raises(AnatomyError, match="follow_links: expected the folder"):
+        JsonlBank(path, follow_links=traps / "none")
+
+
+def test_texts_can_be_read_without_images(folder):
+    path = write(folder, ROW | {"image": "none.png"})
+    assert JsonlBank(path, require_images=False).question(0).stem == ROW["stem"]
+
+
+def test_a_file_of_millions_of_bad_rows_is_given_up(folder):
+    path = write(folder, *([b"1"] * 11_500))
+    refused(path, "the first 11,000 rows are all refused", ":1: expected a JSON object", allow_bad=True)
+    path = write(folder, ROW, *([b"1"] * 11_500))
+    bank = JsonlBank(path, allow_bad=True)
+    assert len(bank) == 1 and len(bank.refused) == 1001 and "10,500 more rows" in str(bank.refused[-1])

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.cli.main import run
 from anatomy_r1.evaluation import evaluate as evaluate_policy
+from anatomy_r1.evaluation.run import open_policy
 
 URL = "http://127.0.0.1:8971"
 
@@ -100,12 +100,63 @@ def test_audit_prints_tables_or_json(capsys, bank):
         (["watch"], "nothing to watch"),
         (["evaluate", "--policy", "random", "--n", "0"], "n must be at least 1, got 0"),
         (["evaluate", "--policy", "openai:"], "expected MODEL@BASE_URL"),
+        (["evaluate", "--policy", "random", "--limit", "-3"], "limit must be at least 1, got -3"),
+        (["evaluate", "--policy", "random", "--limit", "0"], "limit must be at least 1, got 0"),
+        (["evaluate", "--policy", "random", "--seed", "-1"], "seed must be at least 0, got -1"),
+        (["audit", "--limit", "-3"], "limit must be at least 1, got -3"),
+        (["bank", "validate", "scenes", "--limit", "-3"], "limit must be at least 1, got -3"),
+        (["bank", "preview", "scenes", "--limit", "-3"], "limit must be at least 1, got -3"),
+        (["evaluate", "--policy", "random", "--limit", "2", "--out", "/dev/null"], "/dev/null: can't be used as"),
+        (["evaluate", "--policy", "random", "--limit", "2", "--out", "a-file"], "a-file: can't be used as a folder"),
+        (["evaluate", "--policy", "random", "--limit", "2", "--out", "a-file/run"], "(a file is in the way)"),
+        (["evaluate", "--policy", "random", "--limit", "2", "--out", "/proc/run"], "/proc/run: can't be used as"),
+        (["audit", "--limit", "20", "--out", "a-file/x"], "a-file/x: can't be written"),
+        (["evaluate", "--policy", "random", "--policy-options", "seed", "x"], "seed must be a whole number, got 'x'"),
+        (["evaluate", "--policy", "random", "--policy-options", "sead", "1"], "Did you mean 'seed'?"),
+        (["evaluate", "--policy", "tiny", "--policy-options", "temprature", "1"], "Did you mean 'temperature'?"),
+        (["evaluate", "--policy", "tiny", "--policy-options", "temperature", "hot"], "temperature must be a number"),
+        (["evaluate", "--bank-options", "size", "big"], "size must be a whole number, got 'big'"),
+        (["evaluate", "--bank-options", "sise", "3"], "Did you mean 'size'?"),
+        (["score", "x", "--judge", "json:__name__"], "expected a function"),
     ],
 )
 def test_mistakes_end_in_a_line_or_two(capsys, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
+    Path("a-file").write_text("")
     shown = said(capsys, *arguments, code=2)
     assert words in shown and shown.count("\n") <= 3
+
+
+def test_a_policy_that_always_fails_ends_with_its_reason_and_status_2(capsys, bank):
+    Path("dead.py").write_text("def answer(observation):\n    raise ValueError('status 401: [/key] :train: refused')\n")
+    shown = said(capsys, "evaluate", "--policy", "dead:answer", "--bank", bank, "--out", "run", code=2)
+    assert "gave no response to any of the first 32 questions" in shown and "evaluate 60/60" not in shown
+    assert "ValueError: status 401: [/key] :train: refused" in shown
+    evaluate(capsys, bank, "random", "run")
+
+
+def test_the_first_reason_of_each_kind_of_failure_is_told(capsys, bank):
+    Path("moody.py").write_text(
+        "asked = []\n"
+        "def answer(observation):\n"
+        "    if observation['question_id'] not in asked:\n        asked.append(observation['question_id'])\n"
+        "    if len(asked) % 5 == 0:\n        raise ValueError(f'[bold]side {len(asked)}')\n"
+        "    return '<think>x</think><answer>A</answer>'\n"
+    )
+    shown = evaluate(capsys, bank, "moody:answer", "run", "--controls", "none", "--batch-size", "1")
+    assert "no response, 12 times, first to " in shown and "ValueError: [bold]side 5\n" in shown
+
+
+def test_one_broken_image_costs_one_row_and_the_resumed_run_says_the_same(capsys, bank):
+    broken = sorted(Path("bank").rglob("*.png"))[20]
+    broken.write_bytes(broken.read_bytes()[:100])
+    Path("looks.py").write_text(
+        "def answer(o):\n    o['image'].sum()\n    return '<think>x</think><answer>A</answer>'\n"
+    )
+    for more in ((), ("--resume",)):
+        shown = evaluate(capsys, bank, "looks:answer", "run", *more)
+        assert f"{broken.name}: image is broken or truncated" in shown and "no response: 1 of 60" in shown
+        assert len(Path("run/rollouts.jsonl").read_text().splitlines()) == 60
 
 
 def test_a_person_evaluates_in_the_browser_and_ctrl_c_ends_it(tmp_path):
@@ -143,7 +194,8 @@ def poll(server, ask, number, seconds=60):
 def test_a_comparison_is_readable_in_eighty_columns_and_loses_no_figure_in_fewer(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, policy in (("one", "noisy-oracle:0.5"), ("other", "noisy-oracle:0.9"), ("third", "random")):
-        evaluate_policy(make_policy(policy), "scenes", limit=40, out=Path(name), baselines=(), controls=(), gallery=0)
+        found = open_policy(policy, open_bank("scenes"), 0, {})
+        evaluate_policy(found, "scenes", limit=40, out=Path(name), baselines=(), controls=(), gallery=0)
     shown = {}
     for width in (80, 50):
         monkeypatch.setattr("anatomy_r1.cli.console.console", Console(width=width))

@@ -38,6 +38,21 @@ def test_usage_lists_every_command(capsys):
     assert all(name in shown for name in COMMANDS)
 
 
+def test_deprecations_of_libraries_stay_off_the_terminal_and_warnings_for_users_do_not(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import warnings\n"
+        "def policy(observation):\n"
+        "    warnings.warn('call me otherwise', FutureWarning)\n"
+        "    warnings.warn('look at this')\n"
+        "    return 'A'\n"
+    )
+    line = ["evaluate", "--policy", "mine:policy", "--bank", "scenes", "--limit", "2", "--out", "run"]
+    ended = command(*line, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "look at this" in ended.stderr
+    assert "call me otherwise" not in ended.stderr
+
+
 def test_unknown_command(capsys):
     assert run(["trian"]) == 2
     assert "unknown command 'trian'" in capsys.readouterr().err

@@ -19,7 +19,7 @@ def test_demo_raises_held_out_accuracy_by_15_points_with_separate_intervals(tmp_
     assert before["n"] == after["n"] == 400
     assert "before" in done.stdout and "after" in done.stdout and "open demo/report.html" in done.stdout
     assert (tmp_path / "demo/report.html").stat().st_size > 100_000
-    rows = [json.loads(line) for line in (tmp_path / "demo/metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (tmp_path / "demo/metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 100 and all(row["tokens/forwarded"] >= 0 for row in rows)
-    groups = [json.loads(line) for line in (tmp_path / "demo/groups.jsonl").open()]
+    groups = [json.loads(line) for line in (tmp_path / "demo/groups.jsonl").read_text().splitlines()]
     assert any(response["edits"] for group in groups for response in group["responses"])

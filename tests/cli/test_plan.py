@@ -8,8 +8,7 @@ import pytest
 
 from anatomy_r1.agents import TINY_FOLDER
 from anatomy_r1.cli.main import run
-from anatomy_r1.cli.train import TrainConfig
-from anatomy_r1.workflows import read_config
+from anatomy_r1.workflows import TrainConfig, read_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PRESETS = sorted(CONFIGS.glob("*.toml"))

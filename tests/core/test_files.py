@@ -1,6 +1,10 @@
+import os
+from pathlib import Path
+
 import pytest
 
-from anatomy_r1.core import AnatomyError, read_jsonl, write_bytes, write_json
+from anatomy_r1.banks import JsonlBank
+from anatomy_r1.core import AnatomyError, read_image, read_json, read_jsonl, read_text, write_bytes, write_json
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):
@@ -41,3 +45,26 @@ def test_a_folder_that_can_not_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AnatomyError, match=r"report.html: can't be written"):
         write_bytes(tmp_path / "file" / "report.html", b"x")
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """Files that never end, or never begin."""
+    os.mkfifo(tmp_path / "pipe")
+    return {"pipe": tmp_path / "pipe", "a device": Path("/dev/zero"), "a folder": tmp_path}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "a device", "a folder"])
+@pytest.mark.parametrize("read", [read_text, read_json, lambda path: list(read_jsonl(path)), read_image, JsonlBank])
+def test_only_regular_files_are_read(endless, kind, read):
+    with pytest.raises(AnatomyError, match=rf"expected a file, it is (a )?{kind}"):
+        read(endless[kind])
+
+
+def test_a_file_too_large_is_refused_unread(tmp_path):
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(AnatomyError, match="bytes, expected at most 536,870,912"):
+        read_json(tmp_path / "huge.json")
+    with pytest.raises(AnatomyError, match="expected at most 10"):
+        read_text(tmp_path / "huge.json", 10)

@@ -107,7 +107,7 @@ def test_missing_empty_foreign_and_folder(tmp_path):
     refused(tmp_path / "text.png", "not a readable")
     (tmp_path / "image.gif").write_bytes(encoded(Pil.fromarray(GRADIENT), "GIF"))
     refused(tmp_path / "image.gif", "not a readable")
-    refused(tmp_path, "broken")
+    refused(tmp_path, "it is a folder")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow comments on what it finds

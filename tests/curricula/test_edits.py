@@ -117,7 +117,7 @@ def test_unknown_words_pass_unchanged_and_are_counted(make_question):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_labels_are_rendered_and_read_back(make_question, style):
-    question = make_question(["liver", "gut", "omentum"], 1, details={"option_style": style, "location": "center"})
+    question = make_question(["liver", "gut", "omentum"], 1, option_style=style, details={"location": "center"})
     labels = [line.split(" ")[0] for line in option_lines(question)]
     assert labels == {"A.": ["A.", "B.", "C."], "(a)": ["(a)", "(b)", "(c)"], "1.": ["1.", "2.", "3."]}[style]
     assert render_prompt(question).endswith(

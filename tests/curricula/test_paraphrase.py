@@ -47,6 +47,7 @@ def endpoint():
     found = Endpoint()
     yield found
     found.server.shutdown()
+    found.server.server_close()
 
 
 @pytest.fixture

@@ -216,6 +216,8 @@ def test_misuse_is_explained(bank: Bank) -> None:
     for wrong in ({"seed": -1}, {"seed": "x"}, {"render_mode": "human"}, {"split": "dev"}, {"curriculum": "unifrom"}):
         with pytest.raises(AnatomyError, match=str(next(iter(wrong.values())))):
             AnatomyVQAEnv(bank=bank, **wrong)
+    with pytest.raises(AnatomyError, match=r"no 'bnak'. Did you mean 'bank'\?\nKnown: bank, split, "):
+        AnatomyVQAEnv(bnak=bank)
     with pytest.raises(TypeError, match="curiculum"):
         AnatomyVQAEnv(bank=bank, curiculum="uniform")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, Question, is_visible, normalise
 from anatomy_r1.envs import RewardConfig, read_blocks, read_option, score
 
 OPTIONS = ("Gallbladder", "Cystic Plate", "Omentum", "Gut")
@@ -26,7 +26,8 @@ def wrap(answer: str, thought: str = "It is next to the liver.") -> str:
 
 RIGHT = [
     "B", "b", " B ", "\nB\n", "B.", "B)", "(B)", "B. Cystic Plate", "B) cystic plate", "(B) CYSTIC_PLATE.",
-    "Cystic Plate", "cystic_plate", "  CYSTIC \t plate. ", "(B)cystic plate",
+    "Cystic Plate", "cystic_plate", "  CYSTIC \t plate. ", "(B)cystic plate", "Ｂ", "（B）", "B。",
+    "Cystic\u200b Plate。",
 ]  # fmt: skip
 
 
@@ -50,6 +51,7 @@ CHEATS = {
     "no thought": "<answer>B</answer>",
     "empty thought": wrap("B", thought=""),
     "blank thought": wrap("B", thought=" \n\t"),
+    "invisible thought": wrap("B", thought="\u200b\u3164\u2060"),
     "no answer": "<think>x</think>",
     "empty answer": wrap(""),
     "unclosed thought": "<think>x<answer>B</answer>",
@@ -90,7 +92,6 @@ CHEATS = {
     "stop alone": wrap("."),
     "upper-case tags": wrap("B").upper(),
     "spaced tags": "< think >x</ think ><answer>B</answer>",
-    "full-width letter": wrap("Ｂ"),
     "index": wrap("1"),
 }
 
@@ -118,7 +119,7 @@ FORM = re.compile(
 @given(responses)
 def test_blocks_are_what_the_slow_grammar_says(text: str) -> None:
     match = FORM.fullmatch(text)
-    expected = (match["thought"], match["answer"]) if match and match["thought"].strip() else None
+    expected = (match["thought"], match["answer"]) if match and is_visible(match["thought"]) else None
     assert read_blocks(text) == expected
 
 
@@ -134,7 +135,7 @@ def test_no_response_is_right_for_two_answers(text: str) -> None:
 
 words = st.from_regex(r"[a-z]{2,8}( [a-z]{2,8}){0,2}", fullmatch=True)
 option_sets = st.lists(words, min_size=2, max_size=26, unique_by=normalise)
-thoughts = st.text(min_size=1).filter(lambda text: text.strip() and not re.search(TAG, text))
+thoughts = st.text(min_size=1).filter(lambda text: is_visible(text) and not re.search(TAG, text))
 blanks = st.text(" \t\n\u00a0", max_size=3)
 
 

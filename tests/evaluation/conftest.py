@@ -6,6 +6,7 @@ import pytest
 from anatomy_r1.agents import Response
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.evaluation import Rollout
+from anatomy_r1.evaluation.records import permuted
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
 
@@ -49,6 +50,13 @@ class ClusterBank:
         )  # fmt: skip
 
 
+def form_of_id(question_id):
+    """The question of :class:`ClusterBank` in the form that an id names: ``test/7~2`` is the second order of test/7."""
+    name, _, number = question_id.partition("~")
+    part = ClusterBank(split=name.partition("/")[0])
+    return permuted(part.question(part.index_of(name)), int(number or 0))
+
+
 class TextPolicy:
     """Says what a function of the question says."""
 
@@ -58,12 +66,17 @@ class TextPolicy:
         self.say = say
 
     def respond(self, observations, *, n=1):
-        return [Response(self.say(question)) for question in observations["question"] for _ in range(n)]
+        return [Response(self.say(form_of_id(name))) for name in observations["question_id"] for _ in range(n)]
 
 
 @pytest.fixture(scope="session")
 def make_bank():
     return ClusterBank
+
+
+@pytest.fixture(scope="session")
+def form_of():
+    return form_of_id
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ class Moody:
         self.hated, self.error, self.drop = set(hated), error, drop
 
     def respond(self, observations, *, n=1):
-        ids = [question.id for question in observations["question"]]
+        ids = observations["question_id"]
         if self.hated & set(ids):
             if self.drop:
                 return [Response("short")]

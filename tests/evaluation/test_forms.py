@@ -41,7 +41,7 @@ def test_a_policy_that_loves_a_letter_is_found_out_by_permutations(bank, text_po
     results = evaluate(text_policy(lambda q: "<think>A!</think><answer>A</answer>"), bank, permutations=3, limit=40)
     assert results.responses == 120
     assert results.permutations["consistency"].value == results.permutations["all-right"].value == 0
-    steady = evaluate(make_policy("oracle"), bank, permutations=3, limit=40)
+    steady = evaluate(make_policy("oracle", bank=bank), bank, permutations=3, limit=40)
     assert steady.permutations["consistency"].value == steady.permutations["all-right"].value == 1
     assert steady.permutations["consistency"].n == 40
 
@@ -53,15 +53,20 @@ def test_consistency_counts_options_not_letters(bank, text_policy):
     assert results.permutations["all-right"].value == pytest.approx(results.accuracy.value)
 
 
-def reads_image(observation):
+@pytest.fixture
+def reads_image(form_of):
     """The right option, if the image says which question it belongs to."""
-    question, value = observation["question"], int(observation["image"][0, 0, 0])
-    right = value == int(question.id.partition("/")[2].partition("~")[0]) % 256
-    place = question.answer if right else (question.answer + 1) % len(question.options)
-    return f"<think>I look.</think><answer>{'ABCD'[place]}</answer>"
+
+    def answer(observation):
+        question, value = form_of(observation["question_id"]), int(observation["image"][0, 0, 0])
+        right = value == int(question.id.partition("/")[2].partition("~")[0]) % 256
+        place = question.answer if right else (question.answer + 1) % len(question.options)
+        return f"<think>I look.</think><answer>{'ABCD'[place]}</answer>"
+
+    return answer
 
 
-def test_controls_show_that_a_policy_looks(bank, tmp_path):
+def test_controls_show_that_a_policy_looks(reads_image, bank, tmp_path):
     results = evaluate(CallablePolicy(reads_image), bank, out=tmp_path, permutations=2, baselines=())
     assert results.accuracy.value == 1
     assert results.baselines["blank"].value == results.baselines["other-image"].value == 0
@@ -76,7 +81,7 @@ def test_the_other_image_is_of_another_group_and_answer_whatever_the_batches(ban
     seen = {}
 
     def look(observation):
-        seen.setdefault(observation["question"].id, []).append(int(observation["image"][0, 0, 0]))
+        seen.setdefault(observation["question_id"], []).append(int(observation["image"][0, 0, 0]))
         return ""
 
     part = bank.split("test")
@@ -90,14 +95,14 @@ def test_the_other_image_is_of_another_group_and_answer_whatever_the_batches(ban
             assert mine.group_key != theirs.group_key and mine.structure != theirs.structure
 
 
-def test_the_blind_classifier_is_the_yardstick_where_there_is_one(bank):
+def test_the_blind_classifier_is_the_yardstick_where_there_is_one(reads_image, bank):
     results = evaluate(CallablePolicy(reads_image), bank)
     assert results.blind_yardstick == "blind" and results.gain_over_blind == results.gains["blind"]
     assert set(results.gains) == {"random", "longest", "odd-case", "majority", "blind", "blank", "other-image"}
 
 
-def test_policies_that_never_look_are_spared_the_controls_and_unknown_ones_are_refused(bank, tmp_path):
-    results = evaluate(make_policy("noisy-oracle:0.5"), bank, out=tmp_path)
+def test_policies_that_never_look_are_spared_the_controls_and_unknown_ones_are_refused(reads_image, bank, tmp_path):
+    results = evaluate(make_policy("noisy-oracle:0.5", bank=bank), bank, out=tmp_path)
     assert "blank" not in results.gains and not (tmp_path / "controls.jsonl").exists()
     with pytest.raises(AnatomyError, match="unknown control 'noise'; known: blank, other-image"):
         evaluate(CallablePolicy(reads_image), bank, controls=("noise",))

@@ -68,12 +68,12 @@ class Sure:
 
     name, needs_controls = "sure", False
 
-    def __init__(self, stated, truth):
-        self.stated, self.truth = stated, truth
+    def __init__(self, stated, truth, form_of):
+        self.form_of, self.stated, self.truth = form_of, stated, truth
 
     def respond(self, observations, *, n=1):
         responses = []
-        for question in observations["question"]:
+        for question in map(self.form_of, observations["question_id"]):
             number = int(question.id.partition("/")[2])
             right = (number * 37 % 100) / 100 < self.truth
             place = question.answer if right else (question.answer + 1) % len(question.options)
@@ -84,9 +84,9 @@ class Sure:
 
 
 @pytest.mark.parametrize(("stated", "truth", "ece"), [(0.9, 0.9, 0.0), (0.9, 0.5, 0.4), (0.6, 0.8, 0.2)])
-def test_expected_calibration_error_is_the_gap_between_stated_and_true(bank, stated, truth, ece):
+def test_expected_calibration_error_is_the_gap_between_stated_and_true(bank, form_of, stated, truth, ece):
     bank.size = 100
-    found = evaluate(Sure(stated, truth), bank, baselines=()).calibration
+    found = evaluate(Sure(stated, truth, form_of), bank, baselines=()).calibration
     assert found.source == "probabilities"
     assert found.ece == pytest.approx(ece, abs=1e-6)
     assert sum(one.n for one in found.bins) == 100

@@ -181,7 +181,7 @@ def test_metrics_alone_are_reported_too(run, tmp_path):
 
 
 def test_several_responses_to_a_question_are_counted(bank, tmp_path):
-    results = evaluate(make_policy("noisy-oracle:0.5"), bank, out=tmp_path, n=4)
+    results = evaluate(make_policy("noisy-oracle:0.5", bank=bank), bank, out=tmp_path, n=4)
     html = write_report(tmp_path).read_text()
     assert "240 responses" in html and "majority@4" in html
     tallies = [item["tally"]["Result"] for item in gallery(html)["items"]]

@@ -20,9 +20,12 @@ class Talker:
 
     name, needs_controls = "talker", False
 
+    def __init__(self, bank):
+        self.bank = bank
+
     def respond(self, observations, *, n=1):
-        said = make_policy("noisy-oracle:0.66").respond(observations, n=n)
-        ids = [int(question.id.partition("/")[2].partition("~")[0]) for question in observations["question"]]
+        said = make_policy("noisy-oracle:0.66", bank=self.bank).respond(observations, n=n)
+        ids = [int(name.partition("/")[2].partition("~")[0]) for name in observations["question_id"]]
         return [
             Response(ATTACK) if number % 50 == 7 else Response(one.text, probabilities=None)
             for number, one in zip((number for number in ids for _ in range(n)), said, strict=True)
@@ -38,7 +41,8 @@ def browser():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, make_bank):
     folder = tmp_path_factory.mktemp("run")
-    evaluate(Talker(), make_bank(10_000), out=folder, baselines=(), batch_size=500)
+    bank = make_bank(10_000)
+    evaluate(Talker(bank), bank, out=folder, baselines=(), batch_size=500)
     return write_report(folder)
 
 

@@ -10,7 +10,7 @@ from anatomy_r1.evaluation import evaluate, load_results, read_rollouts
 
 @pytest.fixture
 def run(bank, tmp_path):
-    evaluate(make_policy("oracle"), bank, limit=6, out=tmp_path)
+    evaluate(make_policy("oracle", bank=bank), bank, limit=6, out=tmp_path)
     return tmp_path
 
 

@@ -24,14 +24,16 @@ class Seeing:
         self.asked = []
 
     def respond(self, observations, *, n=1):
-        inner = make_policy("noisy-oracle:0.5")
-        self.asked += [question.id for question in observations["question"]]
+        inner = make_policy("noisy-oracle:0.5", bank=self.bank)
+        self.asked += observations["question_id"]
         return inner.respond(observations, n=n)
 
 
 def run(bank, out, policy=None, **options):
     settings = {"limit": 30, "n": 2, "permutations": 2, "batch_size": 8, "baselines": (make_policy("random"),)}
-    return evaluate(policy or Seeing(), bank, out=out, **settings | options)
+    policy = policy or Seeing()
+    policy.bank = bank
+    return evaluate(policy, bank, out=out, **settings | options)
 
 
 def contents(folder):
@@ -74,7 +76,8 @@ def test_a_process_killed_at_any_moment_can_be_resumed(tmp_path):
         "import time\nfrom anatomy_r1.agents import make_policy\n"
         "class Slow:\n    name = 'slow'\n"
         "    def respond(self, observations, *, n=1):\n"
-        "        time.sleep(0.02)\n        return make_policy('noisy-oracle:0.5').respond(observations, n=n)\n"
+        "        time.sleep(0.02)\n"
+        "        return make_policy('noisy-oracle:0.5', bank='scenes').respond(observations, n=n)\n"
     )
     code = (
         "import sys; from pathlib import Path; from slow import Slow; from anatomy_r1.evaluation import evaluate;"

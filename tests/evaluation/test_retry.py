@@ -22,16 +22,17 @@ class Flaky:
         self.down, self.asked = down, Counter()
 
     def respond(self, observations, *, n=1):
-        said = make_policy("noisy-oracle:0.5").respond(observations, n=n)
-        for place, question in enumerate(observations["question"]):
-            self.asked[question.id] += 1
-            if self.down and int(question.id.partition("/")[2].partition("~")[0]) % 7 == 3:
+        said = make_policy("noisy-oracle:0.5", bank=self.bank).respond(observations, n=n)
+        for place, name in enumerate(observations["question_id"]):
+            self.asked[name] += 1
+            if self.down and int(name.partition("/")[2].partition("~")[0]) % 7 == 3:
                 said[place * n + n - 1] = Response("", failed="status 500")
         return said
 
 
 def run(bank, out, policy, **options):
     settings = {"limit": 30, "n": 2, "permutations": 2, "batch_size": 8, "baselines": (make_policy("random"),)}
+    policy.bank = bank
     return evaluate(policy, bank, out=out, resume=True, **settings | options)
 
 
@@ -90,4 +91,5 @@ def test_a_retry_that_is_killed_keeps_what_it_has_and_goes_on(bank, tmp_path):
     policy = Flaky(down=False)
     assert run(bank, tmp_path / "run", policy).accuracy == whole.accuracy
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
-    assert not any(json.loads(line)["failed"] for line in (tmp_path / "run" / "rollouts.jsonl").open())
+    rows = (tmp_path / "run" / "rollouts.jsonl").read_text().splitlines()
+    assert not any(json.loads(row)["failed"] for row in rows)

@@ -19,7 +19,7 @@ def right(question, wrong=False):
 
 
 def test_what_is_written_is_read_back(bank, tmp_path):
-    results = evaluate(make_policy("noisy-oracle:0.6"), bank, out=tmp_path, n=2)
+    results = evaluate(make_policy("noisy-oracle:0.6", bank=bank), bank, out=tmp_path, n=2)
     assert load_results(tmp_path) == results
     rollouts = read_rollouts(tmp_path)
     assert np.mean([one.correct for one in rollouts]) == results.accuracy.value
@@ -108,7 +108,7 @@ def test_an_evaluation_is_never_overwritten(bank, tmp_path):
     evaluate(make_policy("random"), bank, limit=4, out=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(AnatomyError, match="holds an evaluation; nothing was overwritten"):
-        evaluate(make_policy("oracle"), bank, limit=4, out=tmp_path)
+        evaluate(make_policy("oracle", bank=bank), bank, limit=4, out=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -195,7 +195,7 @@ def test_lines_are_on_disk_while_the_run_goes_on(bank, text_policy, tmp_path):
 
 
 def test_without_a_blind_baseline_and_controls_there_is_no_gain(bank):
-    results = evaluate(make_policy("oracle"), bank, baselines=(make_policy("random"),))
+    results = evaluate(make_policy("oracle", bank=bank), bank, baselines=(make_policy("random"),))
     assert results.gain_over_blind is None and set(results.baselines) == {"chance", "random"}
     assert results.tables["structure"][0].blind is None
     assert results.baselines["chance"].value == pytest.approx((1 / 3 + 1 / 4) / 2)

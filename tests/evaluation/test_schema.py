@@ -32,14 +32,18 @@ class Looker:
 
     name = "looker"
 
+    def __init__(self, bank):
+        self.bank = bank
+
     def respond(self, observations, *, n=1):
-        return make_policy("noisy-oracle:0.6").respond(observations, n=n)
+        return make_policy("noisy-oracle:0.6", bank=self.bank).respond(observations, n=n)
 
 
 @pytest.fixture(scope="module")
 def written(make_bank, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    evaluate(Looker(), make_bank(), out=out, n=4, permutations=2, config={"bank_spec": "mine"})
+    bank = make_bank()
+    evaluate(Looker(bank), bank, out=out, n=4, permutations=2, config={"bank_spec": "mine"})
     lines = (out / "rollouts.jsonl").read_text().splitlines()
     controls = (out / "controls.jsonl").read_text().splitlines()
     return json.loads((out / "results.json").read_text()), *(

@@ -102,7 +102,7 @@ def test_a_broken_suite_names_file_and_key(tmp_path, text, words):
 
 
 def test_scoring_again_with_the_same_reward_changes_nothing(bank, tmp_path):
-    evaluate(make_policy("noisy-oracle:0.5"), bank, out=tmp_path / "run", n=2, permutations=2)
+    evaluate(make_policy("noisy-oracle:0.5", bank=bank), bank, out=tmp_path / "run", n=2, permutations=2)
     found = rescore(tmp_path / "run", tmp_path / "again")
     assert (found.newly_right, found.newly_wrong) == (0, 0)
     assert read_rollouts(tmp_path / "again") == read_rollouts(tmp_path / "run")

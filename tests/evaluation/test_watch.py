@@ -87,7 +87,7 @@ def test_a_broken_file_of_the_run_is_told_on_the_page(serve, tmp_path):
 
 
 def test_an_evaluation_under_way_shows_its_accuracy(serve, bank, tmp_path):
-    evaluate(make_policy("oracle"), bank, out=tmp_path, limit=12)
+    evaluate(make_policy("oracle", bank=bank), bank, out=tmp_path, limit=12)
     (tmp_path / "results.json").unlink()
     body = get(serve(run=tmp_path))[1]
     assert "an evaluation under way" in body and "100.0\u202f%" in body and ">12<" in body
@@ -95,7 +95,7 @@ def test_an_evaluation_under_way_shows_its_accuracy(serve, bank, tmp_path):
 
 def test_other_hosts_and_other_sites_are_refused(serve, bank, tmp_path):
     person = Person(BrowserPolicy(), 1)
-    url = serve(run=tmp_path, trial=Trial(make_policy("oracle"), bank), person=person)
+    url = serve(run=tmp_path, trial=Trial(make_policy("oracle", bank=bank), bank), person=person)
     assert get(url, Host="evil.example")[0] == 400
     for path, value in (("/choice", {"number": 0, "choice": 0}), ("/respond", {"number": 0})):
         assert post(url + path, value, Origin="http://evil.example")[0] == 403
@@ -112,7 +112,7 @@ def test_only_what_was_asked_for_is_served(serve, tmp_path):
 
 
 def test_a_policy_can_be_tried(serve, bank):
-    url = serve(trial=Trial(make_policy("oracle"), bank))
+    url = serve(trial=Trial(make_policy("oracle", bank=bank), bank))
     asked = json.loads(get(f"{url}/question?number=3")[1])
     assert asked["image"].startswith("data:image/png;base64,") and len(asked["options"]) in (3, 4)
     status, said = post(f"{url}/respond", {"number": 3})
@@ -209,7 +209,7 @@ class TestInTheBrowser:
         assert [one.choice for one in rollouts] == ["A", "C", "A"] and [one.stem for one in rollouts] == stems
 
     def test_a_policy_is_tried_by_clicks(self, serve, page, bank):
-        page.goto(serve(trial=Trial(make_policy("oracle"), bank)) + "/try")
+        page.goto(serve(trial=Trial(make_policy("oracle", bank=bank), bank)) + "/try")
         first = page.locator("#stem").inner_text()
         page.locator("#choices button").first.click()
         page.get_by_text("oracle is right").wait_for()

@@ -115,7 +115,7 @@ def inputs_of(backbone, observations):
 
 def test_an_answer_depends_on_seed_and_question_and_not_on_its_batch(policy, observations, questions):
     policy.temperature = 1.0
-    asked = observations | {"question": questions}
+    asked = observations | {"question_id": [question.id for question in questions]}
     turned = {name: values[::-1] for name, values in asked.items()}
     whole, back = policy.respond(asked, n=3), policy.respond(turned, n=3)
     assert [r.text for r in whole] == [back[3 * (5 - i) + k].text for i in range(6) for k in range(3)]

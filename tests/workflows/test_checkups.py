@@ -18,7 +18,7 @@ class Learner:
 
     def respond(self, observations, *, n=1):
         self.asked += len(observations["prompt"])
-        return make_policy(f"noisy-oracle:{self.skill}").respond(observations, n=n)
+        return make_policy(f"noisy-oracle:{self.skill}", bank=self.bank).respond(observations, n=n)
 
     def save(self, folder):
         folder.mkdir()
@@ -26,6 +26,7 @@ class Learner:
 
 
 def train(learner, bank, run, skills):
+    learner.bank = bank
     checkups = Checkups(learner, bank, run, save=learner.save, every=10, split="test", limit=40)
     told = []
     for step in range(1, 10 * len(skills) + 1):
@@ -60,6 +61,7 @@ def test_a_resumed_run_repeats_no_checkup_and_remembers_the_best(bank, tmp_path)
 
 def test_a_best_that_could_not_be_written_is_tried_again(bank, tmp_path):
     learner = Learner()
+    learner.bank = bank
     checkups = Checkups(learner, bank, tmp_path, save=lambda folder: 1 / 0, every=1, split="test", limit=10)
     with pytest.raises(ZeroDivisionError):
         checkups(1)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.cli.train import TrainConfig
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.workflows import Scalar, read_config, to_toml
+from anatomy_r1.workflows import Scalar, TrainConfig, read_config, to_toml
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,19 @@
 """vLLM in this process: one engine on this process's device, which sleeps while the trainer needs the memory."""
 
-import logging
 import os
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image as Pil
 from torch import Tensor
 
 from anatomy_r1.agents.configs import VllmSettings, require_vllm
 from anatomy_r1.agents.policies.protocol import PolicyLost
+from anatomy_r1.agents.policies.vllm.compat import forget_caches, reload_weights, surroundings_kept
 from anatomy_r1.core import AnatomyError, Image
-
-_ENVIRONMENT = {
-    # The engine must live in this process to be handed weights without a copy.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    # One thread as elsewhere in the process: vLLM would bind it to cores of its choice.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ class LocalEngine:
         cuda = torch.cuda.is_available()
         self._sleeps, self._asleep = settings.sleep and cuda, False
         dtype = ("bfloat16" if cuda else "float32") if settings.dtype == "auto" else settings.dtype
-        with _surroundings_kept():
+        with surroundings_kept():
             import vllm
 
             self._vllm: Any = vllm
@@ -138,11 +129,10 @@ class LocalEngine:
         with self._or_lost("taking new weights"):
             if self._asleep:
                 self._llm.wake_up(tags=["weights"])
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+            reload_weights(self._llm, weights)
             if self._asleep:
                 self._llm.wake_up(tags=["kv_cache"])
-            self._llm.reset_prefix_cache()
-            self._llm.llm_engine.reset_encoder_cache()
+            forget_caches(self._llm)
         self._asleep = False
 
     def sleep(self) -> None:
@@ -171,24 +161,3 @@ def _sample(output: Any) -> Sample:
 
 def _told(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-@contextmanager
-def _surroundings_kept() -> Iterator[None]:
-    """Start vLLM without a trace: it seeds the global generators and reads its mode from the environment."""
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002 (kept, not used)
-    os.environ.update(_ENVIRONMENT)
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.random.set_rng_state(states[2])
-        logging.captureWarnings(False)

@@ -11,15 +11,24 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from anatomy_r1.agents.configs import VllmSettings
-from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor
-from anatomy_r1.agents.policies.protocol import Observations, Response
+from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor, opened_by
+from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
 from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
-from anatomy_r1.core import AnatomyError, Image, Question
+from anatomy_r1.core import AnatomyError, Image
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
+_NEUTRAL = {
+    "top_k": 0,
+    "min_p": 0.0,
+    "min_tokens": 0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""What a model's generation config could change, given so that it doesn't."""
 
 
 class VllmPolicy:
@@ -83,7 +92,7 @@ class VllmPolicy:
         wanted = range(len(prompts)) if only is None else only
         asked = set(wanted)
         groups = [group for group in places.values() if asked.intersection(group)]
-        seeds = self._seeds(observations.get("question"), groups)
+        seeds = self._seeds(observations.get("question_id"), groups)
         requests = [
             self._request(images[group[0]], prompts[group[0]], len(group) * n, seed)
             for group, seed in zip(groups, seeds, strict=True)
@@ -93,7 +102,7 @@ class VllmPolicy:
             self._compare(requests, [prompts[group[0]] for group in groups], answers)
         responses: list[list[Response]] = [[] for _ in prompts]
         for group, answer in zip(groups, answers, strict=True):
-            sampled = self._responses(answer, len(group) * n)
+            sampled = self._responses(answer, len(group) * n, opened_by(self.backbone.encode.render(prompts[group[0]])))
             for place in group:
                 responses[place], sampled = sampled[:n], sampled[n:]
         return [response for place in wanted for response in responses[place]]
@@ -119,10 +128,8 @@ class VllmPolicy:
 
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
-        return {
-            "backend": "vllm", **self.engine.describe(),
-            "temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens,
-        }  # fmt: skip
+        sampling = {"temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens}
+        return {"backend": "vllm", **self.engine.describe(), **sampling}
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the sampling stream."""
@@ -132,10 +139,10 @@ class VllmPolicy:
         """Go on from there."""
         self._calls = int(state["calls"])
 
-    def _seeds(self, questions: Sequence[Question] | None, groups: Sequence[Sequence[int]]) -> list[int]:
+    def _seeds(self, asked: Sequence[str] | None, groups: Sequence[Sequence[int]]) -> list[int]:
         """A seed per request: by the question where it is given, else by the call and the row."""
-        if questions is not None:
-            names = [questions[group[0]].id for group in groups]
+        if asked is not None:
+            names = [asked[group[0]] for group in groups]
         else:
             names = [f"{self._calls}/{group[0]}" for group in groups]
             self._calls += 1
@@ -148,22 +155,27 @@ class VllmPolicy:
         return Request(tokens, image, n, seed) if self.temperature else Request(tokens, image, 1, None)
 
     def _sampling(self) -> dict[str, Any]:
-        """vLLM's sampling parameters; all that a model's generation config could change are given."""
+        """vLLM's sampling parameters."""
         return {
-            "temperature": self.temperature, "top_p": self.top_p, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
-            "presence_penalty": 0.0, "frequency_penalty": 0.0, "max_tokens": self.max_new_tokens, "min_tokens": 0,
-            "stop": [ANSWER_END], "stop_token_ids": list(self.backbone.eos), "logprobs": 0, "detokenize": True,
+            **_NEUTRAL,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_new_tokens,
+            "stop": [ANSWER_END],
+            "stop_token_ids": list(self.backbone.eos),
             "logit_bias": dict.fromkeys(self.backbone.banned.tolist(), _FORBID),
-        }  # fmt: skip
+            "logprobs": 0,
+            "detokenize": True,
+        }
 
-    def _responses(self, answers: Answers, wanted: int) -> list[Response]:
+    def _responses(self, answers: Answers, wanted: int, opened: str) -> list[Response]:
         samples = list(answers.samples) * (wanted // len(answers.samples))
         banned = set(self.backbone.banned.tolist())
         if any(not banned.isdisjoint(one.tokens) for one in answers.samples):
             raise AnatomyError(f"{self.name}: vLLM sampled an image or other special token although it was forbidden.")
         return [
             Response(
-                self.backbone.decode(one.tokens),
+                with_opening(self.backbone.decode(one.tokens), opened),
                 tuple(one.tokens),
                 tuple(one.logprobs),
                 truncated=one.finish_reason == "length",

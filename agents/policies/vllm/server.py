@@ -7,11 +7,13 @@ endpoints that ``VLLM_SERVER_DEV_MODE=1`` opens: ``/collective_rpc`` (reload fro
 import base64
 import io
 import json
+import shutil
 import socket
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from anatomy_r1.agents.configs import VllmSettings, check_version
 from anatomy_r1.agents.policies.protocol import PolicyLost
+from anatomy_r1.agents.policies.vllm.compat import RELOAD
 from anatomy_r1.agents.policies.vllm.engine import Answers, Request, Sample
 from anatomy_r1.agents.policies.vllm.weights import write_weights
 from anatomy_r1.core import AnatomyError
@@ -49,8 +52,9 @@ class ServerEngine:
             raise PolicyLost(f"{error}\nIs it up, and the address right? It is started with {START}") from None
         check_version(version, f"the server {self.url}")
         self.model = str(self._ask("/v1/models", timeout=30)["data"][0]["id"])
-        self._own_folder = None if settings.weights_folder else tempfile.TemporaryDirectory(prefix="anatomy-r1-")
-        self.folder = Path(settings.weights_folder or self._own_folder.name)  # type: ignore[union-attr]
+        self.folder = Path(settings.weights_folder or tempfile.mkdtemp(prefix="anatomy-r1-"))
+        if not settings.weights_folder:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         # A server has its weights in the type it was started with; float32 loses nothing on the way.
         self._dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
         self._about = {"mode": "server", "vllm": version, "server": self.url, "served_model": self.model}
@@ -64,7 +68,7 @@ class ServerEngine:
         """See :meth:`Engine.update`; by way of a folder that the server reads."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_weights(weights, self.folder, self._dtype)
-        self._ask("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(self.folder)}})
+        self._ask("/collective_rpc", {"method": RELOAD, "kwargs": {"weights_path": str(self.folder)}})
         self._ask("/reset_prefix_cache", {})
         self._ask("/reset_encoder_cache", {})
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers.core_model_loading import revert_weight_conversion
 
 from anatomy_r1.agents.model import has_adapters, merged_weights
+from anatomy_r1.agents.policies.vllm.compat import checkpoint_names
 from anatomy_r1.core import AnatomyError
 
 SHARD_BYTES = 4 << 30
@@ -22,7 +22,7 @@ def named_weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tenso
 
     vLLM needs a tied output head given too: on CPUs it works on a packed copy, which the embedding doesn't renew.
     """
-    return dict(revert_weight_conversion(_base(model), state))
+    return checkpoint_names(_base(model), state)
 
 
 @torch.no_grad()

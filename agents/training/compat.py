@@ -1,0 +1,98 @@
+"""All that training with several processes needs of accelerate and DeepSpeed beyond their public names.
+
+Each function says in which versions it was seen to hold; ``tests/agents/test_compat.py`` asks the installed ones.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from torch import nn
+from transformers.integrations import deepspeed as hf_deepspeed
+
+
+def shard_on_cpu(accelerator: Accelerator) -> None:
+    """Have FSDP2 on CPUs, where accelerate takes DDP whatever was asked; so sharding can be tried anywhere.
+
+    accelerate 1.15: its shared state says what ``prepare`` does, and may be rewritten before.
+    """
+    plugin = FullyShardedDataParallelPlugin()
+    if accelerator.mixed_precision != "no":
+        plugin.set_mixed_precision(accelerator.mixed_precision)
+    accelerator.state.distributed_type, accelerator.state.fsdp_plugin = DistributedType.FSDP, plugin
+
+
+def shard_weights(accelerator: Accelerator, module: nn.Module) -> None:
+    """Spread the weights of a module without an optimiser, in place.
+
+    accelerate 1.15: ``prepare`` refuses a second module under FSDP2; this is what it calls for the first.
+    """
+    accelerator.state.fsdp_plugin.set_auto_wrap_policy(module)
+    fsdp2_prepare_model(accelerator, module)
+
+
+def configure_deepspeed(accelerator: Accelerator, max_norm: float) -> None:
+    """Tell DeepSpeed how far to clip, and a batch size, which it asks for where there is no data loader.
+
+    accelerate 1.15 reads the plugin's ``deepspeed_config`` when it prepares.
+    """
+    settings = accelerator.state.deepspeed_plugin.deepspeed_config
+    settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": max_norm}
+
+
+def bare_optimiser(optimiser: Any) -> Any:
+    """The optimiser below all wrappers; those of accelerate 1.15 and DeepSpeed 0.19 keep it as ``optimizer``."""
+    while hasattr(optimiser, "optimizer"):
+        optimiser = optimiser.optimizer
+    return optimiser
+
+
+@contextmanager
+def stage3_hooks_off(engine: Any) -> Iterator[None]:
+    """Within gathered weights: DeepSpeed's hooks would take them apart again after each layer.
+
+    DeepSpeed 0.19: stage 3 keeps its hooks in ``optimizer.parameter_offload``, and notes on each parameter for which
+    layers it was gathered.
+    """
+    offload = engine.optimizer.parameter_offload
+    for parameter in engine.parameters():
+        parameter.ds_active_sub_modules.clear()
+    offload._remove_module_hooks()
+    try:
+        yield
+    finally:
+        offload.setup_zero_stage3_hooks()
+
+
+@contextmanager
+def models_undivided() -> Iterator[None]:
+    """Models are loaded whole; transformers would divide them among the processes while stage 3 is on.
+
+    transformers 5.18 to 5.23 asks a weak reference to DeepSpeed's config.
+    """
+    before, hf_deepspeed._hf_deepspeed_config_weak_ref = hf_deepspeed._hf_deepspeed_config_weak_ref, None
+    try:
+        yield
+    finally:
+        hf_deepspeed._hf_deepspeed_config_weak_ref = before
+
+
+def make_moments(engine: Any, names: tuple[str, ...]) -> None:
+    """Make AdamW's moments, zeros, which would otherwise come with the first step.
+
+    DeepSpeed 0.19: the optimiser works on flat groups, ``fp32_partitioned_groups_flat`` (stage 3) or
+    ``single_partition_of_fp32_groups`` (stages 1 and 2), which link them to parameters in
+    ``_lazy_init_hp_params_optimizer_state``.
+    """
+    divided, optimiser = engine.optimizer, engine.optimizer.optimizer
+    if optimiser.state:
+        return
+    third = hasattr(divided, "fp32_partitioned_groups_flat")
+    for flat in divided.fp32_partitioned_groups_flat if third else divided.single_partition_of_fp32_groups:
+        optimiser.state[flat] = {name: torch.zeros_like(flat) for name in names} | {"step": torch.zeros(())}
+    if not third:
+        divided._lazy_init_hp_params_optimizer_state()

@@ -1,0 +1,82 @@
+"""``anatomy-r1 sft`` as a user types it: planned, killed and resumed, and shared out among processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from anatomy_r1.cli.main import run
+
+PYTHON = [sys.executable, "-m", "anatomy_r1"]
+CONFIGS = Path(__file__).parents[2] / "configs"
+FEW = ["--sft.steps", "3", "--sft.batch-size", "5", "--sft.max-tokens", "200", "--held-out.limit", "4"]
+
+
+def finished(line, folder, **environment):
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=500, env=variables)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def weights(folder):
+    return load_file(folder / "policy/model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sft")
+    finished([*PYTHON, "sft", *FEW, "--out", "run"], folder)
+    return folder / "run"
+
+
+def test_a_run_cut_off_behind_a_checkpoint_goes_on_to_the_same_weights(alone, tmp_path):
+    finished([*PYTHON, "sft", *FEW, "--sft.save-every", "2", "--out", "cut"], tmp_path)
+    for name in ("checkpoints/step-000003", "policy", "after"):
+        (tmp_path / "cut" / name).rename(tmp_path / name.replace("/", "-"))
+    finished([*PYTHON, "sft", *FEW, "--sft.save-every", "2", "--out", "cut", "--resume"], tmp_path)
+    for name in ("policy/model.safetensors", "before/rollouts.jsonl", "after/rollouts.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (alone / name).read_bytes()
+    assert [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").open()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("engine", ["cpu", "fsdp2_cpu"])
+def test_two_processes_learn_what_one_does(alone, tmp_path, engine):
+    launch = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"accelerate/{engine}.yaml")]
+    done = finished([sys.executable, *launch, "-m", "anatomy_r1", "sft", *FEW, "--out", "run"], tmp_path)
+    assert done.stdout.count("run: run") == 1
+    found, expected, start = weights(tmp_path / "run"), weights(alone), load_start()
+    moved = max(float((expected[name] - start[name]).abs().max()) for name in expected)
+    assert max(float((found[name] - expected[name]).abs().max()) for name in expected) < 0.01 * moved
+    losses = [
+        [json.loads(line)["loss"] for line in (run / "metrics.jsonl").open()] for run in (alone, tmp_path / "run")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert (tmp_path / "run/after/results.json").exists() and (tmp_path / "run/report.html").exists()
+
+
+def load_start():
+    from anatomy_r1.workflows import load_backbone
+
+    return load_backbone("tiny").model.state_dict()
+
+
+def test_a_dry_run_tells_what_a_run_needs_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["sft", "--dry-run", "--sft.batch-size", "8", "--model.lora.rank", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "examples per step" in shown and "the longest of 8" in shown and "nothing was written" in shown
+    assert "cache while sampling" not in shown and "curriculum" not in shown.split("[sft]")[1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_adapters_learn_and_are_a_policy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ["--sft.steps", "2", "--sft.batch-size", "4", "--held-out.limit", "0", "--model.lora.rank", "2"]
+    assert run(["sft", *few, "--model.freeze", "visual", "--out", "run"]) == 0
+    assert (tmp_path / "run/policy/adapter_model.safetensors").exists()
+    assert run(["evaluate", "--policy", "hf:run/policy", "--limit", "4", "--controls", "none", "--out", "again"]) == 0

@@ -1,0 +1,38 @@
+"""The model that a run trains."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anatomy_r1.agents import TINY_FOLDER, ModelConfig, require_training_extra
+from anatomy_r1.core import AnatomyError
+
+if TYPE_CHECKING:
+    from anatomy_r1.agents.model import Backbone
+
+
+def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) -> "Backbone":
+    """Load the model that a policy spec names, ``tiny`` or ``hf:PATH_OR_ID``, and decide what of it learns."""
+    path = model_path(policy)
+    require_training_extra("training")
+    import torch
+
+    from anatomy_r1.agents.model import Backbone, choose_what_learns
+
+    model = model or ModelConfig()
+    backbone = Backbone.load(
+        path,
+        dtype=getattr(torch, model.dtype),
+        trust_remote_code=model.trust_remote_code,
+        pixels=(model.min_pixels, model.max_pixels),
+    )
+    choose_what_learns(backbone.model, model, seed=seed)
+    return backbone
+
+
+def model_path(policy: str) -> str | Path:
+    """Folder or hub id that a policy spec names."""
+    if policy == "tiny":
+        return TINY_FOLDER
+    if not policy.startswith("hf:"):
+        raise AnatomyError(f"training needs a model: policy must be tiny or hf:PATH_OR_ID, got {policy!r}.")
+    return policy.removeprefix("hf:")

@@ -1,0 +1,97 @@
+"""Evaluations of the model that a run trains: before, after, and now and then in between."""
+
+from typing import Any
+
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.evaluation import Estimate, Results, default_baselines, evaluate, load_results
+from anatomy_r1.evaluation.records import RESULTS
+from anatomy_r1.evaluation.summaries import paired_change
+from anatomy_r1.workflows.checkups import Checkups
+from anatomy_r1.workflows.outcome import OnProgress, Progress
+from anatomy_r1.workflows.parts import Parts
+from anatomy_r1.workflows.processes import Trainer, on_main, saver
+from anatomy_r1.workflows.settings import RunConfig
+
+
+class HeldOutEvaluations:
+    """The evaluations of a run. All processes must call together; the main one asks.
+
+    Args:
+        config: of the run.
+        parts: of its bank.
+        backbone: what is trained.
+        trainer: trains it.
+        length: tokens after which an answer is cut.
+        progress: hears how far an evaluation is.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        parts: Parts,
+        backbone: Backbone,
+        trainer: Trainer,
+        length: int,
+        progress: OnProgress,
+    ) -> None:
+        self.config, self.parts, self.backbone, self.trainer = config, parts, backbone, trainer
+        self.length, self.progress = length, progress
+        self.results: dict[str, Results] = {}
+        """By side, ``before`` and ``after``."""
+        self._baselines = default_baselines(parts.bank, seed=config.held_out.seed) if config.held_out.limit else ()
+
+    def ask(self, side: str) -> None:
+        """Evaluate into ``OUT/side``, or read what is there if it is complete."""
+        on_main(self.trainer, lambda: self._ask(side))
+
+    def _ask(self, side: str) -> None:
+        asked, out = self.config.held_out, self.config.out / side
+        if not asked.limit:
+            return
+        if (out / RESULTS).exists():
+            self.results[side] = load_results(out)
+            return
+
+        def told(done: int, total: int, accuracy: float) -> None:
+            self.progress(Progress(f"evaluate {side}", done, total, {"accuracy": accuracy}))
+
+        policy = TransformersPolicy(
+            self.backbone, temperature=asked.temperature, max_new_tokens=self.length, seed=asked.seed
+        )
+        self.results[side] = evaluate(
+            policy,
+            self.parts.bank,
+            split=self.parts.held_out,
+            limit=asked.limit,
+            seed=asked.seed,
+            out=out,
+            resume=True,
+            progress=told,
+            baselines=self._baselines,
+        )
+
+    def checkup(self, step: int) -> dict[str, Any]:
+        """Metrics of the check-up after a step, on the main process; empty where it isn't time for one."""
+        every = self.config.evaluate_every
+        if not every or step % every:
+            return {}
+        save = saver(self.trainer, self.backbone)
+        policy = TransformersPolicy(self.backbone, max_new_tokens=self.length)
+        return on_main(self.trainer, lambda: self._checkups(policy, save)(step)) or {}
+
+    def _checkups(self, policy: Any, save: Any) -> Checkups:
+        return Checkups(
+            policy,
+            self.parts.bank,
+            self.config.out,
+            save=save,
+            every=self.config.evaluate_every,
+            split=self.parts.validation,
+        )
+
+    def change(self) -> Estimate | None:
+        """Accuracy after less accuracy before, paired by question."""
+        if len(self.results) < 2:
+            return None
+        return paired_change(self.config.out / "before", self.config.out / "after", seed=self.config.held_out.seed)

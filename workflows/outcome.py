@@ -1,0 +1,52 @@
+"""What a job tells: how far it is, what came of it, and where it stands when it is stopped."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anatomy_r1.evaluation import Estimate, Results
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    stage: str
+    """``evaluate before``, ``train`` or ``sft``, ``evaluate after``."""
+    done: int
+    """Units of the stage that are through: questions of an evaluation, steps of training."""
+    total: int
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Of training, the step's row of ``metrics.jsonl``; of an evaluation, the ``accuracy`` so far."""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a training run."""
+
+    out: Path
+    """Folder of the run; the trained model is in ``out / "policy"``."""
+    evaluations: Mapping[str, "Results"]
+    """``before`` and ``after``; empty where none was wanted."""
+    change: "Estimate | None"
+    """Accuracy after less accuracy before, paired by question; None without evaluations."""
+    seconds: float
+    """Of this call, evaluations included."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a run.
+
+    Args:
+        out: folder of the run.
+        checkpoint: the last whole one; None: there is none, and the folder can be given again.
+    """
+
+    def __init__(self, out: Path, checkpoint: Path | None) -> None:
+        super().__init__()
+        self.out, self.checkpoint = out, checkpoint

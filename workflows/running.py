@@ -1,0 +1,96 @@
+"""The frame of a training run, the same for GRPO and SFT: folder, model, evaluations around it, what is saved."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.core import write_bytes
+from anatomy_r1.workflows.backbones import load_backbone, model_path
+from anatomy_r1.workflows.config import to_toml
+from anatomy_r1.workflows.held_out import HeldOutEvaluations
+from anatomy_r1.workflows.outcome import Interrupted, OnProgress, Progress, TrainingResult
+from anatomy_r1.workflows.parts import Parts, open_parts
+from anatomy_r1.workflows.processes import Processes, Trainer, saver
+from anatomy_r1.workflows.settings import CONFIG, RunConfig
+from anatomy_r1.workflows.trackers import make_tracker
+
+BuildTrainer = Callable[[Backbone, Parts, RunFolder, Processes], Trainer]
+
+
+def run_training(
+    config: RunConfig,
+    build: BuildTrainer,
+    stage: str,
+    steps: int,
+    length: int,
+    *,
+    resume: bool,
+    progress: OnProgress,
+) -> TrainingResult | None:
+    """Evaluate, train, save and evaluate again.
+
+    Args:
+        config: of the run.
+        build: makes what trains the model.
+        stage: how progress calls the training itself.
+        steps: that it takes.
+        length: tokens after which an answer is cut in evaluations.
+        resume: whether to go on with what is in ``config.out``.
+        progress: hears how far the run is, on the main process.
+    """
+    started = perf_counter()
+    model_path(config.policy)
+    parts = open_parts(config)
+    processes = Processes(config.wait_minutes)
+    run = processes.folder(config.out, resume)
+    told = progress if run.main else lambda _: None
+    with _said_where_it_stopped(run), processes.explained(run), _tracker(config, run) as track:
+        backbone = load_backbone(config.policy, config.model, config.seed)
+        trainer = build(backbone, parts, run, processes)
+        if run.main:
+            write_bytes(config.out / CONFIG, to_toml(config).encode())
+        held_out = HeldOutEvaluations(config, parts, backbone, trainer, length, told)
+        held_out.ask("before")
+        seen = {"steps": 0}
+
+        def on_step(row: dict[str, Any]) -> None:
+            seen["steps"] += 1
+            track(row)
+            told(Progress(stage, row["step"], steps, row))
+
+        trainer.train(run, on_step, held_out.checkup)
+        save = saver(trainer, backbone)
+        if run.main:
+            save(config.out / "policy")
+            if seen["steps"]:  # what an earlier, shorter run of this folder made of its model is not after this one
+                shutil.rmtree(config.out / "after", ignore_errors=True)
+        held_out.ask("after")
+    if not run.main:
+        return None
+    return TrainingResult(config.out, held_out.results, held_out.change(), perf_counter() - started)
+
+
+@contextmanager
+def _said_where_it_stopped(run: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(run.path, run.checkpoint) from None
+
+
+@contextmanager
+def _tracker(config: RunConfig, run: RunFolder) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What hears each row of metrics, for as long as the run goes on."""
+    if not config.tracker or not run.main:
+        yield lambda row: None
+        return
+    tracker = make_tracker(config.tracker, config.out, dataclasses.asdict(config))
+    try:
+        yield lambda row: tracker.log(row, row["step"])
+    finally:
+        tracker.close()

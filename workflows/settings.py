@@ -1,0 +1,103 @@
+"""Settings of whole jobs: what a run's ``config.toml`` holds. Whether it is resumed, or only planned, is not one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, VllmSettings
+from anatomy_r1.workflows.config import Scalar
+
+CONFIG = "config.toml"
+"""File in a run's folder that holds its settings."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Evaluation before and after training."""
+
+    split: str = "test"
+    """Whose questions are asked."""
+    limit: int = 400
+    """Distinct questions; 0 leaves the evaluations out."""
+    seed: int = 0
+    """Seed of their draw; the same questions before and after."""
+    temperature: float = 0.0
+    """Of the answers; 0 is greedy."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every training run has."""
+
+    policy: str = "tiny"
+    """Model to train: tiny, or hf:PATH_OR_ID."""
+    bank: str = "scenes"
+    """Bank of questions; its train split is learnt."""
+    bank_options: dict[str, Scalar] = field(default_factory=dict)
+    """Options of the bank, as pairs: size 128 seed 1."""
+    out: Path = Path("runs/run")
+    """Folder of the run; must be new or empty."""
+    seed: int = 0
+    """Seed of questions and sampling."""
+    evaluate_every: int = 0
+    """Steps between evaluations on 200 validation questions, the best policy kept in OUT/best; 0: none."""
+    tracker: str = ""
+    """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
+    wait_minutes: float = 60.0
+    """How long processes wait for each other before they give up; evaluations run on one of them."""
+    held_out: HeldOut = field(default_factory=HeldOut)
+    """Evaluation before and after."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """What of the model learns, and how it is held."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """A GRPO run."""
+
+    out: Path = Path("runs/train")
+    """Folder of the run; must be new or empty."""
+    curriculum: str = "asc"
+    """What is asked next: asc, uniform, or module:attribute."""
+    curriculum_options: dict[str, Scalar] = field(default_factory=dict)
+    """Options of the curriculum, as pairs."""
+    augmentation: str = "gdqa"
+    """How questions are varied within a group: gdqa, none, or module:attribute."""
+    augmentation_options: dict[str, Scalar] = field(default_factory=dict)
+    """Options of the augmentation, as pairs."""
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    """Optimisation."""
+    sampler: Literal["own", "vllm"] = "own"
+    """Who samples: the trained model itself, or vLLM with its weights."""
+    vllm: VllmSettings = field(default_factory=VllmSettings)
+    """How vLLM runs, where it samples."""
+
+
+@dataclass(frozen=True)
+class SFTRunConfig(RunConfig):
+    """A run of supervised fine-tuning."""
+
+    out: Path = Path("runs/sft")
+    """Folder of the run; must be new or empty."""
+    max_completion_length: int = 48
+    """Tokens of an answer in the evaluations."""
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    """Optimisation."""
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """The embedded model on procedural scenes: evaluated, trained by GRPO with ASC and GDQA, evaluated again."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the run; must be new or empty."""
+    seed: int = 0
+    """Seed of training; the held-out questions stay the same."""
+    held_out: HeldOut = field(default_factory=HeldOut)
+    """Evaluation before and after."""
+    grpo: GRPOConfig = field(default_factory=lambda: GRPOConfig(steps=100, max_completion_length=24))
+    """Optimisation."""
+
+    def training(self) -> TrainConfig:
+        """The run that this is."""
+        return TrainConfig(out=self.out, seed=self.seed, held_out=self.held_out, grpo=self.grpo)
