@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,16 @@ def test_files_named_in_the_text_exist(page):
     named = re.findall(rf"`((?:{'|'.join(ROOMS)}|tests|benchmarks|configs|examples|docs|locks)/[\w./-]+)`", prose[page])
     beside = (ROOT, ROOT / "configs")
     assert [path for path in named if not any((folder / path).exists() for folder in beside)] == []
+
+
+@by_page
+def test_python_names_in_the_text_exist(page):
+    for name in re.findall(r"`(anatomy_r1(?:\.\w+)+)", prose[page]):
+        if entry_points(group=name):
+            continue
+        parts, home = name.split("."), importlib.import_module("anatomy_r1")
+        for at, part in enumerate(parts[1:], start=2):
+            home = getattr(home, part, None) or importlib.import_module(".".join(parts[:at]))
 
 
 # Pages, from top to bottom.
