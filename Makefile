@@ -52,7 +52,7 @@ benchmark-trl: .venv-trl/ready
 # The site, into build/site; open build/site/index.html. The command line's reference is what its parsers say.
 docs: $(VENV)/ready .venv-docs/ready
 	$(BIN)/python docs/tools/cli_reference.py build/docs/cli.md
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
