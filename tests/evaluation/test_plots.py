@@ -48,6 +48,18 @@ def test_a_figure_holds_the_runs_own_values(runs):
     assert [axis.get_title(loc="left") for axis in panels] == ["all structures", "gut"]
 
 
+def test_axes_and_lines_of_a_single_run_say_what_they_are(runs):
+    metrics = {"asc": [Metrics.read(runs["asc"] / "metrics.jsonl")]}
+    reward, similarity = plot_reward_and_similarity(metrics).axes
+    invalid = plot_invalid_gradient_ratio(metrics).axes[0]
+    assert [axis.get_ylabel() for axis in (reward, invalid)] == ["mean of a step", "share of groups"]
+    assert {axis.get_xlabel() for axis in (reward, similarity, invalid)} == {"training step"}
+    explained = [text.get_text() for text in similarity.get_legend().get_texts()]
+    assert explained == ["moving average", "each step", "the curriculum's target"]
+    for axis in (reward, invalid):
+        assert [text.get_text() for text in axis.get_legend().get_texts()] == ["asc"]
+
+
 def test_drawing_leaves_the_global_state_of_matplotlib_alone(runs, tmp_path):
     code = (
         "import sys, matplotlib; from pathlib import Path;"
