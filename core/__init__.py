@@ -19,6 +19,7 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.locks import LOCK, claim_folder, release_folder
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -37,6 +38,7 @@ __all__ = [
     "INSTRUCTION",
     "INSTRUCTIONS",
     "LETTERS",
+    "LOCK",
     "MAX_PIXELS",
     "NUMBERED",
     "SMALL",
@@ -54,6 +56,7 @@ __all__ = [
     "UnknownOptionError",
     "build",
     "canonical",
+    "claim_folder",
     "find_markup",
     "image_key",
     "import_attribute",
@@ -74,6 +77,7 @@ __all__ = [
     "read_prompt",
     "read_rows",
     "read_text",
+    "release_folder",
     "render_prompt",
     "spellings",
     "stream",

@@ -1,7 +1,7 @@
 """What every way of training shares: processes, optimiser, run folder, interrupts; and SFT."""
 
 from anatomy_r1.agents.training.distributed import Distributed, explain_lost_processes, init_processes
-from anatomy_r1.agents.training.interrupt import graceful_interrupt
+from anatomy_r1.agents.training.interrupt import Stopped, graceful_interrupt
 from anatomy_r1.agents.training.loop import Row, Stepper, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import KEPT, RunFolder, load_optimiser, save_optimiser, save_tensors
@@ -15,6 +15,7 @@ __all__ = [
     "Row",
     "RunFolder",
     "Stepper",
+    "Stopped",
     "build_optimiser",
     "explain_lost_processes",
     "graceful_interrupt",
