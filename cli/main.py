@@ -1,16 +1,18 @@
 """The command ``anatomy-r1``: finds the subcommand, fills its config from a TOML file and flags, and runs it.
 
-Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback), 130
-interrupted.
+Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback), 128 + the
+number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 a terminal that is gone.
 """
 
 import difflib
 import importlib
 import os
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 from rich.text import Text
@@ -21,7 +23,7 @@ from anatomy_r1.cli.arguments import parse
 from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.console import console, errors
 from anatomy_r1.cli.help import show_commands, show_help
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Stopped
 from anatomy_r1.workflows import Interrupted
 
 ERROR = Text("error:", "bold red")
@@ -30,6 +32,7 @@ ERROR = Text("error:", "bold red")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     _keep_to_users()
+    _stop_when_asked()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -39,6 +42,17 @@ def _keep_to_users() -> None:
     if not sys.warnoptions:
         for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", kind)
+
+
+def _stop_when_asked() -> None:
+    """Take what Slurm, Kubernetes and a closed terminal send as Ctrl-C is taken."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt as stopped:
         _say_how_to_go_on(stopped, list(arguments))
-        return 130
+        return 128 + (stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT)
 
 
 def _say_how_to_go_on(stopped: KeyboardInterrupt, arguments: list[str]) -> None:
@@ -93,7 +107,7 @@ def _dispatch(arguments: list[str]) -> int:
         out = getattr(config, "out", None)
         if isinstance(stopped, Interrupted) or not hasattr(config, "resume") or out is None:
             raise
-        raise Interrupted(out if out.exists() else None) from None
+        raise Interrupted(out if out.exists() else None, stopped) from None
 
 
 def _no_command(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
-from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
+from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
     make_folder,
@@ -20,6 +20,7 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.locks import LOCK, claim_folder, release_folder
 from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
 from anatomy_r1.core.memo import Memo
 from anatomy_r1.core.prompt import (
@@ -41,6 +42,7 @@ __all__ = [
     "INSTRUCTION",
     "INSTRUCTIONS",
     "LETTERS",
+    "LOCK",
     "MAX_PIXELS",
     "NUMBERED",
     "SMALL",
@@ -57,9 +59,11 @@ __all__ = [
     "Question",
     "Registry",
     "SpecialTokens",
+    "Stopped",
     "UnknownOptionError",
     "build",
     "canonical",
+    "claim_folder",
     "clean",
     "find_markup",
     "image_key",
@@ -83,6 +87,7 @@ __all__ = [
     "read_prompt",
     "read_rows",
     "read_text",
+    "release_folder",
     "render_prompt",
     "spellings",
     "stem_of",

@@ -1,4 +1,6 @@
-"""The one exception for mistakes a user can mend, and a kind of it."""
+"""The one exception for mistakes a user can mend, a kind of it, and the one for being asked to stop."""
+
+import signal
 
 from anatomy_r1.core.markup import clean
 
@@ -16,3 +18,11 @@ class AnatomyError(Exception):
 
 class UnknownOptionError(AnatomyError, TypeError):
     """An option or keyword that whoever was given it does not have; a ``TypeError``, too, as Python's own is."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked to stop; ``signal`` is the number of the signal that asked."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.signal = int(number)

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
+
+from anatomy_r1.core import Stopped
 
 if TYPE_CHECKING:
     from anatomy_r1.evaluation import Estimate, Results
@@ -46,14 +49,15 @@ class TrainingResult:
     """Of this call, evaluations included."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user stopped a job that can be resumed.
+class Interrupted(Stopped):
+    """Somebody stopped a job that can be resumed.
 
     Args:
         kept: what it goes on from: a run's last whole checkpoint, an evaluation's folder; None: nothing yet, and the
             run's folder can be given again.
+        stopped: what stopped it.
     """
 
-    def __init__(self, kept: Path | None) -> None:
-        super().__init__()
+    def __init__(self, kept: Path | None, stopped: KeyboardInterrupt) -> None:
+        super().__init__(stopped.signal if isinstance(stopped, Stopped) else SIGINT)
         self.kept = kept

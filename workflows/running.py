@@ -10,7 +10,7 @@ from typing import Any
 
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import RunFolder
-from anatomy_r1.core import write_bytes
+from anatomy_r1.core import LOCK, claim_folder, write_bytes
 from anatomy_r1.workflows.backbones import load_backbone
 from anatomy_r1.workflows.config import to_toml
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
@@ -21,7 +21,7 @@ from anatomy_r1.workflows.settings import CONFIG, RunConfig
 from anatomy_r1.workflows.trackers import make_tracker
 
 HEADER = "# The settings of this run, as they were resolved: --config takes this file.\n"
-UNSTARTED = {CONFIG, "before", "sampler", "tensorboard", "trackio", "wandb"}
+UNSTARTED = {CONFIG, LOCK, "before", "sampler", "tensorboard", "trackio", "wandb"}
 """What a run writes before its first step."""
 BuildTrainer = Callable[[Backbone, Parts, RunFolder, Processes], Trainer]
 
@@ -89,7 +89,10 @@ def clear_unstarted(out: Path) -> None:
     ours = {path.name for path in found} <= UNSTARTED and settings.is_file()
     if not ours or not settings.read_bytes().startswith(HEADER.encode()):
         return
-    for path in found:
+    claim_folder(out)
+    for path in out.iterdir():
+        if path.name == LOCK:
+            continue
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
@@ -97,8 +100,8 @@ def clear_unstarted(out: Path) -> None:
 def _said_where_it_stopped(run: RunFolder) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        raise (Interrupted(run.checkpoint) if run.main else KeyboardInterrupt) from None
+    except KeyboardInterrupt as stopped:
+        raise (Interrupted(run.checkpoint, stopped) if run.main else stopped) from None
 
 
 @contextmanager

@@ -59,6 +59,8 @@ class SFT:
         config: settings.
     """
 
+    stall = "the gradient was not finite"
+
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config
         self.distributed = Distributed(config.mixed_precision)

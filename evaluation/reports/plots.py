@@ -149,9 +149,9 @@ def _panels(titles: list[str], ylabel: str, columns: int, height: float) -> tupl
     figure = Figure(figsize=(max(4.0, min(9.0, 4.2 * columns)), height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(titles))]
-    for axis, title in zip(axes, titles, strict=True):
+    for place, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         axis.set_title(title)
         axis.set_xlabel("training step")
-        if axis.get_subplotspec().is_first_col():
+        if place % columns == 0:
             axis.set_ylabel(ylabel)
     return figure, axes
