@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, ImageFolder
 
 SPLITS = ("train", "validation", "test")
 _TEST = frozenset({"VID22", "VID74", "VID60", "VID02", "VID43"})
@@ -33,6 +33,7 @@ _OVERLAPS = (
 )
 """Parts and wholes: where one of them is right, another might pass for right."""
 FRAME_ROOTS = ("CholecT45/data", "CholecT50/videos", "data", "videos", "")
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 _FRAME = re.compile(r"(?:.*/)?(VID\d{2})/(\d{1,6})\.png")
 
 
@@ -66,6 +67,18 @@ def frame_of(path: str) -> tuple[str, int]:
     if found is None:
         raise AnatomyError(f"expected a frame …/VIDxx/000000.png, got {path[:200]!r}.")
     return found[1], int(found[2])
+
+
+def frame_file(images: ImageFolder, prefix: str, video: str, number: int) -> str:
+    """Relative path of a frame, as PNG or JPEG, its number padded to six digits or not.
+
+    Raises:
+        AnatomyError: there is none of these.
+    """
+    ways = [f"{prefix}{video}/{name}{suffix}" for suffix in FRAME_SUFFIXES for name in (f"{number:06d}", f"{number}")]
+    found = next((way for way in ways if images.has(way)), ways[0])
+    images.check(found)
+    return found
 
 
 def frame_root(root: Path, required: bool = True) -> str:

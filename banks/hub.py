@@ -255,7 +255,7 @@ class _Images:
 
     def __init__(self, folder: ImageFolder, columns: Sequence[str]) -> None:
         self.data: dict[str, Any] = {}
-        self._folder, self._columns = folder, columns
+        self._folder, self._columns, self.root = folder, columns, folder.root
 
     def place(self, row: Mapping[str, Any], split: str, number: int) -> tuple[str, str]:
         """Where a row's image is, and by what the image is known again."""

@@ -17,10 +17,11 @@ Optional, and absent where null:
 ``structure`` (default: the right option), ``question_type``, ``modality``, ``group_key`` (what a split must
 not cut through; default: the image), ``source`` (default: the file's name), ``distractors`` (texts known to be wrong,
 from which options may be recomposed), ``details`` (an object of anything else), ``split`` (on every line or on none).
-The ``details`` of a variant hold its ``option_style`` (``A.``, ``(a)`` or ``1.``) and ``instruction``.
+The ``details`` may hold an ``option_style`` (``A.``, ``(a)`` or ``1.``), an ``instruction`` and a ``preface``.
 """
 
 import copy
+import logging
 import os
 import stat
 from array import array
@@ -57,11 +58,14 @@ from anatomy_r1.core import (
     spellings,
 )
 
+log = logging.getLogger(__name__)
+MANY = 20
+"""Answers of which none is the first option, or none the last, by hardly any chance."""
 MAX_LINE = 4_000_000
 """Longest line in bytes."""
 _MAY_BE_BLANK = TEXTS[1:]
 _REQUIRED = ("id", "image", "stem", "options", "answer")
-_FORM = {"option_style", "instruction"}
+_FORM = {"option_style", "instruction", "preface"}
 _FIELDS = {*_REQUIRED, *TEXTS, "distractors", "details", "split"}
 
 
@@ -230,6 +234,11 @@ class JsonlBank:
                 f"{self.path}: the answers fit options counted from {other}, not from {self._base}: "
                 f"if that is so, say answer_base={other}."
             )
+        if self._judged.rows >= MANY and self._judged.fits(0) and self._judged.fits(1):
+            log.warning(
+                "%s: none of %d answers is %s, though they count from %d; if they count from %d, say answer_base=%d.",
+                self.path, self._judged.rows, "0" if other else "a last option", self._base, other, other,
+            )  # fmt: skip
 
 
 class _Row:

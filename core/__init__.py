@@ -1,6 +1,7 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
+from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
@@ -19,6 +20,8 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
+from anatomy_r1.core.memo import Memo
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -27,8 +30,9 @@ from anatomy_r1.core.prompt import (
     read_option,
     read_prompt,
     render_prompt,
+    stem_of,
 )
-from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, image_key
+from anatomy_r1.core.question import Image, ImageSource, Question, image_key
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 from anatomy_r1.core.text import canonical, is_visible, normalise
 
@@ -48,20 +52,25 @@ __all__ = [
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "Memo",
     "PromptText",
     "Question",
     "Registry",
+    "SpecialTokens",
     "UnknownOptionError",
     "build",
     "canonical",
+    "clean",
     "find_markup",
     "image_key",
     "import_attribute",
     "inside",
+    "is_dicom",
     "is_visible",
     "make_folder",
     "nearest",
     "normalise",
+    "open_dicom",
     "open_regular",
     "option_lines",
     "parameters_of",
@@ -76,6 +85,8 @@ __all__ = [
     "read_text",
     "render_prompt",
     "spellings",
+    "stem_of",
+    "stored_values",
     "stream",
     "write_bytes",
     "write_chunks",

@@ -1,11 +1,17 @@
 """The one exception for mistakes a user can mend, and a kind of it."""
 
+from anatomy_r1.core.markup import clean
+
 
 class AnatomyError(Exception):
     """A mistake in the user's input: one or two lines saying what was expected, what came, where, and what to do.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. What it quotes of files can't act on a
+    terminal.
     """
+
+    def __str__(self) -> str:
+        return clean(super().__str__())
 
 
 class UnknownOptionError(AnatomyError, TypeError):

@@ -1,4 +1,9 @@
-"""Reading images that come from anywhere: formats allow-listed, size checked before a pixel is decoded."""
+"""Reading images that come from anywhere: formats allow-listed, size checked before a pixel is decoded.
+
+Files do not say how bright their brightest possible grey is: a 12-bit X-ray comes in a PNG of 16 bits. Grey of more
+than 8 bits is scaled by the depth that the file declares, or else by its largest value, but never beyond 8 bits' own
+brightness: what fits in 8 bits stays as it is, and no value is darker for being larger.
+"""
 
 from io import BytesIO
 from pathlib import Path
@@ -8,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageOps, UnidentifiedImageError
 
+from anatomy_r1.core.dicom import is_dicom, read_dicom_image
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.files import open_regular
 
@@ -15,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 1 << 30
 """Largest image file; tiled TIFFs may be large for what they show."""
+_PHOTOMETRIC, _MAX_SAMPLE = 262, 281  # TIFF tags
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> NDArray[np.uint8]:
@@ -27,14 +34,16 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
 
     Returns:
         uint8 array ``(H, W, 3)``. Grey of more than 8 bits is scaled to 8; of an animation, the first frame; an alpha
-        channel is dropped.
+        channel is dropped. DICOM (extra ``dicom``) in its own window, or from its darkest to its brightest value.
 
     Raises:
-        AnatomyError: missing, no regular file, empty, truncated, not one of ``FORMATS``, or more than ``max_pixels``
-            pixels.
+        AnatomyError: missing, no regular file, empty, truncated, not one of ``FORMATS`` or DICOM, or more than
+            ``max_pixels`` pixels.
     """
     if data is None and not path.exists():
         raise AnatomyError(f"{path}: image not found.")
+    if is_dicom(path, data):
+        return read_dicom_image(path, max_pixels, data)
     try:
         file = open_regular(path, MAX_BYTES) if data is None else BytesIO(data)
         with file, Pil.open(file, formats=FORMATS) as image:
@@ -67,7 +76,22 @@ def _eight_bit(image: Pil.Image) -> Pil.Image:
     if not np.isfinite(low + high):
         raise ValueError("pixels are not finite")
     if image.mode != "F" and low >= 0 and high <= 65535:
-        values = values if high <= 255 else values / 257
+        values = values * (255 / _brightest(image, high))
     else:
         values = (values - low) * (255 / max(high - low, 1e-12))
-    return Pil.fromarray(values.astype(np.uint8))
+    if _is_inverted(image):
+        values = 255 - values
+    return Pil.fromarray((values + 1e-9).astype(np.uint8))  # a hair more, as 257 · (255 / 65535) is just below 1
+
+
+def _brightest(image: Pil.Image, high: float) -> float:
+    """The value shown as white: the declared one if the pixels keep to it, else their largest, at least 255."""
+    tags = getattr(image, "tag_v2", {})
+    declared = tags.get(_MAX_SAMPLE, 0)
+    declared = declared[0] if isinstance(declared, tuple) else declared
+    return float(declared) if 255 < high <= declared < 65535 else max(high, 255.0)
+
+
+def _is_inverted(image: Pil.Image) -> bool:
+    """Whether a TIFF of 16 bits counts from white; Pillow turns only those of 8."""
+    return bool(image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == 0)

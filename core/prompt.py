@@ -42,7 +42,13 @@ def render_prompt(question: Question, instruction: str | None = None) -> str:
     """
     own = INSTRUCTION if question.instruction is None else question.instruction
     first = own if instruction is None else instruction
-    return "\n".join((first, f"{_STEM}{question.stem}", *option_lines(question)))
+    preface = (question.preface,) if question.preface else ()
+    return "\n".join((first, *preface, f"{_STEM}{question.stem}", *option_lines(question)))
+
+
+def stem_of(question: Question) -> str:
+    """The stem behind its preface, in one line."""
+    return f"{question.preface} {question.stem}".lstrip()
 
 
 def option_lines(question: Question) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,16 @@ from numpy.typing import NDArray
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.images import read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, STYLES
+from anatomy_r1.core.markup import clean, clean_json, find_markup
 from anatomy_r1.core.text import normalise
 
 Image = NDArray[np.uint8]
 ImageSource = Path | Callable[[], Image]
-
-# Text that a chat template, a vision processor or the reward's parser would take for markup, and what can't be encoded.
-_MARKUP = re.compile(
-    r"<[|｜][^<>]{0,64}[|｜]>|</?(?:think|answer|image|video|audio|s|img|global-img|bos|eos|pad|unk|mask)>"
-    r"|</?[a-z]+(?:_[a-z0-9]+)+>|\[/?(?:INST|IMG(?:_[A-Z]+)?)\]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]"
-)
+_SHOWN = ("id", "structure", "question_type", "modality", "group_key", "source")
+_SHORT = Repr()
+_SHORT.maxlist, _SHORT.maxstring = 8, 60
 
 _OUR_TAGS = re.compile("</?(?:think|answer)>")
-
-
-def find_markup(text: str) -> str | None:
-    """First piece of ``text`` that a model or parser would not take for words: special token, tag, control code."""
-    found = _MARKUP.search(text)
-    return found[0] if found else None
 
 
 def image_key(image: "ImageSource | Image") -> Hashable:
@@ -44,6 +37,8 @@ def image_key(image: "ImageSource | Image") -> Hashable:
 class Question:
     """One multiple-choice question about one image.
 
+    What is known besides the words that are asked is cleaned of control codes: it is shown on terminals.
+
     Raises:
         AnatomyError: fewer than 2 or more than 26 options, two equal options (after :func:`normalise`), an answer
             outside the options, empty text, text that holds markup such as ``<|image_pad|>`` or ``<answer>``, or an
@@ -55,7 +50,7 @@ class Question:
     image: ImageSource
     """Path of an image file, or a callable that renders one; see :meth:`pixels`."""
     stem: str
-    """The question proper, without options or instructions."""
+    """The question proper, without options, instructions or preface."""
     options: tuple[str, ...]
     answer: int
     """Index of the right option."""
@@ -75,20 +70,28 @@ class Question:
     """How the prompt labels the options: a name in :data:`STYLES`."""
     instruction: str | None = None
     """Wording of the instruction, where a variant has its own."""
+    preface: str = ""
+    """What is said of the image before it is asked about: plane, window, display. Apart from the stem, so that this
+    stays one of the grammar's, and its rewrites keep the preface."""
 
     def __post_init__(self) -> None:
+        for name in _SHOWN:
+            if (text := clean(value := getattr(self, name))) is not value:
+                object.__setattr__(self, name, text)
+        if (details := clean_json(self.details)) is not self.details:
+            object.__setattr__(self, "details", details)
         if not 2 <= len(self.options) <= len(LETTERS):
             raise AnatomyError(f"question {self.id!r}: expected 2 to 26 options, got {len(self.options)}.")
         plain = [normalise(text) for text in (self.stem, *self.options)]
         if len(set(plain[1:])) < len(self.options):
-            raise AnatomyError(f"question {self.id!r}: options must differ, got {list(self.options)}.")
+            raise AnatomyError(f"question {self.id!r}: options must differ, got {_SHORT.repr(list(self.options))}.")
         if not 0 <= self.answer < len(self.options):
             raise AnatomyError(
                 f"question {self.id!r}: answer must be an index of its {len(self.options)} options, got {self.answer}."
             )
         if not all(plain):
             raise AnatomyError(f"question {self.id!r}: the stem or an option is empty.")
-        for text in (self.stem, *self.options):
+        for text in (self.stem, *self.options, self.preface):
             if found := find_markup(text):
                 raise AnatomyError(f"question {self.id!r}: text must not hold the markup {found!r}; remove it.")
         if found := find_markup(_OUR_TAGS.sub("", self.instruction or "")):
@@ -114,9 +117,10 @@ class Question:
         )  # fmt: skip
 
     def form(self) -> dict[str, str]:
-        """How this form of the question differs from the usual: its option style and instruction, where they do."""
-        style = {} if self.option_style == DEFAULT_STYLE else {"option_style": self.option_style}
-        return style if self.instruction is None else {**style, "instruction": self.instruction}
+        """What this form of the question has beside the usual: its option style, instruction and preface, if any."""
+        found = {} if self.option_style == DEFAULT_STYLE else {"option_style": self.option_style}
+        found |= {} if self.instruction is None else {"instruction": self.instruction}
+        return found | ({"preface": self.preface} if self.preface else {})
 
     @property
     def letter(self) -> str:

@@ -22,7 +22,14 @@ class Progress:
     """Of training, the step's row of ``metrics.jsonl``; of an evaluation, the ``accuracy`` so far."""
 
 
-OnProgress = Callable[[Progress], None]
+@dataclass(frozen=True)
+class Notice:
+    """Something that was decided for the user."""
+
+    text: str
+
+
+OnProgress = Callable[[Progress | Notice], None]
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,13 @@ class TrainingResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped a run.
+    """The user stopped a job that can be resumed.
 
     Args:
-        out: folder of the run.
-        checkpoint: the last whole one; None: there is none, and the folder can be given again.
+        kept: what it goes on from: a run's last whole checkpoint, an evaluation's folder; None: nothing yet, and the
+            run's folder can be given again.
     """
 
-    def __init__(self, out: Path, checkpoint: Path | None) -> None:
+    def __init__(self, kept: Path | None) -> None:
         super().__init__()
-        self.out, self.checkpoint = out, checkpoint
+        self.kept = kept

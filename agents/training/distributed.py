@@ -27,7 +27,13 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
-from anatomy_r1.agents.training.compat import bare_optimiser, configure_deepspeed, shard_on_cpu, shard_weights
+from anatomy_r1.agents.training.compat import (
+    bare_optimiser,
+    configure_deepspeed,
+    models_undivided,
+    shard_on_cpu,
+    shard_weights,
+)
 from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
 from anatomy_r1.core import AnatomyError
 
@@ -175,7 +181,8 @@ class Distributed:
 
     def load_model_state(self, model: nn.Module, read: Callable[[], State]) -> None:
         """Load the weights that ``read`` gives by name, checked."""
-        state = self._zero.undivided(read) if self.deepspeed else read()
+        with models_undivided():
+            state = read()
         if self.deepspeed:
             self._zero.set_weights(model, state)
         elif self.sharded:

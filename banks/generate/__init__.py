@@ -1,7 +1,16 @@
 """Questions made from what is in a frame: scene graph, grammar, question generator, and the banks over them."""
 
 from anatomy_r1.banks.generate.generated_bank import SPLITS, MadeBank
-from anatomy_r1.banks.generate.grammar import COLOURS, SURFACES, NounPhrase, Parsed, Relation, parse, render
+from anatomy_r1.banks.generate.grammar import (
+    CLINICAL,
+    COLOURS,
+    SURFACES,
+    NounPhrase,
+    Parsed,
+    Relation,
+    parse,
+    render,
+)
 from anatomy_r1.banks.generate.marker import ring
 from anatomy_r1.banks.generate.questions import QUESTION_TYPES, Draft, Marked, ask, compose, draw, shuffle_in
 from anatomy_r1.banks.generate.scene_graph import (
@@ -15,6 +24,7 @@ from anatomy_r1.banks.generate.scene_graph import (
 from anatomy_r1.banks.generate.scene_graph_bank import GraphBank, parts_of, split_groups
 
 __all__ = [
+    "CLINICAL",
     "COLOURS",
     "DIRECTIONS",
     "LOCATIONS",

@@ -15,6 +15,10 @@ A4 There is a NP that is [both] REL the NP and REL the NP?; what name is it?
 == ============================================================================
 
 The odd spacing and the missing "an" are the released data's own: what was parsed is rendered back letter by letter.
+
+Volumes are asked about in a second dialect of the same templates, ``clinical``, in words that a radiologist reads
+without stumbling: "Which of these lies anterior to the left kidney?" Its places are the image's, its directions either
+the patient's or the image's, and never both.
 """
 
 import re
@@ -35,6 +39,25 @@ TEMPLATES = {
     "A3": "There is a {np} that is {both}{r1} and {r2}?; what is its name?",
     "A4": "There is a {np} that is {both}{r1} and {r2}?; what name is it?",
 }
+PAPER, CLINICAL = "paper", "clinical"
+CLINICAL_TEMPLATES = {
+    "F": "Which structure is at the {loc} of the image?",
+    "Z1": "What lies at the {loc} of the image?",
+    "Z2": "Something lies at the {loc} of the image; what is it?",
+    "A1": "Which of these lies {r1} and {r2}?",
+    "A2": "Which of these is found {r1} and {r2}?",
+    "A3": "One of these lies {r1} and {r2}; which is it?",
+    "A4": "One of these lies {r1} and {r2}; what is it called?",
+    "O1": "Which of these lies {r1}?",
+    "O2": "One of these lies {r1}; which is it?",
+}
+"""Two relations before one, as what two say could be read as one with a long name."""
+CLINICAL_RELATIONS = (
+    "anterior to", "posterior to", "superior to", "inferior to", "medial to", "lateral to",
+    "to the patient's left of", "to the patient's right of",
+    "higher in the image than", "lower in the image than", "further left in the image than",
+    "further right in the image than",
+)  # fmt: skip
 SURFACES = {
     "above": ("above",),
     "below": ("below",),
@@ -102,6 +125,7 @@ class Parsed:
     """Whether an O template says "that is"."""
     both: bool = False
     """Whether an A template says "both"."""
+    dialect: str = PAPER
 
     def named(self) -> frozenset[str]:
         """Components that the stem names."""
@@ -112,7 +136,7 @@ class Parsed:
 def _np(key: str) -> str:
     return (
         rf"(?:(?P<{key}colour>{'|'.join(COLOURS)}) )?(?:(?P<{key}loc>{'|'.join(LOCATIONS)}) )?"
-        rf"(?:(?P<{key}part>[a-z_]+) )?(?P<{key}noun>{'|'.join(NOUNS)})"
+        rf"(?:(?P<{key}part>\S+) )?(?P<{key}noun>{'|'.join(NOUNS)})"
     )
 
 
@@ -129,26 +153,42 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"[?.]", r"\\\g<0>", TEMPLATES[template]).format(**pieces))
 
 
-_PATTERNS = {template: _pattern(template) for template in TEMPLATES}
+def _clinical(template: str) -> re.Pattern[str]:
+    wordings = "|".join(CLINICAL_RELATIONS)
+    pieces = {"loc": f"(?P<loc>{'|'.join(LOCATIONS)})"}
+    pieces |= {f"r{at}": rf"(?P<{key}rel>{wordings}) the (?P<{key}part>.+?)" for at, key in ((1, "r"), (2, "s"))}
+    return re.compile(re.sub(r"[?.]", r"\\\g<0>", CLINICAL_TEMPLATES[template]).format(**pieces))
+
+
+_PATTERNS = {
+    PAPER: {template: _pattern(template) for template in TEMPLATES},
+    CLINICAL: {template: _clinical(template) for template in CLINICAL_TEMPLATES},
+}
 
 
 def parse(stem: str) -> Parsed | None:
-    """Read a stem; None where it follows none of the nine templates.
+    """Read a stem, in either dialect; None where it follows none of the templates.
 
     >>> parse("What is the name of the top-mid thing above the bottom-left anatomy?").relations[0].name
     'above'
     """
-    for template, pattern in _PATTERNS.items():
-        if found := pattern.fullmatch(stem):
-            return _read(template, {key: value for key, value in found.groupdict().items() if value})
+    for dialect, patterns in _PATTERNS.items():
+        for template, pattern in patterns.items():
+            if found := pattern.fullmatch(stem):
+                return _read(template, {key: value for key, value in found.groupdict().items() if value}, dialect)
     return None
 
 
-def _read(template: str, found: dict[str, str]) -> Parsed:
-    if template == "F":
-        return Parsed("F", NounPhrase("anatomy", location=found["loc"]))
-    relations = tuple(Relation(found[f"{key}rel"], _phrase(found, key)) for key in "rs" if f"{key}rel" in found)
-    return Parsed(template, _phrase(found, "x"), relations, "that" in found, "both" in found)
+def _read(template: str, found: dict[str, str], dialect: str) -> Parsed:
+    if "loc" in found:
+        return Parsed(template, NounPhrase("anatomy", location=found["loc"]), dialect=dialect)
+    phrase = _phrase if dialect == PAPER else _named
+    relations = tuple(Relation(found[f"{key}rel"], phrase(found, key)) for key in "rs" if f"{key}rel" in found)
+    return Parsed(template, phrase(found, "x"), relations, "that" in found, "both" in found, dialect)
+
+
+def _named(found: dict[str, str], key: str) -> NounPhrase:
+    return NounPhrase("anatomy", component=found.get(f"{key}part"))
 
 
 def _phrase(found: dict[str, str], key: str) -> NounPhrase:
@@ -163,6 +203,10 @@ def _phrase(found: dict[str, str], key: str) -> NounPhrase:
 
 def render(parsed: Parsed) -> str:
     """Write a stem; ``render(parse(stem)) == stem``."""
+    if parsed.dialect == CLINICAL:
+        links = [f"{link.wording} the {link.phrase.component}" for link in parsed.relations]
+        first, second = (*links, "", "")[:2]
+        return CLINICAL_TEMPLATES[parsed.template].format(loc=parsed.phrase.location, r1=first, r2=second)
     first, second = (*map(str, parsed.relations), "", "")[:2]
     return TEMPLATES[parsed.template].format(
         loc=parsed.phrase.location, np=parsed.phrase, r1=first, r2=second,

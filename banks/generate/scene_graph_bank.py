@@ -1,7 +1,7 @@
 """Banks that make questions from scene graphs: any number from each frame, by the question engine.
 
-A frame that affords no question passes its turn to the next one; so does, where bad files are allowed, one that turns
-out broken.
+No frame asks the same twice. A frame that affords no question, or no other, passes its turn to one drawn from all, so
+that no frame is asked for many; so does, where bad files are allowed, one that turns out broken.
 """
 
 import copy
@@ -17,7 +17,8 @@ from anatomy_r1.banks.rows import Refusal
 from anatomy_r1.banks.splits import assign
 from anatomy_r1.core import AnatomyError, Question
 
-_SEARCH = 500
+_SEARCH, _TRIES, _KEPT = 500, 8, 256
+_SPARE = 1
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +65,7 @@ class GraphBank(MadeBank):
             raise AnatomyError(f"{source}: expected frames, found none.")
         self._refused = {refusal.where: refusal for refusal in refused}
         self._allow_bad = allow_bad
+        self._made: dict[tuple[str, int, int], list[Question | None]] = {}
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
@@ -76,7 +78,8 @@ class GraphBank(MadeBank):
     def split(self, name: str) -> Self:
         """The part of that name."""
         if name not in self._parts:
-            raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits)}.")
+            hint = "; splits hold whole groups, and there are too few of them" if name in SPLITS else ""
+            raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits)}{hint}.")
         part = copy.copy(self)
         part.part, part._frames = name, self._parts[name]
         return part
@@ -99,27 +102,64 @@ class GraphBank(MadeBank):
         raise NotImplementedError
 
     def _make(self, index: int, name: str) -> Question:
-        return self._find(index, name)[1]
+        return self._find(index)[1]
 
-    def _find(self, index: int, name: str = "") -> tuple[int, Question]:
+    def _find(self, index: int) -> tuple[int, Question]:
         """The frame that question ``index`` is about, and the question."""
-        rng = np.random.default_rng([self.seed, crc32(self._prefix.encode()), index])
-        first = index // self.per_frame
-        for step in range(min(_SEARCH, len(self._frames))):
-            frame = self._frames[(first + step) % len(self._frames)]
-            try:
-                found = self._ask(frame, rng, name)
-            except AnatomyError as error:
-                if not self._allow_bad:
-                    raise
-                self._refuse(self._where(frame), error)
-                continue
-            if found is not None:
-                return frame, found
-        raise AnatomyError(f"{self.source}: no frame affords a question; do they show two structures of the table?")
+        at, turn = divmod(index, self.per_frame)
+        if (own := self._own(at, turn)[turn]) is not None:
+            return self._frames[at], own
+        rng = np.random.default_rng([self.seed, crc32(self._prefix.encode()), index, _SPARE])
+        like: tuple[int, Question] | None = None
+        order = rng.permutation(len(self._frames))[:_SEARCH].tolist()
+        for other, spare in [(other, spare) for spare in (True, False) for other in order]:
+            known = {_form(question) for question in self._own(other, self.per_frame - 1) if question is not None}
+            for _ in range(_TRIES if known else 0):
+                found = self._attempt(other, rng, f"{self._prefix}/{index}", spare)
+                if found is not None and _form(found) not in known:
+                    return self._frames[other], found
+                like = like or (None if found is None else (self._frames[other], found))
+        if like is not None:
+            return like
+        raise AnatomyError(f"{self.source}: no frame affords a question; {self._hint()}")
 
-    def _ask(self, frame: int, rng: np.random.Generator, name: str) -> Question | None:
+    def _own(self, at: int, turn: int) -> list[Question | None]:
+        """The questions that a frame affords, different ones, up to a turn; None for each turn it passes on."""
+        found = self._made.setdefault((self.part, at, self._frames[at]), [])
+        seen = {_form(question) for question in found if question is not None}
+        while len(found) <= turn:
+            index = at * self.per_frame + len(found)
+            rng = np.random.default_rng([self.seed, crc32(self._prefix.encode()), index])
+            question = None
+            for _ in range(_TRIES if len(seen) == len(found) else 1):  # once it ran dry, one try a turn
+                drawn = self._attempt(at, rng, f"{self._prefix}/{index}")
+                if drawn is None or _form(drawn) not in seen:
+                    question = drawn
+                    break
+            found.append(question)
+            seen |= {_form(question)} if question is not None else set()
+        while len(self._made) > _KEPT:
+            self._made.pop(next(iter(self._made)))
+        return found
+
+    def _attempt(self, at: int, rng: np.random.Generator, name: str, spare: bool = False) -> Question | None:
+        frame = self._frames[at]
+        if self._where(frame) in self._refused:
+            return None
+        try:
+            return self._ask(frame, rng, name, spare)
+        except AnatomyError as error:
+            if not self._allow_bad:
+                raise
+            self._refuse(self._where(frame), error)
+            return None
+
+    def _ask(self, frame: int, rng: np.random.Generator, name: str, spare: bool) -> Question | None:
+        """A question about a frame; ``spare``: one for another frame's turn, which should be like no other."""
         raise NotImplementedError
+
+    def _hint(self) -> str:
+        return "do they show two structures of the table?"
 
     def _where(self, frame: int) -> str:
         raise NotImplementedError
@@ -128,6 +168,11 @@ class GraphBank(MadeBank):
         if where not in self._refused:
             self._refused[where] = Refusal.of(where, error)
             log.warning("skipped %s", self._refused[where])
+
+
+def _form(question: Question) -> tuple[object, ...]:
+    """What makes questions about one frame different; the same with other wrong options is not."""
+    return question.stem, question.structure, str(question.details.get("marker"))
 
 
 def split_groups(groups: Sequence[str], seed: int = 0, shares: tuple[float, float] = (0.1, 0.1)) -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Images and label maps on disk: which belong together, and what is in them.
 
-Label maps are PNG, TIFF or BMP with one value per pixel (palette indices count as values), NPY, NIfTI volumes (extra
-``brain``: nibabel), or a folder with one binary mask per structure, named after it.
+Label maps are PNG, TIFF or BMP with one value or one colour per pixel, NPY, volumes (:mod:`formats`), or a folder with
+one binary mask per structure, named after it; of that folder, only files that are masks count, and a mask that is
+missing is of a structure that is absent.
 """
 
-import csv
-import io
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,23 +15,47 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pil
 
-from anatomy_r1.banks.cholec45 import natural
-from anatomy_r1.banks.masks.volumes import PLANES, cut_image, cut_labels, label_volume, stack, volume_shape
+from anatomy_r1.banks.masks.formats import ITK, NIFTI, is_series, is_volume, names_in_header
+from anatomy_r1.banks.masks.tables import Entry, Table, plain, read_table, table_of_names
+from anatomy_r1.banks.masks.volumes import Case, packed
 from anatomy_r1.banks.rows import check_text
-from anatomy_r1.core import MAX_PIXELS, AnatomyError, inside, parse_json, read_image, read_text
+from anatomy_r1.core import MAX_PIXELS, AnatomyError, inside, is_dicom, open_dicom, open_regular
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".nii", ".nii.gz")
-LABELS = (".png", ".npy", ".nii.gz", ".nii", ".tif", ".tiff", ".bmp", "")
+FLAT = (".png", ".tif", ".tiff", ".bmp", ".npy")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", *NIFTI, *ITK)
+LABELS = (".png", ".npy", *reversed(NIFTI), *ITK, ".tif", ".tiff", ".bmp", "")
+TABLES = ("labels.csv", "labels.json", "dataset.json")
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of the label table."""
+class Pair:
+    """An image and where its labels are."""
 
-    name: str
-    kind: str = "anatomy"
-    parent: str = ""
+    image: Path
+    labels: Path
+    group: str
+    """What a split must not cut through."""
+
+    def masks(self) -> dict[str, Path]:
+        """Name → file of the binary masks, where the labels are a folder of them."""
+        suffixes = (*NIFTI, *ITK) if is_volume(self.image) else FLAT
+        files = (path for path in sorted(self.labels.iterdir()) if not path.name.startswith("."))
+        return {plain(bare(path.name)): path for path in files if path.name.lower().endswith(suffixes)}
+
+    def sources(self, table: Table) -> tuple[tuple[Path, int], ...]:
+        """Label files, with the value of each binary mask; 0 for a map of values.
+
+        Raises:
+            AnatomyError: a folder without a mask of the table.
+        """
+        if not self.labels.is_dir():
+            return ((self.labels, 0),)
+        masks = self.masks()
+        found = tuple((masks[entry.name], value) for value, entry in table.items() if entry.name in masks)
+        if not found:
+            raise AnatomyError(f"{self.labels}: expected masks of the table's structures in this folder, found none.")
+        return found
 
 
 @dataclass(frozen=True)
@@ -40,93 +63,63 @@ class Frame:
     """An image with its label map, or one slice of a volume with its."""
 
     image: Path
-    labels: Path
     group: str
-    """What a split must not cut through: the first folder, or the image itself."""
+    sources: tuple[tuple[Path, int], ...]
+    case: Case | None = None
     slice: int | None = None
 
     def __str__(self) -> str:
         return str(self.image) if self.slice is None else f"{self.image}[{self.slice}]"
 
-
-def read_table(path: Path) -> dict[int, Entry]:
-    """Read a label table: CSV with the columns value, name and maybe kind, parent, or JSON objects with these keys.
-
-    Raises:
-        AnatomyError: a broken file, a value twice, an empty name, or a kind other than anatomy or instrument.
-    """
-    text = read_text(path)
-    is_json = path.suffix == ".json"
-    rows = parse_json(text, str(path)) if is_json else list(csv.DictReader(io.StringIO(text, newline="")))
-    if isinstance(rows, dict):
-        rows = [{"value": value, "name": name} for value, name in rows.items()]
-    if not isinstance(rows, list) or not rows:
-        raise AnatomyError(f"{path}: expected rows with the columns value and name.")
-    table: dict[int, Entry] = {}
-    for number, row in enumerate(rows, start=0 if is_json else 2):
-        try:
-            value, entry = _entry(row)
-        except AnatomyError as error:
-            raise AnatomyError(f"{path}:{number}: {error}") from None
-        if value in table:
-            raise AnatomyError(f"{path}:{number}: the value {value} is there already.")
-        table[value] = entry
-    return table
+    def labels(self, table: Table) -> Labels:
+        """Label map ``(H, W)`` as displayed."""
+        if self.case is not None and self.slice is not None:
+            return packed(self.case).labels(self.slice)
+        maps = [(read_flat(path, table), value) for path, value in self.sources]
+        if len({labels.shape for labels, _ in maps}) != 1:
+            raise AnatomyError(f"{self.sources[0][0].parent}: expected masks of one size.")
+        found = np.zeros(maps[0][0].shape, np.int64)
+        for labels, value in maps:
+            found = np.where(labels > 0, value or labels, found)
+        return found
 
 
-def _entry(row: Any) -> tuple[int, Entry]:
-    if not isinstance(row, dict) or not {"value", "name"} <= row.keys():
-        raise AnatomyError("expected the columns value and name.")
-    value, name, kind, parent = (row.get(key) for key in ("value", "name", "kind", "parent"))
-    if not re.fullmatch(r"\d{1,9}", str(value).strip()):
-        raise AnatomyError(f"value: expected a whole number, got {str(value)[:40]!r}.")
-    kind = str(kind or "anatomy").strip()
-    if kind not in ("anatomy", "instrument"):
-        raise AnatomyError(f"kind: expected anatomy or instrument, got {kind[:40]!r}.")
-    if not isinstance(name, str) or len(name) > 200:
-        raise AnatomyError(f"name: expected a short text, got {str(name)[:40]!r}.")
-    return int(str(value)), Entry(check_text(natural(name)), kind, natural(str(parent or "")))
-
-
-def names_of(folder: Path) -> dict[int, Entry]:
-    """Table of a folder of binary masks: the masks' names, numbered in their order."""
-    files = sorted(path for path in folder.iterdir() if path.name.endswith((".nii.gz", ".nii", ".png")))
-    return {number: Entry(natural(bare(path.name))) for number, path in enumerate(files, start=1)}
-
-
-def find_frames(
-    root: Path, images: str, labels: str, plane: str, every: int, group: str | None = None
-) -> tuple[list[Frame], list[tuple[str, AnatomyError]]]:
+def find_pairs(
+    root: Path, images: str, labels: str, group: str | None = None
+) -> tuple[list[Pair], list[tuple[str, AnatomyError]]]:
     """Pair images with label maps.
 
     Args:
         root: nothing outside it is taken.
-        images: pattern below it.
+        images: pattern below it; a folder of a DICOM series counts as an image.
         labels: where the labels of an image are: ``{path}`` is its path below the pattern's fixed part, without
-            suffix, and ``{folder}`` that path's folder. The suffix may be left out.
-        plane: of the slices of volumes.
-        every: take each ``every``-th slice.
+            suffix, ``{folder}`` that path's folder, and ``{case}`` the path without nnU-Net's ``_0000``. The suffix may
+            be left out.
         group: regular expression that finds an image's group in its path.
 
     Returns:
-        Frames, and files that can't be used with the reason.
+        Pairs, and files that can't be used with the reason.
     """
     fixed = PurePosixPath(*(part for part in _until_wild(images)))
-    frames: list[Frame] = []
+    pairs: list[Pair] = []
     refused: list[tuple[str, AnatomyError]] = []
-    for image in sorted(path for path in root.glob(images) if path.name.lower().endswith(IMAGES)):
+    for image in sorted(path for path in root.glob(images) if _is_image(path)):
         place = PurePosixPath(image.relative_to(root).as_posix()).relative_to(fixed)
-        path = (place.parent / bare(place.name)).as_posix()
+        path = (place.parent / (place.name if image.is_dir() else bare(place.name))).as_posix()
         found = re.search(group, path) if group else None
         key = found[found.re.groups and 1] if found else place.parts[0] if len(place.parts) > 1 else path
+        names = {"path": path, "folder": place.parent.as_posix(), "case": re.sub(r"_\d{4}$", "", path)}
         try:
-            pair = Frame(image, _labels_of(root, labels.format(path=path, folder=place.parent.as_posix())), key)
             if not inside(root, image):
                 raise AnatomyError(f"{image}: must lie inside {root}, but leads out of it.")
-            frames += _slices(pair, plane, every)
+            pairs.append(Pair(image, _labels_of(root, labels.format(**names)), key))
         except AnatomyError as error:
             refused.append((str(image), error))
-    return frames, refused
+    return pairs, refused
+
+
+def _is_image(path: Path) -> bool:
+    return not path.name.startswith(".") and (path.name.lower().endswith(IMAGES) or is_series(path))
 
 
 def _until_wild(pattern: str) -> list[str]:
@@ -141,7 +134,7 @@ def bare(name: str) -> str:
 
 
 def _labels_of(root: Path, relative: str) -> Path:
-    for suffix in LABELS:
+    for suffix in (*LABELS, *(suffix.upper() for suffix in LABELS if suffix)):
         path = root / f"{relative}{suffix}"
         if path.is_file() or (not suffix and path.is_dir()):
             if not inside(root, path):
@@ -150,97 +143,114 @@ def _labels_of(root: Path, relative: str) -> Path:
     raise AnatomyError(f"{root / relative}: no label map ({', '.join(LABELS[:-1])} or a folder of masks).")
 
 
-def _slices(pair: Frame, plane: str, every: int) -> list[Frame]:
-    """The pair itself, or its slices; sizes must agree."""
-    if not pair.image.name.endswith((".nii", ".nii.gz")):
-        (w, h), (width, height) = label_size(pair.labels), _image_size(pair.image)
-        if (w, h) != (width, height):
-            raise AnatomyError(f"{pair.labels}: labels of {w}×{h} pixels, but the image has {width}×{height}.")
-        return [pair]
-    shape = volume_shape(pair.image)
-    for path in sorted(pair.labels.iterdir()) if pair.labels.is_dir() else [pair.labels]:
-        if (found := volume_shape(path)) != shape:
-            raise AnatomyError(f"{path}: labels of shape {found}, but the image has {shape}.")
-    return [Frame(pair.image, pair.labels, pair.group, at) for at in range(0, shape[PLANES[plane]], every)]
+def find_table(root: Path, table: str | Path | None, pairs: Sequence[Pair]) -> dict[int, Entry]:
+    """The label table: the one named, one beside the images, the masks' names, or those in a volume's header.
+
+    Raises:
+        AnatomyError: there is none, or it is broken.
+    """
+    if table is not None:
+        return read_table(root / table)
+    for name in TABLES:
+        if (root / name).is_file():
+            return read_table(root / name)
+    if folders := [pair for pair in pairs if pair.labels.is_dir()]:
+        return table_of_names({name for pair in folders for name in pair.masks()})
+    for pair in pairs[:1]:
+        if is_volume(pair.labels) and (names := names_in_header(pair.labels)):
+            return {value: Entry(check_text(plain(name))) for value, name in names.items()}
+    raise AnatomyError(
+        f"{root}: expected labels.csv or labels.json with the columns value and name, or nnU-Net's dataset.json."
+    )
+
+
+def flat_frame(pair: Pair, table: Table) -> Frame:
+    """A picture with its labels; sizes must agree."""
+    sources = pair.sources(table)
+    width, height = _image_size(pair.image)
+    for path, _ in sources:
+        if (size := label_size(path)) != (width, height):
+            raise AnatomyError(f"{path}: labels of {size[0]}×{size[1]} pixels, but the image has {width}×{height}.")
+    return Frame(pair.image, pair.group, sources)
 
 
 def _image_size(path: Path) -> tuple[int, int]:
+    if is_dicom(path):
+        head = open_dicom(path, pixels=False)
+        return int(head.get("Columns", 0)), int(head.get("Rows", 0))
     try:
-        with Pil.open(path) as image:
+        with open_regular(path) as file, Pil.open(file) as image:
             turned = image.getexif().get(274, 1) in (5, 6, 7, 8)
             return (image.height, image.width) if turned else (image.width, image.height)
+    except AnatomyError:
+        raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise AnatomyError(f"{path}: image can't be read ({error}).") from None
 
 
 def label_size(path: Path) -> tuple[int, int]:
     """Width and height of a label map, from its header where there is one."""
-    if path.is_dir():
-        files = sorted(path.iterdir())
-        if not files:
-            raise AnatomyError(f"{path}: expected masks in this folder, found none.")
-        return label_size(files[0])
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         shape = _load_npy(path).shape
         return shape[1], shape[0]
     return _image_size(path)
 
 
 def _load_npy(path: Path) -> NDArray[Any]:
+    open_regular(path).close()
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy too raises many things over broken files
         raise AnatomyError(f"{path}: not a readable NPY array ({str(error)[:200]}).") from None
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_) or not array.size:
         raise AnatomyError(f"{path}: expected a 2-D array of whole numbers, got {array.dtype} of shape {array.shape}.")
     return array
 
 
-def read_labels(frame: Frame, plane: str, table: Mapping[int, Entry]) -> Labels:
-    """Label map ``(H, W)`` of a frame as displayed."""
-    if frame.slice is not None:
-        return cut_labels(label_volume(*_sources(frame.labels, table)), plane, frame.slice)
-    files, binary = _sources(frame.labels, table)
-    return stack([read_flat(path) for path in files], frame.labels) if binary else read_flat(files[0])
-
-
-def _sources(labels: Path, table: Mapping[int, Entry]) -> tuple[tuple[Path, ...], bool]:
-    """Files of a label map, and whether they are binary masks, in the order of the table."""
-    return (_named(labels, table), True) if labels.is_dir() else ((labels,), False)
-
-
-def read_frame(frame: Frame, plane: str) -> NDArray[np.uint8]:
-    """Image ``(H, W, 3)`` of a frame as displayed."""
-    return read_image(frame.image) if frame.slice is None else cut_image(frame.image, plane, frame.slice)
-
-
-def read_flat(path: Path) -> Labels:
+def read_flat(path: Path, table: Table | None = None) -> Labels:
     """A 2-D label map ``(H, W)`` from a file.
 
+    Args:
+        path: the file.
+        table: where it gives colours, a picture in colours is read by them; colours that it lacks are 0.
+
     Raises:
-        AnatomyError: broken, too large, or a picture in colours.
+        AnatomyError: broken, too large, or a picture in colours without a table of them.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return np.asarray(_load_npy(path)).astype(np.int64)
+    colours = {entry.colour: value for value, entry in (table or {}).items() if entry.colour is not None}
     try:
-        with Pil.open(path, formats=("PNG", "TIFF", "BMP")) as image:
+        with open_regular(path) as file, Pil.open(file, formats=("PNG", "TIFF", "BMP")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise AnatomyError(f"{path}: {image.width}×{image.height} pixels, the cap is {MAX_PIXELS:,}.")
-            values = np.asarray(image)
+            by_colour = bool(colours) and image.mode in ("P", "RGB", "RGBA")
+            values = np.asarray(image.convert("RGB") if by_colour else image)
     except AnatomyError:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise AnatomyError(f"{path}: label map can't be read ({error}).") from None
+    if by_colour:
+        return _by_colour(values, colours)
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == np.bool_):
-        raise AnatomyError(f"{path}: expected one whole number per pixel, got a picture in colours ({values.dtype}).")
+        raise AnatomyError(
+            f"{path}: expected one whole number per pixel, got a picture in colours ({values.dtype}); give each "
+            "structure's colour in the table (columns r, g, b)."
+        )
     return values.astype(np.int64)
 
 
-def _named(folder: Path, table: Mapping[int, Entry]) -> tuple[Path, ...]:
-    files = {natural(bare(path.name)): path for path in sorted(folder.iterdir())}
-    missing = [entry.name for entry in table.values() if entry.name not in files]
-    if missing:
-        raise AnatomyError(f"{folder}: no mask of {', '.join(missing[:5])}.")
-    return tuple(files[entry.name] for entry in table.values())
+UNLISTED = 1 << 30
+"""Labels from here on are colours that a table lacks: this, plus the colour as 0xrrggbb."""
+
+
+def _by_colour(pixels: NDArray[np.uint8], colours: dict[tuple[int, int, int], int]) -> Labels:
+    red, green, blue = np.moveaxis(pixels.astype(np.int64), -1, 0)
+    keys, places = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
+    known = {r << 16 | g << 8 | b: value for (r, g, b), value in colours.items()}
+    values = [known.get(key, UNLISTED + key if key else 0) for key in keys.tolist()]
+    return np.asarray(np.array(values, np.int64)[places].reshape(red.shape))

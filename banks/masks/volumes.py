@@ -1,127 +1,308 @@
-"""NIfTI volumes (nibabel, extra ``brain``), cut into slices as a radiological display shows them.
+"""Volumes and their labels, cut into slices as a radiological display shows them, and kept on disk slice by slice.
+
+A scan of 512 × 512 × 400 with 117 masks is 12 GB of numbers, and its files can only be read from their beginning. So a
+case is read once, each file in turn, and packed: the slices that are asked about, image and labels, each compressed on
+its own. Any slice is then there in milliseconds, in any order. Packed cases may be deleted; they are made again.
 
 The patient's right is on the left of axial and coronal slices; sagittal ones have the face on the left. Slices are
 scaled to square pixels.
 """
 
-from collections.abc import Sequence
+import json
+import logging
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pil
 
+from anatomy_r1.banks.masks.formats import read_grid, read_voxels
+from anatomy_r1.banks.masks.geometry import (
+    OBLIQUE_DEGREES,
+    PLANES,
+    Grid,
+    agree,
+    obliquity,
+    overlap,
+    resampled,
+    turn_of,
+    upright,
+)
+from anatomy_r1.banks.masks.windows import Values, values_of
 from anatomy_r1.core import AnatomyError
 
-PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Axis across which each plane's slices lie, of volumes turned to right, anterior, superior."""
-MAX_VOXELS = 1_000_000_000
-CT_WINDOW = (-160.0, 240.0)
-"""Hounsfield units of black and white: soft tissue."""
-_CT_BELOW = -500
-Volume = tuple[NDArray[Any], tuple[float, ...]]
-"""Voxels, and the size of one in mm."""
+GEOMETRY = ("same", "resample", "ignore")
+_FORM = 1
+log = logging.getLogger(__name__)
 
 
-def volume_shape(path: Path) -> tuple[int, ...]:
-    """Shape of a volume once turned, from its header.
+@dataclass(frozen=True)
+class Case:
+    """A volume with its labels, and how it is cut."""
+
+    image: Path
+    sources: tuple[tuple[Path, int], ...]
+    """Label files: one map of values (0), or binary masks with the value of each; the last is on top."""
+    plane: str
+    every: int
+    geometry: str
+    """``same``: grids must agree; ``resample``: labels are brought to the image's grid, and an oblique image is set
+    upright; ``ignore``: labels are taken voxel by voxel."""
+    time: int | None
+    cache: Path
+    packed: Path = Path()
+    """Where it is packed: the name tells the files, as they were when this was made, and the cut."""
+
+    def grid(self) -> Grid:
+        """The grid that is cut, turned to right, anterior, superior.
+
+        Raises:
+            AnatomyError: image and labels don't lie on one grid, or it is oblique, and neither is allowed.
+        """
+        grid = read_grid(self.image, self.time)
+        oblique = grid.oriented and obliquity(grid) > OBLIQUE_DEGREES
+        if oblique and self.geometry != "resample":
+            raise AnatomyError(
+                f"{self.image}: oblique by {obliquity(grid):.0f}°, so no slice is {self.plane}; resample it along the "
+                "patient's axes, or with the option geometry=resample."
+            )
+        for path, _ in self.sources:
+            self._compare(path, grid)
+        return upright(grid) if oblique else turn_of(grid).grid(grid)
+
+    def _compare(self, path: Path, grid: Grid) -> None:
+        found = read_grid(path, self.time)
+        if agree(found, grid):
+            return
+        same_shape = turn_of(found).grid(found).shape == turn_of(grid).grid(grid).shape
+        if self.geometry == "ignore" and same_shape:
+            return
+        if self.geometry == "resample" and found.oriented and grid.oriented:
+            if overlap(found, grid):
+                return
+            raise AnatomyError(f"{path}: labels of {found} share no space with the image of {grid}.")
+        raise AnatomyError(
+            f"{path}: labels of {found}, but the image has {grid}; option geometry=resample brings them together"
+            + (", geometry=ignore takes them voxel by voxel." if same_shape else ".")
+        )
+
+    def slices(self, grid: Grid) -> range:
+        """Numbers of the slices that are cut."""
+        return range(0, grid.shape[PLANES[self.plane]], self.every)
+
+    def placed(self) -> "Case":
+        """The same, with the place where it is packed.
+
+        Raises:
+            AnatomyError: a file is gone.
+        """
+        try:
+            return replace(self, packed=self._place())
+        except OSError as error:
+            raise AnatomyError(f"{self.image}: can't be read ({error.strerror or error}).") from None
+
+    def _place(self) -> Path:
+        facts = [_FORM, self.plane, self.every, self.geometry, self.time]
+        for path, value in ((self.image, 0), *self.sources):
+            parts = sorted(path.iterdir()) if path.is_dir() else [path]
+            facts.append([str(path.resolve()), value, [(p.stat().st_size, p.stat().st_mtime_ns) for p in parts]])
+        digest = blake2b(json.dumps(facts).encode("utf-8", "replace"), digest_size=12).hexdigest()
+        return self.cache / f"{self.image.name.split('.')[0][:40]}-{digest}.case"
+
+
+class Packed:
+    """A packed case.
+
+    Args:
+        path: its file: slices compressed, a JSON index behind them, and the index's length in the last 8 bytes.
 
     Raises:
-        AnatomyError: not a readable volume of three dimensions, or of too many voxels.
+        AnatomyError, OSError, ValueError: the file is gone or broken.
     """
-    import nibabel
 
-    image = _open(path)
-    shape = tuple(int(size) for size in image.shape)
-    if len(shape) != 3 or not 0 < np.prod(shape, dtype=np.float64) <= MAX_VOXELS:
-        raise AnatomyError(f"{path}: expected a volume of 3 dimensions and at most {MAX_VOXELS:,} voxels, got {shape}.")
-    order = np.argsort([int(axis) for axis, _ in nibabel.io_orientation(image.affine)])
-    return tuple(shape[axis] for axis in order)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            file.seek(-8, os.SEEK_END)
+            length = int.from_bytes(file.read(8), "big")
+            file.seek(-8 - length, os.SEEK_END)
+            index = json.loads(file.read(length))
+        self.oriented = bool(index["oriented"])
+        self.values = Values(**index["values"])
+        self.size: tuple[int, int] = tuple(index["size"])
+        """Width and height of slices with square pixels."""
+        self.counts: dict[int, dict[int, int]] = {
+            int(at): {int(value): count for value, count in found.items()} for at, found in index["counts"].items()
+        }
+        """Slice → label → pixels as stored."""
+        self._pieces: dict[str, list[Any]] = index["pieces"]
 
+    @property
+    def slices(self) -> list[int]:
+        """Numbers of the slices."""
+        return list(self.counts)
 
-@lru_cache(maxsize=2)
-def image_volume(path: Path) -> Volume:
-    """Voxels of an image."""
-    return _load(path)
+    @property
+    def present(self) -> frozenset[int]:
+        """Labels that occur anywhere."""
+        return frozenset(value for counts in self.counts.values() for value in counts)
 
+    def labels(self, at: int) -> NDArray[np.int64]:
+        """Label map ``(H, W)`` of a slice."""
+        cut = self._piece(f"labels {at}").astype(np.int32)
+        return np.asarray(Pil.fromarray(cut).resize(self.size, Pil.Resampling.NEAREST)).astype(np.int64)
 
-@lru_cache(maxsize=2)
-def label_volume(paths: tuple[Path, ...], binary: bool) -> Volume:
-    """Labels of a volume, from one file of values or one binary mask per structure."""
-    volumes = [_load(path) for path in paths]
-    if binary:
-        return stack([voxels for voxels, _ in volumes], paths[0].parent), volumes[0][1]
-    return np.rint(volumes[0][0]).astype(np.int32), volumes[0][1]
+    def image(self, at: int) -> NDArray[np.float32]:
+        """Values ``(H, W)`` of a slice, in the file's unit."""
+        cut = self._piece(f"image {at}").astype(np.float32)
+        return np.asarray(Pil.fromarray(cut).resize(self.size, Pil.Resampling.BILINEAR))
 
-
-def stack(masks: Sequence[NDArray[Any]], where: Path) -> NDArray[np.int64]:
-    """One label map from binary masks, numbered from 1; where they overlap, the last is on top."""
-    if len({mask.shape for mask in masks}) != 1:
-        raise AnatomyError(f"{where}: expected masks of one size.")
-    labels = np.zeros(masks[0].shape, np.int64)
-    for number, mask in enumerate(masks, start=1):
-        labels[mask > 0] = number
-    return labels
-
-
-def cut_labels(volume: Volume, plane: str, at: int) -> NDArray[np.int64]:
-    """Label map ``(H, W)`` of a slice."""
-    cut, size = _cut(volume, plane, at)
-    scaled = Pil.fromarray(cut.astype(np.int32)).resize(size, Pil.Resampling.NEAREST)
-    return np.asarray(scaled).astype(np.int64)
-
-
-def cut_image(path: Path, plane: str, at: int) -> NDArray[np.uint8]:
-    """Image ``(H, W, 3)`` of a slice: CT in a soft-tissue window, others from dark to bright."""
-    low, high = _range(path)
-    cut, size = _cut(image_volume(path), plane, at)
-    grey = np.clip((cut.astype(np.float64) - low) * (255 / max(high - low, 1e-9)), 0, 255).astype(np.uint8)
-    scaled = np.asarray(Pil.fromarray(grey).resize(size, Pil.Resampling.BILINEAR))
-    return np.repeat(scaled[..., None], 3, axis=2)
+    def _piece(self, name: str) -> NDArray[Any]:
+        start, length, kind, shape = self._pieces[name]
+        try:
+            with self.path.open("rb") as file:  # opened anew, so that forked processes share no position
+                file.seek(start)
+                data = zlib.decompress(file.read(length))
+        except (OSError, zlib.error) as error:
+            raise AnatomyError(f"{self.path}: packed case is gone or broken ({error}); open the bank again.") from None
+        return np.frombuffer(data, kind).reshape(shape)
 
 
 @lru_cache(maxsize=64)
-def _range(path: Path) -> tuple[float, float]:
-    voxels = image_volume(path)[0]
-    if voxels.min() < _CT_BELOW:
-        return CT_WINDOW
-    low, high = np.percentile(voxels[:: max(1, len(voxels) // 64)], (0.5, 99.5))
-    return float(low), float(high)
+def packed(case: Case) -> Packed:
+    """The case, packed if it is not yet.
 
-
-def _cut(volume: Volume, plane: str, at: int) -> tuple[NDArray[Any], tuple[int, int]]:
-    """Slice ``(H, W)`` as displayed, and the width and height at which its pixels are square."""
-    voxels, zooms = volume
-    axis = PLANES[plane]
-    across, up = (other for other in (0, 1, 2) if other != axis)
-    cut = voxels.take(at, axis=axis).T[::-1, ::-1]
-    finest = min(zooms[across], zooms[up])
-    width, height = cut.shape[1] * zooms[across] / finest, cut.shape[0] * zooms[up] / finest
-    return cut, (max(1, round(width)), max(1, round(height)))
-
-
-def _open(path: Path) -> Any:
+    Raises:
+        AnatomyError: see :meth:`Case.grid`; a file is broken; or the cache can't be written.
+    """
+    path = case.packed
     try:
-        import nibabel
-    except ImportError:
-        raise AnatomyError(f"{path}: NIfTI volumes need nibabel: pip install 'anatomy-r1[brain]'") from None
+        return Packed(path)
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one torn by a full disk
+        pass
+    log.info("reading %s with %d label files, to be packed as %s", case.image, len(case.sources), path)
     try:
-        return nibabel.load(path)
-    except Exception as error:  # nibabel raises many things over broken files
-        raise AnatomyError(f"{path}: not a readable NIfTI volume ({str(error)[:200]}).") from None
+        case.cache.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=case.cache, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _pack(case, file)
+            Path(name).chmod(0o644)  # mkstemp's files are private
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise AnatomyError(
+            f"{path}: can't be written ({error.strerror or error}); name another folder with the option cache."
+        ) from None
+    return Packed(path)
 
 
-def _load(path: Path) -> Volume:
-    import nibabel
+def _pack(case: Case, file: BinaryIO) -> None:
+    grid = case.grid()
+    slices = case.slices(grid)
+    pieces: dict[str, list[Any]] = {}
+    counts: dict[int, dict[int, int]] = {}
 
-    volume_shape(path)
+    def write(name: str, cut: NDArray[Any], level: int) -> None:
+        start = file.tell()
+        file.write(zlib.compress(np.ascontiguousarray(cut).tobytes(), level))
+        pieces[name] = [start, file.tell() - start, cut.dtype.str, list(cut.shape)]
+
+    for at, cut in zip(slices, _label_cuts(case, grid, slices), strict=True):
+        write(f"labels {at}", cut, 6)
+        sizes = np.bincount(cut.ravel()) if cut.dtype.itemsize < 4 else None  # sorting takes ten times as long
+        found = np.unique(cut) if sizes is None else np.flatnonzero(sizes)
+        counts[at] = {
+            value: int((cut == value).sum() if sizes is None else sizes[value]) for value in found.tolist() if value
+        }
+    voxels = read_voxels(case.image, case.time)
     try:
-        image = nibabel.as_closest_canonical(_open(path))
-        voxels = np.asarray(image.dataobj)
-    except Exception as error:
-        raise AnatomyError(f"{path}: volume is broken or truncated ({str(error)[:200]}).") from None
-    if not np.isfinite(voxels).all() or np.iscomplexobj(voxels):
-        raise AnatomyError(f"{path}: expected finite numbers in every voxel.")
-    return voxels, tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
+        values = values_of(voxels)
+    except AnatomyError as error:
+        raise AnatomyError(f"{case.image}: {error}") from None
+    for at, cut in zip(slices, _cuts(case, case.image, voxels, grid, slices, values.least), strict=True):
+        assert cut is not None
+        small = cut.dtype.itemsize <= 2 or cut.dtype.kind == "f"
+        cut = cut.astype(np.float32) if cut.dtype.itemsize > 4 or not small else cut
+        if cut.dtype.kind == "f":
+            cut = np.where(np.isfinite(cut), cut, np.asarray(values.least, cut.dtype))
+        write(f"image {at}", cut, 1)
+    index = {
+        "oriented": grid.oriented, "values": asdict(values), "size": _square(grid, case.plane), "pieces": pieces,
+        "counts": counts,
+    }  # fmt: skip
+    text = json.dumps(index).encode()
+    file.write(text + len(text).to_bytes(8, "big"))
+
+
+def _label_cuts(case: Case, grid: Grid, slices: range) -> NDArray[Any]:
+    """Label maps of the slices ``(S, H, W)``; one file of many is in memory at a time."""
+    across, up = (axis for axis in (0, 1, 2) if axis != PLANES[case.plane])
+    shape = (len(slices), grid.shape[up], grid.shape[across])
+    cuts: NDArray[Any] | None = None
+    for path, value in case.sources:
+        voxels = read_voxels(path, case.time)
+        if not value:
+            voxels = _whole_numbers(voxels, path)
+        elif not voxels.max():
+            continue
+        most = max((number for _, number in case.sources), default=0) or int(voxels.max())
+        if cuts is None:
+            kind = np.uint8 if most < 256 else np.uint16 if most < 65536 else np.int32
+            cuts = np.zeros(shape, kind)
+        for row, cut in enumerate(_cuts(case, path, voxels, grid, slices, 0)):
+            if cut is None:
+                continue
+            if value:
+                cuts[row][cut > 0] = value
+            else:
+                cuts[row] = cut
+    return np.zeros(shape, np.uint8) if cuts is None else cuts
+
+
+def _whole_numbers(voxels: NDArray[Any], path: Path) -> NDArray[Any]:
+    if voxels.dtype.kind == "f":
+        voxels = np.rint(np.where(np.isfinite(voxels), voxels, 0)).astype(np.int32)
+    if voxels.min() < 0:
+        raise AnatomyError(f"{path}: expected labels of at least 0, got {voxels.min()}.")
+    return voxels
+
+
+def _cuts(
+    case: Case, path: Path, voxels: NDArray[Any], grid: Grid, slices: range, outside: float
+) -> Iterator[NDArray[Any] | None]:
+    """Slices ``(H, W)`` as displayed, of voxels as stored; None for empty ones of a label file."""
+    own, axis = read_grid(path, case.time), PLANES[case.plane]
+    turn = turn_of(own)
+    straight = agree(own, grid) or (case.geometry == "ignore" and path != case.image)
+    turned = turn.array(voxels) if straight else voxels
+    filled: NDArray[Any] = np.ones(grid.shape[axis], bool)
+    if straight and path != case.image:  # most structures are in few slices
+        filled = np.asarray(turned.max(axis=tuple(other for other in range(3) if other != axis)) != 0)
+    for at in slices:
+        if not filled[at]:
+            yield None
+            continue
+        if straight:
+            cut = turned.take(at, axis=axis)
+        else:
+            cut = resampled(voxels, own, grid, axis, at, linear=path == case.image, outside=outside)
+        yield cut.T[::-1, ::-1]
+
+
+def _square(grid: Grid, plane: str) -> tuple[int, int]:
+    """Width and height at which the pixels of a slice are square."""
+    across, up = (axis for axis in (0, 1, 2) if axis != PLANES[plane])
+    finest = min(grid.zooms[across], grid.zooms[up])
+    width, height = (max(1, round(grid.shape[axis] * grid.zooms[axis] / finest)) for axis in (across, up))
+    return width, height

@@ -8,18 +8,17 @@ structure, or without.
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from anatomy_r1.banks.cholec45 import INSTRUMENTS, SPLITS, STRUCTURES, frame_of, frame_root, split_of
+from anatomy_r1.banks.cholec45 import INSTRUMENTS, SPLITS, STRUCTURES, frame_file, frame_of, frame_root, split_of
 from anatomy_r1.banks.generate import GraphBank, SceneGraph, ask, parts_of
 from anatomy_r1.banks.rows import Images, Refusal, Row, RowBank, settle
 from anatomy_r1.banks.ssg.questions import Line, draw_options, read_lines
 from anatomy_r1.banks.ssg.scene_graphs import reaches, read_graph
-from anatomy_r1.core import AnatomyError, ImageFolder, Question
+from anatomy_r1.core import AnatomyError, ImageFolder, Memo, Question
 
 SOURCES = ("questions", "graphs")
 COLOURS = ("per-class", "none")
@@ -87,9 +86,7 @@ class Frames:
     def find(self, name: str) -> tuple[str, int, str]:
         """Video, frame number and relative path of a frame called ``VID01/262.…`` or ``VID01_262``; checks the file."""
         video, number = frame_of(name.replace("_", "/", 1) + ".png")
-        relative = f"{self.prefix}{video}/{number:06d}.png"
-        self.images.check(relative)
-        return video, number, relative
+        return video, number, frame_file(self.images, self.prefix, video, number)
 
 
 class SSGQuestionBank(RowBank):
@@ -110,7 +107,7 @@ class _Lines(Sequence[Row]):
         self._files = list(files)
         self._file, self._place = array("I"), array("H")
         self._starts: dict[str, tuple[int, int]] = {}
-        self._read = lru_cache(maxsize=256)(read_lines)
+        self._read = Memo(read_lines, 256)
         self._splits: dict[str, array[int]] = {}
         for at, file in enumerate(files):
             self._take(at, file)
@@ -195,7 +192,7 @@ class SSGGraphBank(GraphBank):
         kept = settle(str(path), refused, len(self._graphs), allow_bad)
         parts = parts_of([video for _, video, _ in self._graphs], split_of)
         super().__init__("ssg-vqa", str(path), parts, STRUCTURES, seed=seed, per_frame=per_frame, refused=kept)
-        self._graph = lru_cache(maxsize=256)(read_graph)
+        self._graph = Memo(read_graph, 256)
 
     def _group(self, frame: int) -> str:
         return self._graphs[frame][1]
@@ -203,7 +200,7 @@ class SSGGraphBank(GraphBank):
     def _where(self, frame: int) -> str:
         return str(self._graphs[frame][0])
 
-    def _ask(self, frame: int, rng: np.random.Generator, name: str) -> Question | None:
+    def _ask(self, frame: int, rng: np.random.Generator, name: str, spare: bool) -> Question | None:
         file, video, image = self._graphs[frame]
         graph = self._graph(file, self._colour)[1]
         draft = ask(graph, rng, STRUCTURES, n_options=self._n_options)

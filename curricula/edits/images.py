@@ -133,6 +133,8 @@ class Flip:
 
     def refuses(self, question: Question) -> str:
         """Lateralised structures, and stems whose words of side may be the patient's, pass unchanged."""
+        if question.preface:
+            return "the display convention is spoken of"
         if (parsed := grammar.parse(question.stem)) is None:
             return "the stem has words outside the grammar"
         named = " | ".join((*question.options, question.structure, *question.distractors, *parsed.named()))

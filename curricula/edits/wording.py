@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from anatomy_r1.banks.generate import SURFACES, NounPhrase, Parsed, Relation, parse, render
+from anatomy_r1.banks.generate import CLINICAL, SURFACES, NounPhrase, Parsed, Relation, parse, render
 from anatomy_r1.core import INSTRUCTIONS, NUMBERED, STYLES, Question
 
 LOCATIONS = {
@@ -29,6 +29,8 @@ NOT_IN_GRAMMAR = "the stem has words outside the grammar"
 
 def read(stem: str) -> Parsed | None:
     """Read a stem that may hold synonyms; None where it follows none of the templates even without them."""
+    if (parsed := parse(stem)) and parsed.dialect == CLINICAL:  # its names have spaces, and may hold such words
+        return parsed
     return parse(_SYNONYM.sub(lambda found: _CANONICAL[found[0]], stem))
 
 

@@ -13,11 +13,26 @@ from anatomy_r1.evaluation.records import METRICS, Metrics, Series
 from anatomy_r1.evaluation.reports.training_charts import INVALID, STRUCTURES, structure_series
 
 COLOURS = ("#2a67d4", "#d97706", "#0d9488", "#8b5cf6", "#c2410c", "#64748b")
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#b9b9b2", "axes.linewidth": 0.8,
-         "axes.grid": True, "grid.color": "#e8e8e3", "grid.linewidth": 0.8, "axes.axisbelow": True,
-         "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelcolor": "#5b5f66",
-         "font.size": 8.5, "xtick.color": "#5b5f66", "ytick.color": "#5b5f66", "xtick.major.size": 0,
-         "ytick.major.size": 0, "legend.frameon": False}  # fmt: skip
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#b9b9b2",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "grid.color": "#e8e8e3",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": "#5b5f66",
+    "font.size": 8.5,
+    "xtick.color": "#5b5f66",
+    "ytick.color": "#5b5f66",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
 
 
 Runs = Mapping[str, Sequence[Metrics]]

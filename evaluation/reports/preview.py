@@ -12,7 +12,7 @@ from PIL import Image as Pil
 from PIL import ImageOps
 
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stream, write_bytes
+from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stem_of, stream, write_bytes
 from anatomy_r1.curricula.edits import GrammarRewrite, PermuteOptions, distinct_variants
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity
 from anatomy_r1.envs import as_picture
@@ -74,7 +74,7 @@ def _tile(item: Shown) -> Image:
     options = [f"{LETTERS[at]}. {text[:100]}" for at, text in enumerate(question.options)]
     options[question.answer] = f"» {options[question.answer]} «"
     similarity = "" if np.isnan(item.similarity) else f"   S(q) {item.similarity:.2f}"
-    text = "\n".join([question.stem[:300], *options, f"{question.id[-34:]}{similarity}"])
+    text = "\n".join([stem_of(question)[:300], *options, f"{question.id[-34:]}{similarity}"])
     return as_picture(np.asarray(frame), "".join(c if c.isprintable() or c == "\n" else "?" for c in text))
 
 
@@ -103,7 +103,7 @@ def _card(item: Shown, number: int) -> str:
     edits = (GrammarRewrite(), PermuteOptions())
     variants = distinct_variants(question, 1 + _VARIANTS, edits, np.random.default_rng([0, number]))[1:]
     forms = "".join(
-        f"<p>{escape(form.question.stem)}</p>{_options(form.question)}"
+        f"<p>{escape(stem_of(form.question))}</p>{_options(form.question)}"
         f'<div class="soft">{escape(", ".join(form.edits))}</div>'
         for form in variants
     )
@@ -115,7 +115,7 @@ def _card(item: Shown, number: int) -> str:
     data = base64.b64encode(_png(np.asarray(picture))).decode()
     more = f"<details><summary>{len(variants)} variants</summary>{forms}</details>" if variants else ""
     return (
-        f'<article><img alt="" src="data:image/png;base64,{data}"><div><p>{escape(question.stem)}</p>'
+        f'<article><img alt="" src="data:image/png;base64,{data}"><div><p>{escape(stem_of(question))}</p>'
         f'{_options(question)}<div class="soft">{escape(" · ".join(filter(None, tags)))}<br>{escape(question.id)}</div>'
         f"{more}</div></article>"
     )

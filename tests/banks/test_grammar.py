@@ -18,7 +18,7 @@ from anatomy_r1.banks.generate import (
     parse,
     render,
 )
-from anatomy_r1.banks.generate.grammar import NOUNS, resolve, rewrites
+from anatomy_r1.banks.generate.grammar import CLINICAL, CLINICAL_RELATIONS, NOUNS, resolve, rewrites
 
 RELEASED = Path(__file__).parents[2].parent / "shared" / "data" / "anatomy_r1"
 COUNTS = {
@@ -28,7 +28,10 @@ COUNTS = {
         "F": 283, "Z1": 88, "Z2": 76, "O1": 81, "O2": 102, "A1": 99, "A2": 84, "A3": 97, "A4": 90,
     },
 }  # fmt: skip
-PARTS = ("liver", "cystic plate", "abdominal wall cavity", "hook", "left of", "both")
+PARTS = (
+    "liver", "cystic plate", "abdominal wall cavity", "hook", "left of", "both", "vertebrae l5", "L5 vertebra",
+    "3rd ventricle", "Meckel's diverticulum", "heart-atrium (left)", "right/left", "T2*, hyperintense", "Öse",
+)  # fmt: skip
 WORDINGS = (
     "above", "below", "within", "left of", "to the left of", "on the left side of", "right of", "to the right of",
     "on the right side of", "horizontal", "vertical", "retracted by", "coagulated by",
@@ -42,6 +45,28 @@ phrases = st.builds(
     st.none() | st.sampled_from(COLOURS),
 )
 relations = st.builds(Relation, st.sampled_from(WORDINGS), phrases)
+clinical = st.builds(
+    Relation,
+    st.sampled_from(CLINICAL_RELATIONS),
+    st.builds(NounPhrase, st.just("anatomy"), component=st.sampled_from((*PARTS, "portal vein and splenic vein"))),
+)
+clinical_stems = st.one_of(
+    st.builds(
+        lambda template, place: Parsed(template, NounPhrase("anatomy", place), dialect=CLINICAL),
+        st.sampled_from(("F", "Z1", "Z2")),
+        st.sampled_from(LOCATIONS),
+    ),
+    st.builds(
+        lambda template, links: Parsed(template, NounPhrase("anatomy"), links, dialect=CLINICAL),
+        st.sampled_from(("O1", "O2")),
+        st.tuples(clinical),
+    ),
+    st.builds(
+        lambda template, links: Parsed(template, NounPhrase("anatomy"), links, dialect=CLINICAL),
+        st.sampled_from(("A1", "A2", "A3", "A4")),
+        st.tuples(clinical, clinical),
+    ),
+)
 stems = st.one_of(
     st.builds(lambda place: Parsed("F", NounPhrase("anatomy", place)), st.sampled_from(LOCATIONS)),
     st.builds(Parsed, st.sampled_from(("Z1", "Z2")), phrases),
@@ -68,7 +93,7 @@ def test_reads_and_writes_every_released_row(name):
     assert [render(item) for item in parsed] == found
 
 
-@given(stems)
+@given(stems | clinical_stems)
 def test_what_is_written_reads_back(parsed):
     assert parse(render(parsed)) == parsed
 

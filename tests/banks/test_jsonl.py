@@ -420,6 +420,15 @@ def test_answers_counted_from_one_are_refused_until_it_is_said(folder):
     assert [bank.question(at).answer for at in range(3)] == [0, 1, 2]
 
 
+def test_answers_that_are_never_the_first_option_are_worth_a_warning(folder, caplog):
+    four = ROW | {"options": ["liver", "gut", "lung", "heart"]}
+    JsonlBank(write(folder, *(four | {"id": str(k), "answer": 1 + k % 2} for k in range(19))))
+    JsonlBank(write(folder, *(four | {"id": str(k), "answer": k % 3} for k in range(40))))
+    assert not caplog.text
+    JsonlBank(write(folder, *(four | {"id": str(k), "answer": 1 + k % 2} for k in range(20))))
+    assert "none of 20 answers is 0, though they count from 0" in caplog.text and "say answer_base=1" in caplog.text
+
+
 def test_linked_image_folders_are_followed_where_the_user_says_so(traps):
     path = write(traps, ROW | {"image": "door/secret.png"})
     refused(path, "leads out of it; if that is meant, say follow_links=")

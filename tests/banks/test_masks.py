@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -13,6 +14,13 @@ from anatomy_r1.banks.generate import LOCATIONS, grammar
 from anatomy_r1.banks.generate.scene_graph import measure
 from anatomy_r1.banks.masks.files import read_flat, read_table
 from anatomy_r1.core import AnatomyError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory, monkeypatch):
+    """Packed volumes go to runs/cache of the folder one is in."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+
 
 TABLE = "value,name,kind,parent\n1,Liver,,\n2,left_lobe,,Liver\n3,Gut,,\n4,omentum,,\n5,grasper,instrument,\n"
 
@@ -118,7 +126,9 @@ def test_parts_and_wholes_are_not_offered_against_each_other(folder):
 
 def test_a_frame_without_questions_passes_its_turn(folder):
     shown = Counter(q.details["frame"] for q in every(MasksBank(folder, per_frame=40)))
-    assert shown["2.png"] == 0 and sum(shown.values()) == 160 and sorted(shown.values()) == [40, 40, 80]
+    assert (
+        shown["2.png"] == 0 and sum(shown.values()) == 160 and min(shown.values()) >= 40 + 5
+    )  # not all to its neighbour
 
 
 def test_splits_hold_whole_groups(brain):
@@ -132,13 +142,19 @@ def test_same_questions_on_every_machine(folder):
     rows = [
         (q.id, q.stem, q.options, q.answer, q.distractors, dict(q.details)) for q in every(MasksBank(folder, seed=2))
     ]
-    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "e17ac9a6f754fd7c"
+    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "d77d555901d430c3"
 
 
 def test_order_of_calls_does_not_matter(folder):
     assert every(MasksBank(folder)) == [MasksBank(folder).question(at) for at in range(len(MasksBank(folder)))][::1]
     bank = MasksBank(folder)
     assert [bank.question(at) for at in reversed(range(16))] == every(MasksBank(folder))[15::-1]
+
+
+def test_a_pickled_bank_asks_the_same(folder):
+    bank = MasksBank(folder)
+    bank.question(0)
+    assert every(pickle.loads(pickle.dumps(bank))) == every(bank)
 
 
 def test_layout_of_cholecseg8k(tmp_path):
@@ -179,8 +195,8 @@ def test_layout_of_totalsegmentator(tmp_path):
         tmp_path, images="*/ct.nii.gz", labels="{folder}/segmentations", modality="CT", every=2, per_frame=20
     )
     questions = every(bank)
-    assert bank.structures == ("kidney left", "liver", "spleen")
-    assert all(q.stem.startswith("Axial CT slice, radiological display. ") for q in questions)
+    assert bank.structures == ("left kidney", "liver", "spleen")
+    assert all(q.preface == "Axial CT slice, radiological display." for q in questions)
     assert questions[0].pixels().shape == (24, 30, 3)
     # the patient's right (here stored first, where the liver was put) is on the left of the image
     places = {(q.structure, q.details["location"]) for q in questions if q.question_type == "location"}
@@ -201,7 +217,7 @@ def test_layout_of_totalsegmentator(tmp_path):
         (lambda f: (f / "images/1.png").write_bytes(b""), "can't be read"),
         (lambda f: (f / "labels/1.png").write_bytes(b"\x89PNG"), "can't be read"),
         (lambda f: (f / "images/1.png").unlink() or (f / "images/1.png").symlink_to("/etc/hostname"), "1.png"),
-        (lambda f: (f / "labels.csv").write_text("value;name\n1;liver"), "columns value and name"),
+        (lambda f: (f / "labels.csv").write_text("value|name\n1|liver"), "columns value and name"),
         (lambda f: (f / "labels.csv").write_text("value,name\nx,liver"), "labels.csv:2"),
         (lambda f: (f / "labels.csv").write_text("value,name\n1,liver\n1,gut"), "there already"),
         (lambda f: (f / "labels.csv").write_text("value,name\n1,<|image_pad|>"), "markup"),

@@ -1,4 +1,5 @@
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -140,3 +141,70 @@ def test_truncated_files_are_named(tmp_path, kind):
     for share in (0.3, 0.6, 0.9):
         path.write_bytes(whole[: int(len(whole) * share)])
         refused(path, "broken|not a readable")
+
+
+@pytest.mark.parametrize(
+    ("most", "white"), [(65535, 255), (4095, 255), (1023, 255), (256, 255), (255, 255), (200, 200)]
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_of_any_depth_is_bright_and_monotone(tmp_path, most, white, suffix):
+    path = tmp_path / f"x.{suffix}"
+    Pil.fromarray(np.linspace(0, most, 512).astype(np.uint16)[None].repeat(4, 0)).save(path)
+    row = read_image(path)[0, :, 0].astype(int)
+    assert (row[0], row[-1]) == (0, white) and (np.diff(row) >= 0).all() and np.diff(row).max() <= 1
+
+
+def test_a_value_more_makes_no_image_darker(tmp_path):
+    """The step from what fits in 8 bits to what does not is no step in brightness."""
+    whites = []
+    for most in (254, 255, 256, 300):
+        Pil.fromarray(np.array([[0, 100, most]], np.uint16)).save(tmp_path / "x.png")
+        whites.append(read_image(tmp_path / "x.png")[0, :, 0].tolist())
+    assert [row[2] for row in whites] == [254, 255, 255, 255]
+    assert [row[1] for row in whites] == [100, 100, 99, 85]
+
+
+def test_a_tiff_may_declare_its_depth_and_count_from_white(tmp_path):
+    path, grey = tmp_path / "x.tif", np.array([[0, 1000, 2000]], np.uint16)
+    Pil.fromarray(grey).save(path, tiffinfo={281: 4095})
+    assert read_image(path)[0, :, 0].tolist() == [0, 62, 124]
+    Pil.fromarray(grey).save(path, tiffinfo={262: 0})
+    assert read_image(path)[0, :, 0].tolist() == [255, 127, 0]
+
+
+def test_dicom_without_pydicom_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    (tmp_path / "x.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 99)
+    refused(tmp_path / "x.dcm", r"anatomy-r1\[dicom\]")
+
+
+def test_dicom_is_shown_in_its_window_and_from_dark_to_bright(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path, grey = tmp_path / "x.dcm", np.array([[0, 1000, 2000, 4000]], np.uint16)
+
+    def write(**tags):
+        data = pydicom.Dataset()
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+        data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        data.Rows, data.Columns, data.SamplesPerPixel, data.PixelRepresentation = 1, 4, 1, 0
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PhotometricInterpretation = 16, 12, 11, "MONOCHROME2"
+        data.PixelData = grey.tobytes()
+        for name, value in tags.items():
+            setattr(data, name, value)
+        data.save_as(path, enforce_file_format=True)
+        return read_image(path)[0, :, 0].tolist()
+
+    assert write() == [0, 64, 128, 255]
+    assert write(PhotometricInterpretation="MONOCHROME1") == [255, 191, 128, 0]
+    assert write(WindowCenter=1500, WindowWidth=1000) == [0, 0, 255, 255]
+    shifted = write(RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=[0, 9], WindowWidth=[2000, 9])
+    assert shifted == [
+        0,
+        128,
+        255,
+        255,
+    ]
+    path.write_bytes(path.read_bytes()[:300])
+    refused(path, "DICOM")

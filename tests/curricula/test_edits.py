@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -235,6 +236,18 @@ def test_a_flipped_question_is_right_about_the_flipped_scene(index):
 )
 def test_a_flip_refuses_what_is_lateralised(make_question, stem, options):
     assert edit("flip").refuses(make_question(options, stem=stem))
+
+
+def test_a_preface_stays_apart_and_keeps_the_image_unflipped(make_question):
+    stem = "Which of these lies anterior to the middle lobe of the right lung?"
+    question = make_question(["liver", "heart"], stem=stem)
+    question = replace(question, preface="Axial CT slice, radiological display.")
+    assert edit("flip").refuses(question) and not edit("grammar").refuses(question)
+    rewritten, record = applied(question, "grammar")
+    assert record == "grammar:O1>O2"
+    assert "radiological display.\nQuestion: One of these lies" in render_prompt(rewritten)
+    assert not edit("synonyms").apply(question, np.random.default_rng(0))  # "middle" is part of a name here
+    assert read(stem) == grammar.parse(stem)
 
 
 def test_flips_are_in_no_preset_and_the_default_is_the_papers():

@@ -12,7 +12,7 @@ from anatomy_r1.agents.training.sft import question_example
 from anatomy_r1.banks import open_bank
 from anatomy_r1.core import AnatomyError, Question, image_key, render_prompt
 from anatomy_r1.envs import BrokenImage, observe, observe_one
-from anatomy_r1.evaluation.records import CONTROLS, control, decoded_once, permuted
+from anatomy_r1.evaluation.records import CONTROLS, apply_control, permute_options, with_cached_image
 
 MARK = "the-gold-answer"
 
@@ -65,8 +65,8 @@ def test_the_walker_finds_an_answer_wherever_it_hides():
 
 def test_nothing_that_an_observation_leads_to_knows_the_answer():
     plain = [question_of(number) for number in range(3)]
-    forms = [*plain, *map(decoded_once, plain), *(permuted(one, 2) for one in plain)]
-    forms += [control(name, plain[0], 0, range(3), question_of) for name in CONTROLS]
+    forms = [*plain, *map(with_cached_image, plain), *(permute_options(one, 2) for one in plain)]
+    forms += [apply_control(name, plain[0], 0, range(3), question_of) for name in CONTROLS]
     observations = observe(forms)
     assert leaks(observations) == []
     assert observations["image"][0].shape == (4, 4, 3)  # and after a look

@@ -6,7 +6,7 @@ import pytest
 from anatomy_r1.agents import Response
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.evaluation import Rollout
-from anatomy_r1.evaluation.records import permuted
+from anatomy_r1.evaluation.records import permute_options
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
 
@@ -54,7 +54,7 @@ def form_of_id(question_id):
     """The question of :class:`ClusterBank` in the form that an id names: ``test/7~2`` is the second order of test/7."""
     name, _, number = question_id.partition("~")
     part = ClusterBank(split=name.partition("/")[0])
-    return permuted(part.question(part.index_of(name)), int(number or 0))
+    return permute_options(part.question(part.index_of(name)), int(number or 0))
 
 
 class TextPolicy:

@@ -2,7 +2,7 @@ import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.evaluation.records import permuted
+from anatomy_r1.evaluation.records import permute_options
 from anatomy_r1.evaluation.run import ask
 from anatomy_r1.evaluation.run.asking import observe
 
@@ -57,7 +57,7 @@ def test_mistakes_of_the_user_and_interrupts_stop_the_run(bank, error):
 
 def test_forms_of_a_question_share_one_decoded_image(bank):
     question = questions_of(bank, 1)[0]
-    images = observe([question, permuted(question, 1), permuted(question, 2)])["image"]
+    images = observe([question, permute_options(question, 1), permute_options(question, 2)])["image"]
     assert images[0] is images[1] is images[2] and bank.decoded == [0]
 
 

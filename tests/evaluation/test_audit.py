@@ -134,7 +134,7 @@ def test_a_single_group_is_not_cut_for_want_of_others():
     assert set(bets(questions)) == {"longest", "odd-case", "stop"}
     found = audit(Listed({"test": questions}))
     assert found.findings == () and found.left_out.keys() == {"letter", "majority", "named", "blind"}
-    assert found.too_few == "all questions are of 1 group: too few groups to say (at least 5)"
+    assert found.too_few == "all questions are of 1 group; it takes at least 5"
 
 
 @pytest.mark.parametrize(("groups", "said"), [(2, True), (4, True), (5, False)])

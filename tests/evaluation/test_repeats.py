@@ -5,7 +5,7 @@ import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response
 from anatomy_r1.evaluation import Rollout, evaluate
-from anatomy_r1.evaluation.records import Columns
+from anatomy_r1.evaluation.records import RolloutTable
 from anatomy_r1.evaluation.summaries.repeats import calibration, count_votes, pass_at_k, sampling_shares
 
 
@@ -33,7 +33,7 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(n, right):
 
 
 def test_votes_break_ties_evenly_and_ignore_what_is_no_answer():
-    columns = Columns.of(rollouts_of(["AAB-", "ABBB", "AABB", "ABC-", "----"]))
+    columns = RolloutTable.from_rollouts(rollouts_of(["AAB-", "ABBB", "AABB", "ABC-", "----"]))
     votes = count_votes(columns)
     assert votes.top.tolist() == [2, 3, 2, 1, 0]
     assert votes.top_right == pytest.approx([1, 0, 1 / 2, 1 / 3, 0])
@@ -46,21 +46,21 @@ def test_votes_break_ties_evenly_and_ignore_what_is_no_answer():
 
 
 def test_questions_answered_once_have_no_shares_over_samples():
-    assert sampling_shares(Columns.of(rollouts_of(["A", "B"]))) == {}
+    assert sampling_shares(RolloutTable.from_rollouts(rollouts_of(["A", "B"]))) == {}
 
 
 def test_pass_at_the_number_of_tries_need_not_be_a_power_of_two():
-    assert set(sampling_shares(Columns.of(rollouts_of(["AAB", "BBB"])))) == {
+    assert set(sampling_shares(RolloutTable.from_rollouts(rollouts_of(["AAB", "BBB"])))) == {
         "pass@1", "pass@2", "pass@3", "majority@3", "all@3",
     }  # fmt: skip
 
 
 def test_votes_stand_in_for_probabilities():
-    found = calibration(Columns.of(rollouts_of(["AAAA", "AAAB", "BBBA", "AABB"])))
+    found = calibration(RolloutTable.from_rollouts(rollouts_of(["AAAA", "AAAB", "BBBA", "AABB"])))
     assert found.source == "votes"
     assert [(one.n, one.confidence) for one in found.bins] == [(1, 0.5), (2, 0.75), (1, 1.0)]
     assert found.ece == pytest.approx((0 + 2 * abs(0.75 - 0.5) + 0) / 4)
-    assert calibration(Columns.of(rollouts_of(["AAA", "BBB"]))) is None
+    assert calibration(RolloutTable.from_rollouts(rollouts_of(["AAA", "BBB"]))) is None
 
 
 class Sure:
