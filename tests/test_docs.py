@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from anatomy_r1.cli.main import COMMANDS, run
+from anatomy_r1.cli.commands import COMMANDS
+from anatomy_r1.cli.main import run
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -124,16 +125,16 @@ def check(words, monkeypatch, known_files=()):
 def parse(words, monkeypatch):
     """Have the parser read the arguments, and run nothing."""
     name = next((n for n in COMMANDS if words[: len(n.split())] == n.split()), None)
-    assert name or words in (["COMMAND"], ["--version"], ["--help"]), f"no such command: {words[:2]}"
+    assert name or words in (["COMMAND"], ["--version"], ["--help"], ["bank", "--help"]), f"no such command: {words[:2]}"
     if not name or len(words) == len(name.split()):
         return
     words = [PLACEHOLDERS.get(word, word) for word in words if word not in ("…", "[C…]")]
     if "--config" in words:
         at = words.index("--config")
-        if not (ROOT / words[at + 1]).exists():
+        if not any((ROOT / path).exists() for path in (words[at + 1], f"configs/{words[at + 1]}.toml")):
             words = words[:at] + words[at + 2 :]
-    module, kind = COMMANDS[name][:2]
-    monkeypatch.setattr(getattr(importlib.import_module(f"anatomy_r1.cli.{module}"), kind), "run", lambda self: 0)
+    module = importlib.import_module(f"anatomy_r1.cli.{COMMANDS[name].module}")
+    monkeypatch.setattr(getattr(module, COMMANDS[name].kind), "run", lambda self: 0)
     monkeypatch.chdir(ROOT)
     try:
         code = run(words)

@@ -30,7 +30,7 @@ def help_of(command: str) -> str:
 
 def main(out: Path) -> None:
     """Write the page."""
-    from anatomy_r1.cli.main import COMMANDS
+    from anatomy_r1.cli.commands import COMMANDS
 
     parts = [f"## {command}\n```text\n{help_of(command)}\n```\n" for command in COMMANDS]
     out.parent.mkdir(parents=True, exist_ok=True)
