@@ -9,23 +9,49 @@ SPLITS = ("train", "validation", "test")
 _TEST = frozenset({"VID22", "VID74", "VID60", "VID02", "VID43"})
 _VALIDATION = frozenset({"VID18", "VID48", "VID01", "VID35", "VID31"})
 STRUCTURES = (
-    "abdominal wall cavity", "adhesion", "blood vessel", "cystic artery", "cystic duct", "cystic pedicle",
-    "cystic plate", "fluid", "gallbladder", "gut", "liver", "omentum", "peritoneum",
-)  # fmt: skip
+    "abdominal wall cavity",
+    "adhesion",
+    "blood vessel",
+    "cystic artery",
+    "cystic duct",
+    "cystic pedicle",
+    "cystic plate",
+    "fluid",
+    "gallbladder",
+    "gut",
+    "liver",
+    "omentum",
+    "peritoneum",
+)
 RELEASED = ("liver", "omentum", "abdominal wall cavity", "gallbladder", "cystic plate", "gut")
 """The structures of Anatomy-R1's rows."""
 INSTRUMENTS = ("bipolar", "clipper", "grasper", "hook", "irrigator", "scissors", "specimen bag")
 VERBS = ("aspirate", "clip", "coagulate", "cut", "dissect", "grasp", "irrigate", "pack", "retract")
 CLASS_COLOURS = {
-    "liver": "brown", "omentum": "yellow", "gallbladder": "white", "gut": "red", "abdominal wall cavity": "red",
-    "cystic plate": "red", "cystic duct": "red", "grasper": "silver", "clipper": "silver", "scissors": "silver",
-    "irrigator": "silver", "hook": "white", "specimen bag": "white", "bipolar": "blue",
-}  # fmt: skip
+    "liver": "brown",
+    "omentum": "yellow",
+    "gallbladder": "white",
+    "gut": "red",
+    "abdominal wall cavity": "red",
+    "cystic plate": "red",
+    "cystic duct": "red",
+    "grasper": "silver",
+    "clipper": "silver",
+    "scissors": "silver",
+    "irrigator": "silver",
+    "hook": "white",
+    "specimen bag": "white",
+    "bipolar": "blue",
+}
 """Colour words of SSG-VQA: a constant of the class, so that in its questions the colour names the thing."""
 FREQUENCY = {
-    **dict.fromkeys(RELEASED, 40), "grasper": 12, "hook": 10, "specimen bag": 2,
-    **dict.fromkeys(("red", "brown", "yellow", "white"), 6), "silver": 2,
-}  # fmt: skip
+    **dict.fromkeys(RELEASED, 40),
+    "grasper": 12,
+    "hook": 10,
+    "specimen bag": 2,
+    **dict.fromkeys(("red", "brown", "yellow", "white"), 6),
+    "silver": 2,
+}
 """Roughly how often each is an answer; 1 where missing. Wrong options drawn as often give the common ones no lead."""
 _OVERLAPS = (
     {"cystic pedicle", "cystic artery", "cystic duct"},

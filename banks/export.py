@@ -124,9 +124,12 @@ def export_trl(bank: Bank, indices: Iterable[int], folder: str | Path, render: C
     def row(question: Question) -> dict[str, Any]:
         prompt = [{"role": "user", "content": render(question)}]
         return {
-            "prompt": prompt, "solution": question.letter, "options": list(question.options), "id": question.id,
+            "prompt": prompt,
+            "solution": question.letter,
+            "options": list(question.options),
+            "id": question.id,
             **{name: getattr(question, name) for name in TEXTS},
-        }  # fmt: skip
+        }
 
     return _write(bank, indices, Path(folder), row, "images", many=True)
 

@@ -237,8 +237,13 @@ class JsonlBank:
         if self._judged.rows >= MANY and self._judged.fits(0) and self._judged.fits(1):
             log.warning(
                 "%s: none of %d answers is %s, though they count from %d; if they count from %d, say answer_base=%d.",
-                self.path, self._judged.rows, "0" if other else "a last option", self._base, other, other,
-            )  # fmt: skip
+                self.path,
+                self._judged.rows,
+                "0" if other else "a last option",
+                self._base,
+                other,
+                other,
+            )
 
 
 class _Row:

@@ -77,12 +77,19 @@ def _row(values: Any, file: Path, number: int, prefix: str, folder: ImageFolder)
     video, frame = frame_of(_one_image(values.get("images")))
     parsed = parse(stem)
     return Row(
-        id=f"{file.stem}/{number}", image=frame_file(folder, prefix, video, frame), stem=stem, options=options,
+        id=f"{file.stem}/{number}",
+        image=frame_file(folder, prefix, video, frame),
+        stem=stem,
+        options=options,
         answer=answer,
-        structure=natural(options[answer]), question_type=QUESTION_TYPES[parsed.template[0]] if parsed else "other",
-        modality="laparoscopy", group_key=video, source=f"anatomy-r1/{file.name}", split=split_of(video),
+        structure=natural(options[answer]),
+        question_type=QUESTION_TYPES[parsed.template[0]] if parsed else "other",
+        modality="laparoscopy",
+        group_key=video,
+        source=f"anatomy-r1/{file.name}",
+        split=split_of(video),
         details=_describe(parsed) | {"prompt": prompt},
-    )  # fmt: skip
+    )
 
 
 def read_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
@@ -128,8 +135,11 @@ def _describe(parsed: Parsed | None) -> dict[str, Any]:
 
 def _parts(phrase: NounPhrase) -> dict[str, str | None]:
     return {
-        "noun": phrase.noun, "colour": phrase.colour, "location": phrase.location, "component": phrase.component,
-    }  # fmt: skip
+        "noun": phrase.noun,
+        "colour": phrase.colour,
+        "location": phrase.location,
+        "component": phrase.component,
+    }
 
 
 def _settle_pools(intake: Intake) -> None:

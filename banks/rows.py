@@ -312,10 +312,19 @@ class RowBank:
             raise IndexError(f"{self.source} has questions 0 to {len(self) - 1}, not {index}")
         row = self._rows[self._chosen[index]]
         return Question(
-            id=row.id, image=self._images.source(row.image), stem=row.stem, options=row.options, answer=row.answer,
-            structure=row.structure, question_type=row.question_type, modality=row.modality, group_key=row.group_key,
-            source=row.source, distractors=row.distractors, details=row.details,
-        )  # fmt: skip
+            id=row.id,
+            image=self._images.source(row.image),
+            stem=row.stem,
+            options=row.options,
+            answer=row.answer,
+            structure=row.structure,
+            question_type=row.question_type,
+            modality=row.modality,
+            group_key=row.group_key,
+            source=row.source,
+            distractors=row.distractors,
+            details=row.details,
+        )
 
     @property
     def image_root(self) -> Path:

@@ -168,8 +168,10 @@ def divide(bank: Bank) -> tuple[Bank, str]:
 
 def _checked(bank: Bank) -> Bank:
     if "test" not in bank.splits:
-        raise AnatomyError(f"{bank.name}: all {len(bank):,} questions are of one image, so none can be held out; "
-                           "--held-out.limit 0 trains without.")  # fmt: skip
+        raise AnatomyError(
+            f"{bank.name}: all {len(bank):,} questions are of one image, so none can be held out; "
+            "--held-out.limit 0 trains without."
+        )
     return bank
 
 

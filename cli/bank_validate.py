@@ -49,8 +49,12 @@ class ValidateConfig:
         logging.getLogger("anatomy_r1.banks").setLevel(logging.ERROR)  # the refused rows are listed below
         bank = open_tolerant(self.bank, require_images=self.images, **extras(self.bank_options))
         options: dict[str, Any] = {
-            "limit": self.limit, "seed": self.seed, "images": self.images, "looks": self.looks, "threads": self.threads,
-        }  # fmt: skip
+            "limit": self.limit,
+            "seed": self.seed,
+            "images": self.images,
+            "looks": self.looks,
+            "threads": self.threads,
+        }
         if self.json:
             found = validate(bank, **options)
             sys.stdout.write(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")

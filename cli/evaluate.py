@@ -71,16 +71,28 @@ class EvaluateConfig:
         policy = open_policy(self.policy, bank, self.seed, self.policy_options)
         with progress("evaluate", size) as update:
             return evaluate(
-                policy, bank, split=self.split, limit=self.limit, seed=self.seed, n=self.n,
-                permutations=self.permutations, batch_size=self.batch_size, out=self.out, resume=self.resume,
-                retry_failed=self.retry_failed, strict=self.strict, fail_fast=True,
+                policy,
+                bank,
+                split=self.split,
+                limit=self.limit,
+                seed=self.seed,
+                n=self.n,
+                permutations=self.permutations,
+                batch_size=self.batch_size,
+                out=self.out,
+                resume=self.resume,
+                retry_failed=self.retry_failed,
+                strict=self.strict,
+                fail_fast=True,
                 controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
                 progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
                 config={
-                    "policy_spec": self.policy, "policy_options": dict(self.policy_options), "bank_spec": self.bank,
+                    "policy_spec": self.policy,
+                    "policy_options": dict(self.policy_options),
+                    "bank_spec": self.bank,
                     "bank_options": dict(self.bank_options),
                 },
-            )  # fmt: skip
+            )
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,18 @@ class Question:
     def key(self) -> tuple[Any, ...]:
         """Everything but the image, for comparison."""
         return (
-            self.id, self.stem, self.options, self.answer, self.structure, self.question_type, self.modality,
-            self.group_key, self.source, self.distractors, dict(self.details) | self.form(),
-        )  # fmt: skip
+            self.id,
+            self.stem,
+            self.options,
+            self.answer,
+            self.structure,
+            self.question_type,
+            self.modality,
+            self.group_key,
+            self.source,
+            self.distractors,
+            dict(self.details) | self.form(),
+        )
 
     def form(self) -> dict[str, str]:
         """What this form of the question has beside the usual: its option style, instruction and preface, if any."""

@@ -42,9 +42,15 @@ SMALLER = {
 """Flags that make a page's commands cheap; they replace those that the page gives."""
 PLACEHOLDERS = {"S": "0", "SEED": "0"}
 OTHERS_FLAGS = {
-    "--config_file", "--data-parallel-size", "--enable-scale-out", "--help", "--logprobs-mode",
-    "--no-enable-chunked-prefill", "--tensor-parallel-size", "--version",
-}  # fmt: skip
+    "--config_file",
+    "--data-parallel-size",
+    "--enable-scale-out",
+    "--help",
+    "--logprobs-mode",
+    "--no-enable-chunked-prefill",
+    "--tensor-parallel-size",
+    "--version",
+}
 """Flags in running text that are not of ``anatomy-r1``: those of vLLM and accelerate."""
 
 
@@ -125,7 +131,9 @@ def check(words, monkeypatch, known_files=()):
 def parse(words, monkeypatch):
     """Have the parser read the arguments, and run nothing."""
     name = next((n for n in COMMANDS if words[: len(n.split())] == n.split()), None)
-    assert name or words in (["COMMAND"], ["--version"], ["--help"], ["bank", "--help"]), f"no such command: {words[:2]}"
+    assert name or words in (["COMMAND"], ["--version"], ["--help"], ["bank", "--help"]), (
+        f"no such command: {words[:2]}"
+    )
     if not name or len(words) == len(name.split()):
         return
     words = [PLACEHOLDERS.get(word, word) for word in words if word not in ("…", "[C…]")]

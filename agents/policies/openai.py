@@ -130,12 +130,16 @@ class OpenAIPolicy:
     def describe(self) -> dict[str, Any]:
         """What reports say of it."""
         return {
-            "backend": "openai", "model": self.model, "base_url": self.base_url, "max_edge": self.max_edge,
-            "temperature": self._sent.get("temperature"), "top_p": self._sent.get("top_p"),
+            "backend": "openai",
+            "model": self.model,
+            "base_url": self.base_url,
+            "max_edge": self.max_edge,
+            "temperature": self._sent.get("temperature"),
+            "top_p": self._sent.get("top_p"),
             "max_tokens": next((self._sent[name] for name in _RENAMED if name in self._sent), None),
             **({"extra": self._extra} if self._extra else {}),
             **({"left_out": self._left_out} if self._left_out else {}),
-        }  # fmt: skip
+        }
 
     async def _respond(self, asked: Sequence[tuple[list[dict[str, Any]], int | None]]) -> list[Response]:
         # Time-outs and retries are ours: the client's don't bound a slow stream.

@@ -270,9 +270,14 @@ class MasksBank(GraphBank):
         image = FrameImage(at, look.stored if look else None, self._size, self._enlarge, marker)
         pool = draft.pool if at.case is None else self._inside(draft.pool, view)
         return replace(draft, pool=pool, details=self._details(draft, at, look, view, options[0])).question(
-            options, id=name, image=at.image if plain else image, modality=self._modality, group_key=at.group,
-            source=f"masks/{Path(self.source).name}", preface=self._preface(at, look),
-        )  # fmt: skip
+            options,
+            id=name,
+            image=at.image if plain else image,
+            modality=self._modality,
+            group_key=at.group,
+            source=f"masks/{Path(self.source).name}",
+            preface=self._preface(at, look),
+        )
 
     def _preface(self, at: Frame, look: Look | None) -> str:
         if self._given_preface is not None or at.case is None or look is None:

@@ -165,21 +165,36 @@ class _Lines(Sequence[Row]):
         video, number, image = self._frames.find(f"{file.parent.name}/{file.stem}")
         options, answer = line.options(self._seed, (int(video[3:]), number), self._n_options)
         return Row(
-            id=f"{video}/{number}/{line.number}", image=image, stem=line.stem, options=options, answer=answer,
-            structure=line.answer, question_type=line.question_type, modality="laparoscopy", group_key=video,
-            source="ssg-vqa", split=split_of(video),
+            id=f"{video}/{number}/{line.number}",
+            image=image,
+            stem=line.stem,
+            options=options,
+            answer=answer,
+            structure=line.answer,
+            question_type=line.question_type,
+            modality="laparoscopy",
+            group_key=video,
+            source="ssg-vqa",
+            split=split_of(video),
             distractors=line.pool if line.kind == "structure" else (),
             details={"template": line.template, "kind": line.kind},
-        )  # fmt: skip
+        )
 
 
 class SSGGraphBank(GraphBank):
     """New questions from SSG-VQA's scene graphs; all graphs are checked when the bank is opened."""
 
     def __init__(
-        self, path: Path, files: Sequence[Path], frames: Frames, colour: str, n_options: int, per_frame: int, seed: int,
+        self,
+        path: Path,
+        files: Sequence[Path],
+        frames: Frames,
+        colour: str,
+        n_options: int,
+        per_frame: int,
+        seed: int,
         allow_bad: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._graphs: list[tuple[Path, str, str]] = []  # file, video, image
         refused = []
         self._colour, self._n_options, self._images = colour, n_options, frames.images
@@ -212,9 +227,13 @@ class SSGGraphBank(GraphBank):
             return None
         options = draw_options(draft.structure, pool, rng, self._n_options)
         return replace(draft, pool=pool, details={**draft.details, "graph": file.name}).question(
-            options, id=name, image=self._images.source(image), modality="laparoscopy", group_key=video,
+            options,
+            id=name,
+            image=self._images.source(image),
+            modality="laparoscopy",
+            group_key=video,
             source="ssg-vqa/graphs",
-        )  # fmt: skip
+        )
 
 
 def _there(graph: SceneGraph, location: str | None) -> frozenset[str]:

@@ -157,19 +157,43 @@ def test_an_unaccepted_key_in_the_place_of_an_answer_stops_the_run(endpoint):
 @pytest.mark.parametrize(
     ("names", "status", "reply", "left", "notice"),
     [
-        (["seed"], 422, {"message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}},
-         {"temperature", "max_tokens", "stop"}, "seed is left out"),
-        (["seed", "max_tokens", "temperature"], 400,
-         {"error": {"message": "Unsupported: ['seed', 'max_tokens', 'temperature']. Use max_completion_tokens."}},
-         {"max_completion_tokens", "stop"}, "temperature is left out, max_tokens goes as max_completion_tokens"),
-        (["temperature"], 400, {"error": {"message": "'temperature' does not support 0.0. Only the default (1)."}},
-         {"seed", "max_tokens", "stop"}, "temperature is left out"),
-        (["stop"], 400, {"error": {"message": "Unsupported parameter: 'stop' is not supported with this model."}},
-         {"seed", "max_tokens", "temperature"}, "stop is left out"),
-        (["max_tokens", "max_completion_tokens"], 400, {"error": "unknown field max_tokens, max_completion_tokens"},
-         {"seed", "temperature", "stop"}, "max_tokens goes as max_completion_tokens"),
+        (
+            ["seed"],
+            422,
+            {"message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}},
+            {"temperature", "max_tokens", "stop"},
+            "seed is left out",
+        ),
+        (
+            ["seed", "max_tokens", "temperature"],
+            400,
+            {"error": {"message": "Unsupported: ['seed', 'max_tokens', 'temperature']. Use max_completion_tokens."}},
+            {"max_completion_tokens", "stop"},
+            "temperature is left out, max_tokens goes as max_completion_tokens",
+        ),
+        (
+            ["temperature"],
+            400,
+            {"error": {"message": "'temperature' does not support 0.0. Only the default (1)."}},
+            {"seed", "max_tokens", "stop"},
+            "temperature is left out",
+        ),
+        (
+            ["stop"],
+            400,
+            {"error": {"message": "Unsupported parameter: 'stop' is not supported with this model."}},
+            {"seed", "max_tokens", "temperature"},
+            "stop is left out",
+        ),
+        (
+            ["max_tokens", "max_completion_tokens"],
+            400,
+            {"error": "unknown field max_tokens, max_completion_tokens"},
+            {"seed", "temperature", "stop"},
+            "max_tokens goes as max_completion_tokens",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_refused_parameter_is_left_out_or_renamed_with_one_notice(endpoint, names, status, reply, left, notice):
     endpoint.answer = lambda body: (status, reply) if set(names) & body.keys() else (200, chat(content=OK))
     policy = endpoint.policy(concurrency=3)

@@ -45,10 +45,17 @@ class WordBank:
         options = [str(organ) for organ in rng.permutation([answer, *rng.choice(others, 3, replace=False)])]
         colour = ("brown", "red", "yellow", "green", "white")[ORGANS.index(answer) if self.leak else rng.integers(5)]
         return Question(
-            id=f"words/{self.part}/{index}", image=lambda: np.zeros((4, 4, 3), np.uint8),
-            stem=f"What is the {colour} thing?", options=tuple(options), answer=options.index(answer),
-            structure=answer, question_type="zero-hop", modality="none", group_key=str(index), source="words",
-        )  # fmt: skip
+            id=f"words/{self.part}/{index}",
+            image=lambda: np.zeros((4, 4, 3), np.uint8),
+            stem=f"What is the {colour} thing?",
+            options=tuple(options),
+            answer=options.index(answer),
+            structure=answer,
+            question_type="zero-hop",
+            modality="none",
+            group_key=str(index),
+            source="words",
+        )
 
 
 class Pair:

@@ -74,8 +74,17 @@ def picture(shade):
 def test_slake_s_layout(tmp_path):
     (tmp_path / "imgs").mkdir()
     Pil.new("RGB", (8, 8)).save(tmp_path / "imgs/source.jpg")
-    row = {"img_id": 1, "img_name": "source.jpg", "q_lang": "en", "location": "Abdomen", "modality": "MRI",
-           "answer_type": "OPEN", "base_type": "vqa", "content_type": "Organ", "triple": ["_", "_"]}  # fmt: skip
+    row = {
+        "img_id": 1,
+        "img_name": "source.jpg",
+        "q_lang": "en",
+        "location": "Abdomen",
+        "modality": "MRI",
+        "answer_type": "OPEN",
+        "base_type": "vqa",
+        "content_type": "Organ",
+        "triple": ["_", "_"],
+    }
     rows = [row | {"qid": at, "question": "Which organ is largest?", "answer": ORGANS[at]} for at in range(5)]
     rows.append(row | {"qid": 9, "q_lang": "zh", "question": "图中最大的器官是什么？", "answer": "肝脏"})
     for split in ("train", "validation", "test"):
@@ -90,8 +99,10 @@ def test_slake_s_layout(tmp_path):
 @pytest.mark.parametrize("columns", ["vqa-rad", "image=image,stem=question,answer=answer"])
 def test_vqa_rad_s_layout_and_its_blind_audit(tmp_path, columns):
     rng = np.random.default_rng(0)
-    rows = [{"image": picture(at % 50), "question": "Which organ is abnormal?", "answer": str(rng.choice(ORGANS))}
-            for at in range(200)]  # fmt: skip
+    rows = [
+        {"image": picture(at % 50), "question": "Which organ is abnormal?", "answer": str(rng.choice(ORGANS))}
+        for at in range(200)
+    ]
     data = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": data}).save_to_disk(str(tmp_path / "d"))
     found = audit(open_bank(f"hf:{tmp_path / 'd'}", columns=columns))

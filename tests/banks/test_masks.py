@@ -262,9 +262,18 @@ def test_a_broken_label_map_is_passed_over_where_that_is_allowed(folder):
 
 
 def test_options_out_of_range(folder):
-    for options in ({"plane": "oblique"}, {"every": 0}, {"n_options": 9}, {"size": 3}, {"per_frame": 0},
-                    {"images": "/x/*"},
-                    {"labels": "{nothing}"}, {"group": "("}, {"kinds": "shape"}, {"images": "pictures/*"}):  # fmt: skip
+    for options in (
+        {"plane": "oblique"},
+        {"every": 0},
+        {"n_options": 9},
+        {"size": 3},
+        {"per_frame": 0},
+        {"images": "/x/*"},
+        {"labels": "{nothing}"},
+        {"group": "("},
+        {"kinds": "shape"},
+        {"images": "pictures/*"},
+    ):
         with pytest.raises(AnatomyError):
             MasksBank(folder, **options)
 

@@ -12,8 +12,15 @@ from anatomy_r1.core import AnatomyError
 def rows(tmp_path):
     (tmp_path / "Images").mkdir()
     Pil.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "Images/a.png")
-    row = {"dataset": "X", "question_type": "Anatomy Identification", "gt_answer": "Liver",
-           "image_path": "Images/a.png", "option_A": "Liver", "option_B": "Lung", "modality_type": "CT"}  # fmt: skip
+    row = {
+        "dataset": "X",
+        "question_type": "Anatomy Identification",
+        "gt_answer": "Liver",
+        "image_path": "Images/a.png",
+        "option_A": "Liver",
+        "option_B": "Lung",
+        "modality_type": "CT",
+    }
     return [row | {"question_id": f"q{number}", "question": f"What {number}?"} for number in range(5000)]
 
 

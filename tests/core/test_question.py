@@ -11,9 +11,17 @@ from anatomy_r1.core import AnatomyError, Question, SpecialTokens, clean, normal
 
 def make(**changes) -> Question:
     fields = {
-        "id": "q", "image": lambda: np.zeros((2, 3, 3), np.uint8), "stem": "Which organ?", "options": ("liver", "gut"),
-        "answer": 0, "structure": "liver", "question_type": "F", "modality": "MRI", "group_key": "v1", "source": "t",
-    }  # fmt: skip
+        "id": "q",
+        "image": lambda: np.zeros((2, 3, 3), np.uint8),
+        "stem": "Which organ?",
+        "options": ("liver", "gut"),
+        "answer": 0,
+        "structure": "liver",
+        "question_type": "F",
+        "modality": "MRI",
+        "group_key": "v1",
+        "source": "t",
+    }
     return Question(**fields | changes)
 
 
@@ -37,12 +45,41 @@ def test_what_is_no_question_is_refused_by_name(changes, message):
 
 @pytest.mark.parametrize(
     "markup",
-    ["<|image_pad|>", "<|im_end|>", "<answer>", "</think>", "<image>", "<fake_token_around_image>", "<end_of_turn>",
-     "<row_1_col_2>", "<global-img>", "[INST]", "[/INST]", "[IMG_END]", "<｜begin▁of▁sentence｜>", "<s>", "\x00",
-     "\x1b[2J", "\ud800", "<IMG_CONTEXT>", "<unused0>", "<box>", "</ref>", "[TOOL_CALLS]", "<IMAGE>", "<Think>",
-     "[/THINK]", "[SYSTEM_PROMPT]", "<loc0123>", "<0x0A>", "<FAKE_TOKEN_AROUND_IMAGE>", "[UNUSED_TOKEN_7]", "\x9b2J",
-     "\u202e"],
-)  # fmt: skip
+    [
+        "<|image_pad|>",
+        "<|im_end|>",
+        "<answer>",
+        "</think>",
+        "<image>",
+        "<fake_token_around_image>",
+        "<end_of_turn>",
+        "<row_1_col_2>",
+        "<global-img>",
+        "[INST]",
+        "[/INST]",
+        "[IMG_END]",
+        "<｜begin▁of▁sentence｜>",
+        "<s>",
+        "\x00",
+        "\x1b[2J",
+        "\ud800",
+        "<IMG_CONTEXT>",
+        "<unused0>",
+        "<box>",
+        "</ref>",
+        "[TOOL_CALLS]",
+        "<IMAGE>",
+        "<Think>",
+        "[/THINK]",
+        "[SYSTEM_PROMPT]",
+        "<loc0123>",
+        "<0x0A>",
+        "<FAKE_TOKEN_AROUND_IMAGE>",
+        "[UNUSED_TOKEN_7]",
+        "\x9b2J",
+        "\u202e",
+    ],
+)
 def test_markup_is_refused_in_stem_and_options(markup):
     for changes in ({"stem": f"Which {markup}?"}, {"options": ("liver", f"gut{markup}")}):
         with pytest.raises(AnatomyError, match="markup"):
@@ -51,9 +88,22 @@ def test_markup_is_refused_in_stem_and_options(markup):
 
 @pytest.mark.parametrize(
     "text",
-    ["x < 5 and y > 3", "p<0.05", "<i>E. coli</i>", "a\nb\tc", "[1] β-cell", "5 < |x| > 3", "CO<sub>2</sub>",
-     "[left_lung]", "[CT]", "BOX <5> of 6", "mask_1", "a\x85b", "[IMAGES 1-3]"],
-)  # fmt: skip
+    [
+        "x < 5 and y > 3",
+        "p<0.05",
+        "<i>E. coli</i>",
+        "a\nb\tc",
+        "[1] β-cell",
+        "5 < |x| > 3",
+        "CO<sub>2</sub>",
+        "[left_lung]",
+        "[CT]",
+        "BOX <5> of 6",
+        "mask_1",
+        "a\x85b",
+        "[IMAGES 1-3]",
+    ],
+)
 def test_ordinary_text_is_not_taken_for_markup(text):
     assert make(stem=text).stem == text
 

@@ -69,9 +69,14 @@ def test_an_episode(bank: Bank) -> None:
     assert observation["prompt"] == render_prompt(env.question)
     assert np.array_equal(observation["image"], env.question.pixels())
     assert info == {
-        "question_id": env.question.id, "edits": (), "similarity": None, "target_similarity": None, "stage": 0,
-        "structure": env.question.structure, "structure_count": 1,
-    }  # fmt: skip
+        "question_id": env.question.id,
+        "edits": (),
+        "similarity": None,
+        "target_similarity": None,
+        "stage": 0,
+        "structure": env.question.structure,
+        "structure_count": 1,
+    }
     observation["image"][:] = 0
     after, reward, terminated, truncated, info = env.step(wrap(env.question.letter))
     assert (reward, terminated, truncated) == (1.5, True, False)

@@ -44,10 +44,17 @@ class ClusterBank:
             return np.full((40, 60, 3), index % 256, np.uint8)
 
         return Question(
-            id=f"{self.part}/{index}", image=image, stem=f"What is at place {index}?", options=options, answer=answer,
-            structure=options[answer], question_type=("marker", "relation")[index % 2], modality="none",
-            group_key=f"patient-{index // 5}", source="clusters",
-        )  # fmt: skip
+            id=f"{self.part}/{index}",
+            image=image,
+            stem=f"What is at place {index}?",
+            options=options,
+            answer=answer,
+            structure=options[answer],
+            question_type=("marker", "relation")[index % 2],
+            modality="none",
+            group_key=f"patient-{index // 5}",
+            source="clusters",
+        )
 
 
 def form_of_id(question_id):
@@ -97,12 +104,31 @@ def rollout_of():
     def build(**fields):
         number = next(numbers)
         known = {
-            "question_id": f"q{number}", "permutation": 0, "sample": 0, "control": None, "stem": "What is it?",
-            "options": ("liver", "gut"), "answer": "A", "structure": "liver", "question_type": "t", "modality": "m",
-            "group_key": f"g{number}", "groups": {}, "similarity": None, "image": None, "text": "", "truncated": False,
-            "format": True, "choice": "A", "reward": 0.0, "parts": {}, "probabilities": None, "usage": {},
-            "baselines": {}, "failed": None,
-        } | fields  # fmt: skip
+            "question_id": f"q{number}",
+            "permutation": 0,
+            "sample": 0,
+            "control": None,
+            "stem": "What is it?",
+            "options": ("liver", "gut"),
+            "answer": "A",
+            "structure": "liver",
+            "question_type": "t",
+            "modality": "m",
+            "group_key": f"g{number}",
+            "groups": {},
+            "similarity": None,
+            "image": None,
+            "text": "",
+            "truncated": False,
+            "format": True,
+            "choice": "A",
+            "reward": 0.0,
+            "parts": {},
+            "probabilities": None,
+            "usage": {},
+            "baselines": {},
+            "failed": None,
+        } | fields
         return Rollout(**{"correct": known["choice"] == known["answer"]} | known)
 
     return build

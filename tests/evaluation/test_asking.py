@@ -31,10 +31,15 @@ def questions_of(bank, count):
 def test_one_bad_question_fails_alone(bank):
     answers = ask(Moody(["test/2"]), questions_of(bank, 4), n=2)
     assert [answer.failed or answer.text for answer in answers] == [
-        "test/0 0", "test/0 1", "test/1 0", "test/1 1",
-        "the policy raised ValueError: too hard", "the policy raised ValueError: too hard",
-        "test/3 0", "test/3 1",
-    ]  # fmt: skip
+        "test/0 0",
+        "test/0 1",
+        "test/1 0",
+        "test/1 1",
+        "the policy raised ValueError: too hard",
+        "the policy raised ValueError: too hard",
+        "test/3 0",
+        "test/3 1",
+    ]
 
 
 def test_a_wrong_number_of_responses_is_a_failure_with_both_numbers(bank):

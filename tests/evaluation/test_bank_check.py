@@ -24,8 +24,17 @@ def folder(tmp_path):
     rows = []
     for k in range(10):
         Pil.fromarray(picture(k)).save(tmp_path / f"{k}.png")
-        rows.append({"id": f"q{k}", "image": f"{k}.png", "stem": "What?", "options": ["liver", "gut"], "answer": k % 2,
-                     "group_key": f"g{k}", "split": "train" if k < 5 else "test"})  # fmt: skip
+        rows.append(
+            {
+                "id": f"q{k}",
+                "image": f"{k}.png",
+                "stem": "What?",
+                "options": ["liver", "gut"],
+                "answer": k % 2,
+                "group_key": f"g{k}",
+                "split": "train" if k < 5 else "test",
+            }
+        )
     return tmp_path, rows
 
 

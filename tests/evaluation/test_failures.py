@@ -46,8 +46,11 @@ class Looks:
 
     def respond(self, observations, *, n=1):
         self.calls += 1
-        return [Response(f"<think>{image.mean()}</think><answer>A</answer>")
-                for image in observations["image"] for _ in range(n)]  # fmt: skip
+        return [
+            Response(f"<think>{image.mean()}</think><answer>A</answer>")
+            for image in observations["image"]
+            for _ in range(n)
+        ]
 
 
 @pytest.mark.parametrize("error", [AnatomyError("a.jpg: image is broken"), OSError("stale handle")])
@@ -112,8 +115,9 @@ def test_a_first_batch_without_a_response_ends_the_evaluation_and_the_folder_can
             fail_fast=True,
         )
     assert "status 401: the key 'k' is unknown\nto us" in str(caught.value)
-    assert policy.asked == min(batch_size if at_once is None else -(-min(batch_size, limit or 60) // at_once) * at_once,
-                               limit or 60)  # fmt: skip
+    assert policy.asked == min(
+        batch_size if at_once is None else -(-min(batch_size, limit or 60) // at_once) * at_once, limit or 60
+    )
     if at_once is None:
         assert list((tmp_path / "run").iterdir()) == []
         evaluate(make_policy("random"), bank, out=tmp_path / "run", baselines=())

@@ -14,9 +14,17 @@ from anatomy_r1.evaluation.records import permute_options
 def question_of(size, answer=0):
     names = tuple(f"organ {number}" for number in range(size))
     return Question(
-        id="q", image=lambda: np.zeros((2, 2, 3), np.uint8), stem="What?", options=names, answer=answer,
-        structure=names[answer], question_type="t", modality="m", group_key="g", source="s",
-    )  # fmt: skip
+        id="q",
+        image=lambda: np.zeros((2, 2, 3), np.uint8),
+        stem="What?",
+        options=names,
+        answer=answer,
+        structure=names[answer],
+        question_type="t",
+        modality="m",
+        group_key="g",
+        source="s",
+    )
 
 
 @given(st.integers(2, 8), st.data(), st.integers(0, 40))

@@ -18,11 +18,17 @@ def runs(tmp_path):
     for name, slope in (("grpo", 0.0), ("asc", 0.01)):
         (tmp_path / name).mkdir()
         rows = [
-            {"step": step, "reward": 0.4 + slope * step, "similarity": 0.2, "target_similarity": 0.25,
-             "frac_reward_zero_std": 0.5 - slope * step, "frac_reward_zero_std/gut": 0.5 * (step % 3)}
+            {
+                "step": step,
+                "reward": 0.4 + slope * step,
+                "similarity": 0.2,
+                "target_similarity": 0.25,
+                "frac_reward_zero_std": 0.5 - slope * step,
+                "frac_reward_zero_std/gut": 0.5 * (step % 3),
+            }
             | ({"frac_reward_zero_std/rare": 1.0} if step < 5 else {})
             for step in range(40)
-        ]  # fmt: skip
+        ]
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {name: tmp_path / name for name in ("grpo", "asc")}
 

@@ -13,14 +13,35 @@ def rollouts_of(answers, options=("liver", "gut", "spleen"), right=0):
     """Rollouts of questions, each a string of letters; ``-`` is no answer."""
     return [
         Rollout(
-            question_id=f"q{number}", permutation=0, sample=sample, control=None, stem="What?", options=options,
-            answer="ABC"[right], structure=options[right], question_type="t", modality="m", group_key=f"g{number}",
-            groups={}, similarity=None, image=None, text="", truncated=False, format=letter != "-",
-            correct=letter == "ABC"[right], choice=None if letter == "-" else letter, reward=0.0, parts={},
-            probabilities=None, usage={}, baselines={}, failed=None,
+            question_id=f"q{number}",
+            permutation=0,
+            sample=sample,
+            control=None,
+            stem="What?",
+            options=options,
+            answer="ABC"[right],
+            structure=options[right],
+            question_type="t",
+            modality="m",
+            group_key=f"g{number}",
+            groups={},
+            similarity=None,
+            image=None,
+            text="",
+            truncated=False,
+            format=letter != "-",
+            correct=letter == "ABC"[right],
+            choice=None if letter == "-" else letter,
+            reward=0.0,
+            parts={},
+            probabilities=None,
+            usage={},
+            baselines={},
+            failed=None,
         )
-        for number, letters in enumerate(answers) for sample, letter in enumerate(letters)
-    ]  # fmt: skip
+        for number, letters in enumerate(answers)
+        for sample, letter in enumerate(letters)
+    ]
 
 
 @pytest.mark.parametrize(("n", "right"), [(5, 0), (5, 2), (6, 3), (8, 8)])
@@ -51,8 +72,12 @@ def test_questions_answered_once_have_no_shares_over_samples():
 
 def test_pass_at_the_number_of_tries_need_not_be_a_power_of_two():
     assert set(sampling_shares(RolloutTable.from_rollouts(rollouts_of(["AAB", "BBB"])))) == {
-        "pass@1", "pass@2", "pass@3", "majority@3", "all@3",
-    }  # fmt: skip
+        "pass@1",
+        "pass@2",
+        "pass@3",
+        "majority@3",
+        "all@3",
+    }
 
 
 def test_votes_stand_in_for_probabilities():
