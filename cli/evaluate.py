@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.text import Text
 
-from anatomy_r1.banks import open_bank
+from anatomy_r1.banks import choose_split, open_bank
 from anatomy_r1.cli.console import console, plain, progress, table
 from anatomy_r1.cli.training import BankOptions, finish_report
 from anatomy_r1.evaluation import Estimate, Results, evaluate
@@ -34,8 +34,8 @@ class EvaluateConfig:
     """Bank of questions."""
     bank_options: BankOptions = field(default_factory=dict)
     """Options of the bank, as pairs."""
-    split: str = "test"
-    """Whose questions are asked."""
+    split: str | None = None
+    """Whose questions are asked; None: test, or the only split of a bank that has no more."""
     limit: int | None = 400
     """Distinct questions; None: all."""
     n: int = 1
@@ -66,14 +66,16 @@ class EvaluateConfig:
 
     def results(self) -> Results:
         """Evaluate with progress."""
-        bank = open_bank(self.bank, **extras(self.bank_options))
-        size = len(sample_indices(len(bank.split(self.split)), self.limit, self.seed))
+        bank, split, notice = choose_split(open_bank(self.bank, **extras(self.bank_options)), self.split)
+        if notice:
+            console.print(notice)
+        size = len(sample_indices(len(bank.split(split)), self.limit, self.seed))
         policy = open_policy(self.policy, bank, self.seed, self.policy_options)
         with progress("evaluate", size) as update:
             return evaluate(
                 policy,
                 bank,
-                split=self.split,
+                split=split,
                 limit=self.limit,
                 seed=self.seed,
                 n=self.n,

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from rich.text import Text
 
-from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.banks import Bank, choose_split, open_bank
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.core import AnatomyError
@@ -34,8 +34,8 @@ class WatchConfig:
     """Bank of the questions to try or to answer."""
     bank_options: BankOptions = field(default_factory=dict)
     """Options of the bank, as pairs."""
-    split: str = "test"
-    """Whose questions."""
+    split: str | None = None
+    """Whose questions; None: test, or the only split of a bank that has no more."""
     limit: int = 20
     """Questions to answer."""
     seed: int = 0
@@ -72,14 +72,16 @@ class WatchConfig:
         if self.policy is None or bank is None:
             return None
         policy = open_policy(self.policy, bank, self.seed, self.policy_options)
-        return Trial(policy, bank.split(self.split), self.seed)
+        bank, split, _ = choose_split(bank, self.split)
+        return Trial(policy, bank.split(split), self.seed)
 
     def _evaluate(self, person: Person, bank: Bank) -> None:
         try:
+            bank, split, _ = choose_split(bank, self.split)
             person.results = evaluate(
                 person.policy,
                 bank,
-                split=self.split,
+                split=split,
                 limit=self.limit,
                 seed=self.seed,
                 out=self.answer,

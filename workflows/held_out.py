@@ -3,7 +3,7 @@
 from typing import Any
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.policies import TransformersPolicy
+from anatomy_r1.agents.policies import Policy, TransformersPolicy
 from anatomy_r1.evaluation import Estimate, Results, default_baselines, evaluate, load_results
 from anatomy_r1.evaluation.records import RESULTS
 from anatomy_r1.evaluation.summaries import paired_change
@@ -39,7 +39,9 @@ class HeldOutEvaluations:
         self.length, self.progress = length, progress
         self.results: dict[str, Results] = {}
         """By side, ``before`` and ``after``."""
-        self._baselines = default_baselines(parts.bank, seed=config.held_out.seed) if config.held_out.limit else ()
+        self._baselines: tuple[Policy, ...] = ()
+        if config.held_out.limit:
+            self._baselines = default_baselines(parts.bank, seed=config.held_out.seed, split=parts.held_out)
 
     def ask(self, side: str) -> None:
         """Evaluate into ``OUT/side``, or read what is there if it is complete."""

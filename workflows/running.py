@@ -10,6 +10,7 @@ from typing import Any
 
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.banks import refuse_special_tokens
 from anatomy_r1.core import LOCK, claim_folder, write_bytes
 from anatomy_r1.workflows.backbones import load_backbone
 from anatomy_r1.workflows.config import to_toml
@@ -23,6 +24,8 @@ from anatomy_r1.workflows.trackers import make_tracker
 HEADER = "# The settings of this run, as they were resolved: --config takes this file.\n"
 UNSTARTED = {CONFIG, LOCK, "before", "sampler", "tensorboard", "trackio", "wandb"}
 """What a run writes before its first step."""
+LOOKED_AT = 64
+"""Questions of a bank that makes them which are looked through for the model's special tokens before a run."""
 BuildTrainer = Callable[[Backbone, Parts, RunFolder, Processes], Trainer]
 
 
@@ -58,6 +61,7 @@ def run_training(
         told(Notice(parts.notice))
     with _said_where_it_stopped(run), processes.explained(run), _tracker(config, run) as track:
         backbone = load_backbone(config.policy, config.model, config.seed)
+        refuse_special_tokens(parts.train, backbone.special_tokens(), limit=LOOKED_AT)
         trainer = build(backbone, parts, run, processes)
         if run.main:
             write_bytes(config.out / CONFIG, (HEADER + to_toml(config)).encode())

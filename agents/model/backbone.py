@@ -143,6 +143,11 @@ class Backbone:
             self._closes[: len(pieces)] = torch.tensor([piece is not None and ">" in piece for piece in pieces])
         return self._closes[tokens.cpu()]
 
+    def special_tokens(self) -> list[str]:
+        """Texts that the tokenizer takes for special tokens."""
+        added = (meta.content for meta in self.tokenizer.added_tokens_decoder.values() if meta.special)
+        return sorted({*added, *self.tokenizer.all_special_tokens})
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))

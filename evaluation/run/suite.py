@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_r1.agents import Policy
-from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.banks import Bank, choose_split, open_bank
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation.records import CONTROLS, RESULTS, ROLLOUTS, RolloutTable, iterate_rollouts, load_results
 from anatomy_r1.evaluation.run.asking import open_policy
@@ -62,7 +62,7 @@ class Field:
     spec: str
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    split: str = "test"
+    split: str | None = None
     limit: int | None = 400
 
     @property
@@ -154,10 +154,11 @@ def _run(
     suite: Suite, entrant: Entrant, place: Field, bank: Bank, seed: int, baselines: Any, folder: Path, told: Told | None
 ) -> None:
     name = f"{entrant.label} · {place.label} · seed {seed}"
+    bank, split, _ = choose_split(bank, place.split)
     evaluate(
         open_policy(entrant.spec, bank, seed, entrant.options),
         bank,
-        split=place.split,
+        split=split,
         limit=place.limit,
         seed=seed,
         n=suite.n,
