@@ -14,7 +14,7 @@ comma := ,
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast test-vllm test-python test-newest benchmark-trl lint format lock clean
+.PHONY: demo test test-fast test-vllm test-python test-newest benchmark-trl docs lint format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -49,6 +49,11 @@ test-newest:
 benchmark-trl: .venv-trl/ready
 	OMP_NUM_THREADS=1 PYTHONPATH=recipes .venv-trl/bin/python benchmarks/against_trl $(ARGS)
 
+# The site, into build/site; open build/site/index.html. The command line's reference is what its parsers say.
+docs: $(VENV)/ready .venv-docs/ready
+	$(BIN)/python docs/tools/cli_reference.py build/docs/cli.md
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,6 +74,7 @@ lock: .venv-lock/ready
 	$(SOLVE) $(addprefix --extra=,$(subst $(comma), ,$(EXTRAS))) | $(WITHOUT_TORCH) locks/dev.txt
 	$(SOLVE) --extra=train --extra=report locks/vllm.in | $(WITHOUT_TORCH) locks/vllm.txt
 	$(SOLVE) --extra=train locks/trl.in | $(WITHOUT_TORCH) locks/trl.txt
+	$(SOLVE) --extra=docs | $(WITHOUT_TORCH) locks/docs.txt
 
 $(VENV)/ready: pyproject.toml $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -92,6 +98,11 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 	.venv-trl/bin/python -m pip freeze | grep '^torch==' > .venv-trl/constraints.txt
 	.venv-trl/bin/python $(INSTALL) -c .venv-trl/constraints.txt -c locks/trl.txt -r locks/trl.in -e '.[train]'
 	.venv-trl/bin/python $(INSTALL) --no-deps $(TORCHVISION)
+	touch $@
+
+.venv-docs/ready: pyproject.toml locks/docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(INSTALL) -c locks/docs.txt -e '.[docs]'
 	touch $@
 
 .venv-lock/ready:

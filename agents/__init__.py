@@ -1,14 +1,29 @@
 """Who answers and learns: policies, supervised fine-tuning and GRPO. torch is imported only by what needs it."""
 
+from typing import TYPE_CHECKING, Any
+
 from anatomy_r1.agents.configs import (
     TINY_FOLDER,
     GRPOConfig,
     ModelConfig,
     SFTConfig,
     VllmSettings,
+    require_reachable,
     require_training_extra,
 )
-from anatomy_r1.agents.policies import POLICIES, CallablePolicy, Observations, Policy, Response, make_policy
+
+if TYPE_CHECKING:
+    from anatomy_r1.agents.policies import POLICIES, CallablePolicy, Observations, Policy, Response, make_policy
+
+
+def __getattr__(name: str) -> Any:
+    """Import policies when one is asked for: settings alone are read fast."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from anatomy_r1.agents import policies
+
+    return getattr(policies, name)
+
 
 __all__ = [
     "POLICIES",
@@ -22,5 +37,6 @@ __all__ = [
     "SFTConfig",
     "VllmSettings",
     "make_policy",
+    "require_reachable",
     "require_training_extra",
 ]

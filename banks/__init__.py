@@ -15,6 +15,7 @@ from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
 from anatomy_r1.banks.released import AnatomyR1Bank
 from anatomy_r1.banks.rows import Refusal
 from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks.special_tokens import refuse_special_tokens
 from anatomy_r1.banks.splits import choose_split, train_and_test_parts
 from anatomy_r1.banks.ssg import ssg_vqa
 from anatomy_r1.core import Registry
@@ -55,7 +56,14 @@ def takes(spec: str, option: str) -> bool:
 
 @BANKS.register("mix")
 def mix(spec: str, length: int | None = None, seed: int = 0, require_images: bool = True) -> MixBank:
-    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`."""
+    """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`.
+
+    Args:
+        spec: banks with their weights, or a TOML file.
+        length: questions in each split; default: 100,000.
+        seed: of the draws.
+        require_images: whether the images of the banks' files must be there.
+    """
     return open_mix(partial(open_bank, require_images=require_images), spec, length, seed)
 
 
@@ -80,6 +88,7 @@ __all__ = [
     "export_jsonl",
     "export_trl",
     "open_bank",
+    "refuse_special_tokens",
     "ssg_vqa",
     "takes",
     "train_and_test_parts",

@@ -1,6 +1,7 @@
 """A source of questions: the Protocol that every bank keeps, ours and yours, and what a bank may have besides."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from anatomy_r1.core import Floats, Question
@@ -57,8 +58,33 @@ class Scheduled(Protocol):
 
 
 @runtime_checkable
+class Divisible(Protocol):
+    """A bank without splits that can hold out shares of itself, by the frames that its questions are made of."""
+
+    def divided(self) -> Bank:
+        """The bank with splits ``train``, ``validation`` and ``test``."""
+
+
+@runtime_checkable
 class Tolerant(Protocol):
     """A bank that leaves bad rows out and keeps account of them."""
 
     refused: Sequence[Any]
     """A :class:`Refusal` each."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A bank whose words can be read without making its questions."""
+
+    def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Of each question, what messages call it and the words that it may be asked in."""
+
+
+@runtime_checkable
+class Rooted(Protocol):
+    """A bank whose questions name their images below a folder."""
+
+    @property
+    def image_root(self) -> Path:
+        """That folder."""

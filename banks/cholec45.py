@@ -3,29 +3,55 @@
 import re
 from pathlib import Path
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, ImageFolder
 
 SPLITS = ("train", "validation", "test")
 _TEST = frozenset({"VID22", "VID74", "VID60", "VID02", "VID43"})
 _VALIDATION = frozenset({"VID18", "VID48", "VID01", "VID35", "VID31"})
 STRUCTURES = (
-    "abdominal wall cavity", "adhesion", "blood vessel", "cystic artery", "cystic duct", "cystic pedicle",
-    "cystic plate", "fluid", "gallbladder", "gut", "liver", "omentum", "peritoneum",
-)  # fmt: skip
+    "abdominal wall cavity",
+    "adhesion",
+    "blood vessel",
+    "cystic artery",
+    "cystic duct",
+    "cystic pedicle",
+    "cystic plate",
+    "fluid",
+    "gallbladder",
+    "gut",
+    "liver",
+    "omentum",
+    "peritoneum",
+)
 RELEASED = ("liver", "omentum", "abdominal wall cavity", "gallbladder", "cystic plate", "gut")
 """The structures of Anatomy-R1's rows."""
 INSTRUMENTS = ("bipolar", "clipper", "grasper", "hook", "irrigator", "scissors", "specimen bag")
 VERBS = ("aspirate", "clip", "coagulate", "cut", "dissect", "grasp", "irrigate", "pack", "retract")
 CLASS_COLOURS = {
-    "liver": "brown", "omentum": "yellow", "gallbladder": "white", "gut": "red", "abdominal wall cavity": "red",
-    "cystic plate": "red", "cystic duct": "red", "grasper": "silver", "clipper": "silver", "scissors": "silver",
-    "irrigator": "silver", "hook": "white", "specimen bag": "white", "bipolar": "blue",
-}  # fmt: skip
+    "liver": "brown",
+    "omentum": "yellow",
+    "gallbladder": "white",
+    "gut": "red",
+    "abdominal wall cavity": "red",
+    "cystic plate": "red",
+    "cystic duct": "red",
+    "grasper": "silver",
+    "clipper": "silver",
+    "scissors": "silver",
+    "irrigator": "silver",
+    "hook": "white",
+    "specimen bag": "white",
+    "bipolar": "blue",
+}
 """Colour words of SSG-VQA: a constant of the class, so that in its questions the colour names the thing."""
 FREQUENCY = {
-    **dict.fromkeys(RELEASED, 40), "grasper": 12, "hook": 10, "specimen bag": 2,
-    **dict.fromkeys(("red", "brown", "yellow", "white"), 6), "silver": 2,
-}  # fmt: skip
+    **dict.fromkeys(RELEASED, 40),
+    "grasper": 12,
+    "hook": 10,
+    "specimen bag": 2,
+    **dict.fromkeys(("red", "brown", "yellow", "white"), 6),
+    "silver": 2,
+}
 """Roughly how often each is an answer; 1 where missing. Wrong options drawn as often give the common ones no lead."""
 _OVERLAPS = (
     {"cystic pedicle", "cystic artery", "cystic duct"},
@@ -33,6 +59,7 @@ _OVERLAPS = (
 )
 """Parts and wholes: where one of them is right, another might pass for right."""
 FRAME_ROOTS = ("CholecT45/data", "CholecT50/videos", "data", "videos", "")
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 _FRAME = re.compile(r"(?:.*/)?(VID\d{2})/(\d{1,6})\.png")
 
 
@@ -66,6 +93,18 @@ def frame_of(path: str) -> tuple[str, int]:
     if found is None:
         raise AnatomyError(f"expected a frame …/VIDxx/000000.png, got {path[:200]!r}.")
     return found[1], int(found[2])
+
+
+def frame_file(images: ImageFolder, prefix: str, video: str, number: int) -> str:
+    """Relative path of a frame, as PNG or JPEG, its number padded to six digits or not.
+
+    Raises:
+        AnatomyError: there is none of these.
+    """
+    ways = [f"{prefix}{video}/{name}{suffix}" for suffix in FRAME_SUFFIXES for name in (f"{number:06d}", f"{number}")]
+    found = next((way for way in ways if images.has(way)), ways[0])
+    images.check(found)
+    return found
 
 
 def frame_root(root: Path, required: bool = True) -> str:

@@ -45,27 +45,54 @@ class Columns:
 
 READY = {
     "exported": Columns(
-        ("image",), "stem", ("options",), ("answer",), "id", "structure", "question_type", "modality", "group_key",
+        ("image",),
+        "stem",
+        ("options",),
+        ("answer",),
+        "id",
+        "structure",
+        "question_type",
+        "modality",
+        "group_key",
         exported=True,
     ),
     "trl": Columns(
-        ("images",), "prompt", ("options",), ("solution",), "id", "structure", "question_type", "modality", "group_key",
+        ("images",),
+        "prompt",
+        ("options",),
+        ("solution",),
+        "id",
+        "structure",
+        "question_type",
+        "modality",
+        "group_key",
         exported=True,
     ),
     "pmc-vqa": Columns(
         ("Figure_path",), "Question", ("Choice A", "Choice B", "Choice C", "Choice D"), ("Answer_label", "Answer")
     ),
     "medxpertqa-mm": Columns(
-        ("images",), "question", ("options",), ("label",), "id", question_type="medical_task",
+        ("images",),
+        "question",
+        ("options",),
+        ("label",),
+        "id",
+        question_type="medical_task",
         stem_ends="\nAnswer Choices:",
     ),
     "slake": Columns(
-        ("img_name",), "question", (), ("answer",), "qid", question_type="content_type", modality="modality",
+        ("img_name",),
+        "question",
+        (),
+        ("answer",),
+        "qid",
+        question_type="content_type",
+        modality="modality",
         only=(("q_lang", "en"),),
     ),
     "vqa-rad": Columns(("image",), "question", (), ("answer",)),
     "path-vqa": Columns(("image",), "question", (), ("answer",)),
-}  # fmt: skip
+}
 """Mappings by name; ``auto`` takes the first whose columns are all there and that has options."""
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 from PIL import Image as Pil
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Rooted
 from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stem_of, stream, write_bytes, write_chunks
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
 """Fields of a question that are texts about it."""
 
 
-def export_jsonl(bank: Bank, indices: Iterable[int], folder: str | Path, split: str | None = None) -> Path:
+def export_jsonl(
+    bank: Bank, indices: Iterable[int], folder: str | Path, split: str | None = None, *, images: bool = True
+) -> Path:
     """Write questions and their images to ``folder/questions.jsonl`` and ``folder/images/``, losslessly.
 
     Equal images are written once. The JSONL file appears last and whole.
@@ -29,6 +31,8 @@ def export_jsonl(bank: Bank, indices: Iterable[int], folder: str | Path, split: 
         indices: which of them.
         folder: created where it does not exist.
         split: name of the split to write on each line.
+        images: write them; without, lines name the image as the bank does, below its folder of images, and the bank
+            ``jsonl`` opens them with ``require_images=False`` or beside such images.
 
     Raises:
         AnatomyError: ``folder`` already has a ``questions.jsonl``, or a question holds what JSON can't.
@@ -37,15 +41,29 @@ def export_jsonl(bank: Bank, indices: Iterable[int], folder: str | Path, split: 
     target = folder / "questions.jsonl"
     if target.exists():
         raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    write_chunks(target, (_line(bank.question(index), folder, split) for index in indices))
+    (folder / "images" if images else folder).mkdir(parents=True, exist_ok=True)
+    root = bank.image_root if isinstance(bank, Rooted) else Path()
+
+    def image(question: Question) -> str:
+        return _save(question.pixels(), folder) if images else _named(question, root)
+
+    questions = (bank.question(index) for index in indices)
+    write_chunks(target, (_line(question, image(question), split) for question in questions))
     return target
 
 
-def _line(question: Question, folder: Path, split: str | None) -> bytes:
+def _named(question: Question, root: Path) -> str:
+    """Path of a question's image below its bank's images; its id, where it is no file."""
+    if not isinstance(question.image, Path):
+        return question.id
+    path = question.image
+    return (path.relative_to(root) if path.is_relative_to(root) else Path(*path.parts[-2:])).as_posix()
+
+
+def _line(question: Question, image: str, split: str | None) -> bytes:
     row = {
         "id": question.id,
-        "image": _save(question.pixels(), folder),
+        "image": image,
         **{field: getattr(question, field) for field in ("stem", "options", "answer")},
         **{field: getattr(question, field) for field in TEXTS},
         **({"distractors": question.distractors} if question.distractors else {}),
@@ -106,9 +124,12 @@ def export_trl(bank: Bank, indices: Iterable[int], folder: str | Path, render: C
     def row(question: Question) -> dict[str, Any]:
         prompt = [{"role": "user", "content": render(question)}]
         return {
-            "prompt": prompt, "solution": question.letter, "options": list(question.options), "id": question.id,
+            "prompt": prompt,
+            "solution": question.letter,
+            "options": list(question.options),
+            "id": question.id,
             **{name: getattr(question, name) for name in TEXTS},
-        }  # fmt: skip
+        }
 
     return _write(bank, indices, Path(folder), row, "images", many=True)
 

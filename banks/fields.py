@@ -11,9 +11,8 @@ from itertools import combinations
 from math import isnan
 from reprlib import Repr
 from typing import Any
-from unicodedata import normalize
 
-from anatomy_r1.core import INSTRUCTION, INSTRUCTIONS, LETTERS, AnatomyError, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, canonical, normalise, read_prompt
 
 BASES: tuple[int | str, ...] = (0, 1, "text")
 """How numbers among answers may be meant: counted from 0, from 1, or as the text of an option."""
@@ -33,8 +32,8 @@ _IMAGE_TAG = re.compile(r"<image>", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """Form in which an answer is compared with an option; composed and decomposed letters are the same."""
-    return normalise(normalize("NFC", text).strip(QUOTES))
+    """Form in which an answer is compared with an option."""
+    return normalise(text.strip(QUOTES))
 
 
 def as_text(value: Any) -> str | None:
@@ -157,7 +156,7 @@ def only(value: Any) -> Any:
 def _named(text: str, options: Sequence[str]) -> set[int]:
     """Options that a text may mean: by letter, by its words, or by both."""
     tagged = _ANSWER_TAG.fullmatch(text)
-    text = normalize("NFKC", tagged[1] if tagged else text).strip(QUOTES)
+    text = canonical(tagged[1] if tagged else text).strip(QUOTES)
     found = {at for at, option in enumerate(options) if plain(option) == plain(text)}
     if letter := _LETTER.fullmatch(text):
         found |= {LETTERS.index(letter[1].upper())} & set(range(len(options)))
@@ -265,15 +264,12 @@ def _last_words(value: Any) -> str:
 
 
 def _unrendered(text: str, options: Sequence[str]) -> str:
-    """A prompt of :func:`anatomy_r1.core.render_prompt` without what that added."""
-    lines = text.split("\n")
-    labelled = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-    if labelled and lines[-len(labelled) :] == labelled:
-        lines = lines[: -len(labelled)]
-    if lines and lines[0] in (INSTRUCTION, *INSTRUCTIONS):
-        lines = lines[1:]
-        lines[:1] = [line.removeprefix("Question: ") for line in lines[:1]]
-    return "\n".join(lines).strip()
+    """A prompt without the instruction and the lines of options that :func:`anatomy_r1.core.render_prompt` added."""
+    try:
+        found = read_prompt(text)
+    except AnatomyError:
+        return text
+    return found.stem.strip() if found.options == tuple(options) else text
 
 
 def blank_as_absent(values: Iterable[Any]) -> list[Any]:

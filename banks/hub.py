@@ -187,11 +187,18 @@ class _Reader:
         if mapping.stem_ends:
             stem = stem.partition(mapping.stem_ends)[0].strip()
         return Row(
-            id=name, image=place, stem=stem, options=options, answer=right,
+            id=name,
+            image=place,
+            stem=stem,
+            options=options,
+            answer=right,
             structure=self._text(row, mapping.structure) or normalise(options[right]),
-            question_type=self._text(row, mapping.question_type), modality=self._text(row, mapping.modality),
-            group_key=self._text(row, mapping.group) or seen, source=f"hf/{split}", split=split,
-        )  # fmt: skip
+            question_type=self._text(row, mapping.question_type),
+            modality=self._text(row, mapping.modality),
+            group_key=self._text(row, mapping.group) or seen,
+            source=f"hf/{split}",
+            split=split,
+        )
 
     def _check(self, split: str, data: Any) -> None:
         """See that the columns are there."""
@@ -255,7 +262,7 @@ class _Images:
 
     def __init__(self, folder: ImageFolder, columns: Sequence[str]) -> None:
         self.data: dict[str, Any] = {}
-        self._folder, self._columns = folder, columns
+        self._folder, self._columns, self.root = folder, columns, folder.root
 
     def place(self, row: Mapping[str, Any], split: str, number: int) -> tuple[str, str]:
         """Where a row's image is, and by what the image is known again."""

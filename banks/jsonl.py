@@ -21,6 +21,7 @@ The ``details`` may hold an ``option_style`` (``A.``, ``(a)`` or ``1.``), an ``i
 """
 
 import copy
+import logging
 import os
 import stat
 from array import array
@@ -57,6 +58,9 @@ from anatomy_r1.core import (
     spellings,
 )
 
+log = logging.getLogger(__name__)
+MANY = 20
+"""Answers of which none is the first option, or none the last, by hardly any chance."""
 MAX_LINE = 4_000_000
 """Longest line in bytes."""
 _MAY_BE_BLANK = TEXTS[1:]
@@ -229,6 +233,16 @@ class JsonlBank:
             raise AnatomyError(
                 f"{self.path}: the answers fit options counted from {other}, not from {self._base}: "
                 f"if that is so, say answer_base={other}."
+            )
+        if self._judged.rows >= MANY and self._judged.fits(0) and self._judged.fits(1):
+            log.warning(
+                "%s: none of %d answers is %s, though they count from %d; if they count from %d, say answer_base=%d.",
+                self.path,
+                self._judged.rows,
+                "0" if other else "a last option",
+                self._base,
+                other,
+                other,
             )
 
 

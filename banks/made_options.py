@@ -6,16 +6,20 @@ answers, so that knowing which answers are common does not help; none is a part 
 """
 
 from collections import Counter, defaultdict
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomy_r1.banks.fields import as_text, number_of, only, shown
 from anatomy_r1.banks.tidy import tidy
 from anatomy_r1.core import AnatomyError, normalise
 
 STREAM = 403
+DRAWS = 128
+"""Answers drawn for a question at once; of a kind with no more, all are looked at."""
 YES_NO = ("yes", "no")
 Kind = tuple[str, str]
 """Type of a question, maybe empty, and its stem."""
@@ -33,6 +37,7 @@ class AnswerPool:
         if not 2 <= n_options <= 26 or seed < 0:
             raise AnatomyError(f"expected 2 to 26 n_options and a seed of at least 0, got {n_options} and {seed}.")
         self._n_options, self._seed = n_options, seed
+        self._tables: dict[tuple[str, ...], tuple[list[str], NDArray[np.int64]]] = {}
         self._counts: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
 
     def see(self, kind: Kind, answer: Any) -> None:
@@ -62,19 +67,36 @@ class AnswerPool:
 
     def _draw(self, kind: Kind, right: str, rng: np.random.Generator) -> list[str]:
         """Wrong options, of the narrowest kind that has enough."""
-        words = set(normalise(right).split())
+        wrong: list[str] = []
         for key in _kinds(kind, right):
-            others = {
-                text: count
-                for text, count in self._counts[key].items()
-                if not (found := set(normalise(text).split())) <= words and not words <= found
-            }
-            if len(others) >= self._n_options - 1:
-                break
-        names, counts = list(others), np.array(list(others.values()), dtype=np.float64)
-        size = min(self._n_options - 1, len(names))
-        chosen = rng.choice(len(names), size, replace=False, p=counts / counts.sum()) if size else ()
-        return [names[int(at)] for at in chosen]
+            if len(wrong) < self._n_options - 1:
+                wrong = self._others(key, right, rng)
+        return wrong
+
+    def _others(self, key: tuple[str, ...], right: str, rng: np.random.Generator) -> list[str]:
+        """Other answers of a kind, drawn one after the other as often as they are answers."""
+        if key not in self._tables:
+            counts = self._counts[key]
+            self._tables[key] = list(counts), np.cumsum(list(counts.values()))
+        names, ends = self._tables[key]
+        places = np.searchsorted(ends, rng.random(DRAWS) * ends[-1], side="right").tolist()
+        rest = range(len(names)) if len(names) <= DRAWS else ()
+        found: list[str] = []
+        for name in dict.fromkeys(names[at] for at in (*places, *rest)):
+            if len(found) < self._n_options - 1 and not _overlap(name, right):
+                found.append(name)
+        return found
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether all words of one answer are in the other."""
+    words, others = _words(one), _words(other)
+    return words <= others or others <= words
+
+
+@lru_cache(maxsize=65536)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(normalise(text).split())
 
 
 def _text(answer: Any) -> str:

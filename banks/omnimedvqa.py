@@ -19,9 +19,12 @@ from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
 QUESTION_TYPES = (
-    "Anatomy Identification", "Disease Diagnosis", "Lesion Grading", "Modality Recognition",
+    "Anatomy Identification",
+    "Disease Diagnosis",
+    "Lesion Grading",
+    "Modality Recognition",
     "Other Biological Attributes",
-)  # fmt: skip
+)
 FORMS = ("as-is", "normalised")
 _FILTERS = ("question type", "modality", "dataset")
 GROUPINGS = ("auto", "files", "image", "dataset")
@@ -186,9 +189,20 @@ class _Reader:
             options = tuple(map(tidy, options))
         group = dataset if self.grouping == "dataset" else image
         return Row(
-            f"{file}/{name}", image, intern(stem), options, answer, _plain(options[answer]), intern(kind),
-            intern(modality), group, source, split or self._split(group), (), details,
-        )  # fmt: skip
+            f"{file}/{name}",
+            image,
+            intern(stem),
+            options,
+            answer,
+            _plain(options[answer]),
+            intern(kind),
+            intern(modality),
+            group,
+            source,
+            split or self._split(group),
+            (),
+            details,
+        )
 
     def _split(self, group: str) -> str:
         at = crc32(group.encode("utf-8", "replace"), self._salt) / 2**32

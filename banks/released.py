@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks.cholec45 import RELEASED, SPLITS, frame_of, frame_root, natural, split_of
+from anatomy_r1.banks.cholec45 import RELEASED, SPLITS, frame_file, frame_of, frame_root, natural, split_of
 from anatomy_r1.banks.generate import QUESTION_TYPES, NounPhrase, Parsed, parse
 from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
 from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
@@ -48,14 +48,15 @@ class AnatomyR1Bank(RowBank):
             raise AnatomyError(f"{path}: expected one of {', '.join(FILES)} in this folder.")
         root = Path(images) if images is not None else files[0].parent
         prefix = frame_root(root, require_images)
-        intake = Intake(ImageFolder(root, follow_links=follow_links, required=require_images))
+        folder = ImageFolder(root, follow_links=follow_links, required=require_images)
+        intake = Intake(folder)
         for file in files:
-            _take(file, prefix, intake)
+            _take(file, prefix, folder, intake)
         _settle_pools(intake)
         super().__init__("anatomy-r1", path, intake, SPLITS, allow_bad=allow_bad, structures=_structures(intake))
 
 
-def _take(file: Path, prefix: str, intake: Intake) -> None:
+def _take(file: Path, prefix: str, folder: ImageFolder, intake: Intake) -> None:
     try:
         rows = read_rows(file)
     except AnatomyError as error:
@@ -63,10 +64,10 @@ def _take(file: Path, prefix: str, intake: Intake) -> None:
         return
     for number, values in enumerate(rows):
         where = f"{file}:{number}"
-        intake.attempt(where, lambda values=values, number=number: _row(values, file, number, prefix))  # type: ignore[misc]
+        intake.attempt(where, lambda values=values, number=number: _row(values, file, number, prefix, folder))  # type: ignore[misc]
 
 
-def _row(values: Any, file: Path, number: int, prefix: str) -> Row:
+def _row(values: Any, file: Path, number: int, prefix: str, folder: ImageFolder) -> Row:
     prompt = text_of(values, "instruction")
     stem, options = read_prompt(prompt)
     for field in ("sft_prompt", "sft_instruction"):
@@ -76,11 +77,19 @@ def _row(values: Any, file: Path, number: int, prefix: str) -> Row:
     video, frame = frame_of(_one_image(values.get("images")))
     parsed = parse(stem)
     return Row(
-        id=f"{file.stem}/{number}", image=f"{prefix}{video}/{frame:06d}.png", stem=stem, options=options, answer=answer,
-        structure=natural(options[answer]), question_type=QUESTION_TYPES[parsed.template[0]] if parsed else "other",
-        modality="laparoscopy", group_key=video, source=f"anatomy-r1/{file.name}", split=split_of(video),
+        id=f"{file.stem}/{number}",
+        image=frame_file(folder, prefix, video, frame),
+        stem=stem,
+        options=options,
+        answer=answer,
+        structure=natural(options[answer]),
+        question_type=QUESTION_TYPES[parsed.template[0]] if parsed else "other",
+        modality="laparoscopy",
+        group_key=video,
+        source=f"anatomy-r1/{file.name}",
+        split=split_of(video),
         details=_describe(parsed) | {"prompt": prompt},
-    )  # fmt: skip
+    )
 
 
 def read_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
@@ -126,8 +135,11 @@ def _describe(parsed: Parsed | None) -> dict[str, Any]:
 
 def _parts(phrase: NounPhrase) -> dict[str, str | None]:
     return {
-        "noun": phrase.noun, "colour": phrase.colour, "location": phrase.location, "component": phrase.component,
-    }  # fmt: skip
+        "noun": phrase.noun,
+        "colour": phrase.colour,
+        "location": phrase.location,
+        "component": phrase.component,
+    }
 
 
 def _settle_pools(intake: Intake) -> None:

@@ -19,7 +19,7 @@ from reprlib import repr as shown
 from typing import Any, NamedTuple, Protocol, Self
 
 from anatomy_r1.banks.fields import MAX_TEXT
-from anatomy_r1.core import LETTERS, AnatomyError, ImageSource, Question, find_markup, normalise
+from anatomy_r1.core import LETTERS, AnatomyError, ImageSource, Question, clean, find_markup, normalise
 
 MAX_REASON = 500
 KEPT = 1000
@@ -95,7 +95,8 @@ class Refusals(list[Refusal]):
         self.more += 1
         if not sound and self.more >= GIVEN_UP:
             total = f"the first {len(self) + self.more:,} rows are all refused"
-            raise AnatomyError(f"{self.source or 'rows'}: {total}; the first: {self[0]}")
+            where = f"{self.source}: " if self.source else ""
+            raise AnatomyError(f"{where}{total}; the first: {self[0]}")
 
 
 @contextmanager
@@ -112,6 +113,8 @@ def collector_paused() -> Iterator[None]:
 
 class Images(Protocol):
     """Where rows' images are."""
+
+    root: Path
 
     def check(self, relative: str) -> None:
         """Raise AnatomyError where there is no such image."""
@@ -143,6 +146,10 @@ class Intake:
 
     def add(self, row: Row) -> None:
         """Take a row; raises AnatomyError if it makes no question."""
+        about = (row.id, row.structure, row.question_type, row.modality, row.group_key)
+        if clean(joined := "".join(about)) is not joined:
+            name, structure, kind, modality, group = map(clean, about)
+            row = row._replace(id=name, structure=structure, question_type=kind, modality=modality, group_key=group)
         self.check(row)
         self.index[row.id] = len(self.rows)
         self.rows.append(row)
@@ -178,7 +185,7 @@ class Intake:
         except KeyError:
             plain = {self._checked(option) for option in options}
         if len(plain) < len(options):
-            raise AnatomyError(f"options must differ, got {list(options)}.")
+            raise AnatomyError(f"options must differ, got {shown(list(options))}.")
         self.images.check(row.image)
 
     def _checked(self, text: str) -> str:
@@ -305,10 +312,30 @@ class RowBank:
             raise IndexError(f"{self.source} has questions 0 to {len(self) - 1}, not {index}")
         row = self._rows[self._chosen[index]]
         return Question(
-            id=row.id, image=self._images.source(row.image), stem=row.stem, options=row.options, answer=row.answer,
-            structure=row.structure, question_type=row.question_type, modality=row.modality, group_key=row.group_key,
-            source=row.source, distractors=row.distractors, details=row.details,
-        )  # fmt: skip
+            id=row.id,
+            image=self._images.source(row.image),
+            stem=row.stem,
+            options=row.options,
+            answer=row.answer,
+            structure=row.structure,
+            question_type=row.question_type,
+            modality=row.modality,
+            group_key=row.group_key,
+            source=row.source,
+            distractors=row.distractors,
+            details=row.details,
+        )
+
+    @property
+    def image_root(self) -> Path:
+        """Folder that the rows' images are named below."""
+        return self._images.root
+
+    def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each question's name and the words that it may be asked in."""
+        for at in self._chosen:
+            row = self._rows[at]
+            yield f"question {row.id!r}", (row.stem, *row.options, *row.distractors)
 
     def index_of(self, question_id: str) -> int:
         """Index of a question id; raises AnatomyError where there is none."""
@@ -325,7 +352,7 @@ def settle(source: str, refused: Sequence[Refusal], taken: int, allow_bad: bool)
     Raises:
         AnatomyError: rows were refused and that is not allowed, or nothing was taken.
     """
-    count = len(refused) + getattr(refused, "more", 0)
+    count = len(refused) + (refused.more if isinstance(refused, Refusals) else 0)
     if refused and not (allow_bad and taken):
         total = f"{count:,} of {count + taken:,} rows" if taken else "everything"
         hint = "\nSee all with: anatomy-r1 bank validate; skip them with the option allow_bad." if taken else ""

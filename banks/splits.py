@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.bank import Bank
+from anatomy_r1.banks.bank import Bank, Divisible, Segmented, Tolerant
 from anatomy_r1.core import AnatomyError, Question
 
 WHOLE = "all"
@@ -45,7 +45,7 @@ class DividedBank:
     @property
     def refused(self) -> tuple[Any, ...]:
         """What the bank refused."""
-        return tuple(getattr(self._bank, "refused", ()))
+        return tuple(self._bank.refused) if isinstance(self._bank, Tolerant) else ()
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -152,7 +152,7 @@ def divide(bank: Bank) -> tuple[Bank, str]:
     Raises:
         AnatomyError: too few questions, or all of one image.
     """
-    if hasattr(bank, "divided"):  # a bank that makes questions of frames divides those
+    if isinstance(bank, Divisible):  # a bank that makes questions of frames divides those
         made: Bank = bank.divided()
         return _checked(made), _notice(made, "frames")
     questions = [bank.question(index) for index in range(len(bank))]
@@ -168,8 +168,10 @@ def divide(bank: Bank) -> tuple[Bank, str]:
 
 def _checked(bank: Bank) -> Bank:
     if "test" not in bank.splits:
-        raise AnatomyError(f"{bank.name}: all {len(bank):,} questions are of one image, so none can be held out; "
-                           "--held-out.limit 0 trains without.")  # fmt: skip
+        raise AnatomyError(
+            f"{bank.name}: all {len(bank):,} questions are of one image, so none can be held out; "
+            "--held-out.limit 0 trains without."
+        )
     return bank
 
 
@@ -205,5 +207,5 @@ def _known(bank: Bank, name: str) -> str | None:
 
 
 def _wrapped(bank: Bank, parts: dict[str, NDArray[np.int64]]) -> DividedBank:
-    kind: Callable[..., DividedBank] = DividedRegionsBank if hasattr(bank, "regions") else DividedBank
+    kind: Callable[..., DividedBank] = DividedRegionsBank if isinstance(bank, Segmented) else DividedBank
     return kind(bank, parts)

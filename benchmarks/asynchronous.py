@@ -28,8 +28,10 @@ def main() -> None:
             seconds[asynchronous].append(run(sys.argv[1], asynchronous))
     for asynchronous, found in seconds.items():
         name = "beside the update" if asynchronous else "before the update"
-        print(f"{sys.argv[1]}, sampling {name}: {statistics.median(found):.3f} s a step "
-              f"({min(found):.3f} – {max(found):.3f})")  # fmt: skip
+        print(
+            f"{sys.argv[1]}, sampling {name}: {statistics.median(found):.3f} s a step "
+            f"({min(found):.3f} – {max(found):.3f})"
+        )
 
 
 def run(sampler: str, asynchronous: bool) -> float:
@@ -38,9 +40,15 @@ def run(sampler: str, asynchronous: bool) -> float:
         "AnatomyVQA-v0", num_envs=128, vectorization_mode="vector_entry_point", group_size=8, seed=0
     )
     config = GRPOConfig(
-        steps=STEPS, questions_per_step=16, num_generations=8, max_completion_length=LENGTH, save_every=10**6,
-        learning_rate=1e-5, entropy_coef=1e-9, asynchronous=asynchronous,
-    )  # fmt: skip
+        steps=STEPS,
+        questions_per_step=16,
+        num_generations=8,
+        max_completion_length=LENGTH,
+        save_every=10**6,
+        learning_rate=1e-5,
+        entropy_coef=1e-9,
+        asynchronous=asynchronous,
+    )
     trainer = GRPO(backbone, env, config, sampler=make(sampler, backbone))
     for _ in range(2):
         trainer.step()

@@ -59,22 +59,33 @@ def write_omnimedvqa(root: Path, rows: int, files: int = 73) -> None:
             (root / image).touch()
             options = [vocabulary[at] for at in rng.permutation(len(vocabulary))[:4]]
             letters = {f"option_{letter}": text for letter, text in zip("ABCD", options, strict=True)}
-            entries.append({
-                "dataset": name, "question_id": f"{name}_{row:05d}", "question_type": "Anatomy Identification",
-                "question": f"What is depicted in image type {row % 400}?", "gt_answer": options[row % 4],
-                "image_path": image, **letters, "modality_type": "CT(Computed Tomography)",
-            })  # fmt: skip
+            entries.append(
+                {
+                    "dataset": name,
+                    "question_id": f"{name}_{row:05d}",
+                    "question_type": "Anatomy Identification",
+                    "question": f"What is depicted in image type {row % 400}?",
+                    "gt_answer": options[row % 4],
+                    "image_path": image,
+                    **letters,
+                    "modality_type": "CT(Computed Tomography)",
+                }
+            )
         (root / "QA_information/Open-access" / f"{name}.json").write_text(json.dumps(entries, indent=4))
 
 
 def measure_opening(root: Path, rows: int) -> None:
     write_omnimedvqa(root, rows)
-    runs = [subprocess.run([sys.executable, "-c", OPEN, str(root)], capture_output=True, text=True, check=True)
-            for _ in range(3)]  # fmt: skip
+    runs = [
+        subprocess.run([sys.executable, "-c", OPEN, str(root)], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
     found = [[float(value) for value in run.stdout.split()] for run in runs]
     count, seconds, used, memory = min(found, key=lambda values: values[1])
-    print(f"open omnimedvqa: {count:,.0f} rows in {seconds:.2f} s ({used:.2f} s of the processor), "
-          f"peak memory of the process {memory:.0f} MiB")  # fmt: skip
+    print(
+        f"open omnimedvqa: {count:,.0f} rows in {seconds:.2f} s ({used:.2f} s of the processor), "
+        f"peak memory of the process {memory:.0f} MiB"
+    )
 
 
 def write_frames(root: Path, count: int, suffix: str) -> list[Path]:
@@ -114,8 +125,10 @@ def measure_decoding(root: Path, threads: int, count: int) -> None:
         for _ in range(6):  # in turns, so that both meet the same weather
             raw = max(raw, best(lambda paths=paths: with_pillow(paths, threads), 1))
             ours = max(ours, best(lambda rows=questions: sum(1 for _ in stream(rows, threads=threads)), 1))
-        print(f"decode {suffix} {SIZE[0]}×{SIZE[1]}, {threads} threads: Pillow {raw:.0f}/s, "
-              f"stream {ours:.0f}/s = {ours / raw:.0%}")  # fmt: skip
+        print(
+            f"decode {suffix} {SIZE[0]}×{SIZE[1]}, {threads} threads: Pillow {raw:.0f}/s, "
+            f"stream {ours:.0f}/s = {ours / raw:.0%}"
+        )
 
 
 def measure_questions() -> None:
@@ -147,8 +160,10 @@ def measure_masks(root: Path) -> None:
 def measure_environment(root: Path, threads: int) -> None:
     """What a reset costs whose images come from files: eight groups of eight."""
     paths = write_frames(root, 64, "png")
-    lines = [{"id": path.name, "image": path.name, "stem": "What?", "options": ["liver", "gut"], "answer": 0}
-             for path in paths]  # fmt: skip
+    lines = [
+        {"id": path.name, "image": path.name, "stem": "What?", "options": ["liver", "gut"], "answer": 0}
+        for path in paths
+    ]
     (root / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     env = AnatomyVQAVectorEnv(64, group_size=8, bank=f"jsonl:{root / 'q.jsonl'}", split="all")
     rate = best(lambda: sum(1 for _ in range(5) if env.reset()), 3)

@@ -41,9 +41,18 @@ class Held:
         answer = self.structures[index % len(self.structures)]
         options = (answer, *(pool[place] for place in rng.permutation(len(pool))[:3].tolist()))
         return Question(
-            f"q{index}", lambda: PICTURE, "What is it?", options, 0, answer, "held", "none", f"g{index}", "held",
+            f"q{index}",
+            lambda: PICTURE,
+            "What is it?",
+            options,
+            0,
+            answer,
+            "held",
+            "none",
+            f"g{index}",
+            "held",
             distractors=() if fixed else tuple(pool),
-        )  # fmt: skip
+        )
 
     def structure_features(self) -> np.ndarray:
         return self._features
@@ -96,9 +105,12 @@ def main(questions: int = 100_000, structures: int = 200) -> None:
     title = f"{questions:,} questions, {structures} structures"
     table = Table("draws by", "options", "µs per question", "memory, MB", title=title)
     cases = (
-        {"schedule": "paper"}, {"schedule": "linear"}, {"schedule": "competence", "similarity": "confusion"},
-        {"schedule": "paper", "balance": "inverse-accuracy"}, {"schedule": "paper", "balance": "uniform"},
-    )  # fmt: skip
+        {"schedule": "paper"},
+        {"schedule": "linear"},
+        {"schedule": "competence", "similarity": "confusion"},
+        {"schedule": "paper", "balance": "inverse-accuracy"},
+        {"schedule": "paper", "balance": "uniform"},
+    )
     for fixed in (False, True):
         bank, tenth = (Held(count, structures, fixed) for count in (questions, questions // 10))
         for options in cases:

@@ -34,11 +34,18 @@ def write_bank(folder: Path, count: int) -> str:
             options = [str(name) for name in rng.permutation(ORGANS)[:4]]
             answer = int(rng.integers(4))
             row = {
-                "id": f"q/{number}", "image": "frame.png", "stem": f"What is at place {number % 97}?",
-                "options": options, "answer": answer, "structure": options[answer], "question_type": "location",
-                "modality": "laparoscopy", "group_key": f"video-{number // 50}", "source": "benchmark",
+                "id": f"q/{number}",
+                "image": "frame.png",
+                "stem": f"What is at place {number % 97}?",
+                "options": options,
+                "answer": answer,
+                "structure": options[answer],
+                "question_type": "location",
+                "modality": "laparoscopy",
+                "group_key": f"video-{number // 50}",
+                "source": "benchmark",
                 "split": "train" if number % 5 == 0 else "test",
-            }  # fmt: skip
+            }
             file.write(json.dumps(row) + "\n")
     return f"jsonl:{folder / 'questions.jsonl'}"
 

@@ -21,10 +21,25 @@ def run(count: int, folder: Path, steps: int, groups: int) -> dict[str, float]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [
-        sys.executable, "-m", "anatomy_r1", "train", "--grpo.steps", str(steps), "--grpo.questions-per-step",
-        str(groups), "--grpo.temperature", "1.5", "--grpo.max-completion-length", "24", "--held-out.limit", "0",
-        "--grpo.save-every", str(steps), "--out", str(folder),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "anatomy_r1",
+        "train",
+        "--grpo.steps",
+        str(steps),
+        "--grpo.questions-per-step",
+        str(groups),
+        "--grpo.temperature",
+        "1.5",
+        "--grpo.max-completion-length",
+        "24",
+        "--held-out.limit",
+        "0",
+        "--grpo.save-every",
+        str(steps),
+        "--out",
+        str(folder),
+    ]
     going = []
     for rank in range(count):
         own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}

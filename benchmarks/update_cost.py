@@ -66,9 +66,12 @@ CASES = [
 
 
 TEXT = {
-    "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 6,
+    "hidden_size": 384,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
     "num_key_value_heads": 2,
-}  # fmt: skip
+}
 TOWER = {"depth": 6, "hidden_size": 256, "intermediate_size": 400, "num_heads": 4, "fullatt_block_indexes": [2, 5]}
 
 
@@ -77,14 +80,26 @@ def make_backbone(text: dict[str, Any] = TEXT, tower: dict[str, Any] = TOWER, **
     head = text["hidden_size"] // text["num_attention_heads"] // 2
     rope = {"rope_type": "default", "mrope_section": [head - 2 * (head // 3), head // 3, head // 3], "rope_theta": 1e6}
     config = Qwen2_5_VLConfig(
-        text_config=text | {
-            "vocab_size": VOCABULARY, "max_position_embeddings": 8192, "rope_parameters": rope,
-            "tie_word_embeddings": True, "pad_token_id": 0, "eos_token_id": 2, "bos_token_id": None,
+        text_config=text
+        | {
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": 8192,
+            "rope_parameters": rope,
+            "tie_word_embeddings": True,
+            "pad_token_id": 0,
+            "eos_token_id": 2,
+            "bos_token_id": None,
         },
         vision_config=tower | {"patch_size": 14, "out_hidden_size": text["hidden_size"], "window_size": 112},
-        image_token_id=IMAGE, video_token_id=8003, vision_start_token_id=START, vision_end_token_id=END,
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
+        image_token_id=IMAGE,
+        video_token_id=8003,
+        vision_start_token_id=START,
+        vision_end_token_id=END,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Qwen2_5_VLForConditionalGeneration(config)
@@ -179,21 +194,34 @@ def main(settings: Settings) -> None:
     console = Console(width=150)
     for sweep in dict.fromkeys(row["case"]["sweep"] for row in rows):
         table = Table(
-            sweep, "distinct tokens", "padded tokens", "tree s", "padded s", "ratio", "vision s", "decoder s", "rest s",
-            "backward s", "frozen s", "frozen µs/token",
-        )  # fmt: skip
+            sweep,
+            "distinct tokens",
+            "padded tokens",
+            "tree s",
+            "padded s",
+            "ratio",
+            "vision s",
+            "decoder s",
+            "rest s",
+            "backward s",
+            "frozen s",
+            "frozen µs/token",
+        )
         shown = [row for row in rows if row["case"]["sweep"] == sweep]
         for row in shown:
             case, tree, padded, frozen = row["case"], row["tree"], row["padded"], row["frozen"]
             key = {"group size": "group", "prompt length": "side", "wordings": "variants"}[sweep]
             table.add_row(
-                f"{case[key] if sweep != 'prompt length' else case[key] ** 2 + 40}", f"{tree['tokens']:,.0f}",
-                f"{padded['tokens']:,.0f}" if padded else "", f"{tree['seconds']:.2f}",
+                f"{case[key] if sweep != 'prompt length' else case[key] ** 2 + 40}",
+                f"{tree['tokens']:,.0f}",
+                f"{padded['tokens']:,.0f}" if padded else "",
+                f"{tree['seconds']:.2f}",
                 f"{padded['seconds']:.2f}" if padded else "",
                 f"{padded['seconds'] / tree['seconds']:.1f}" if padded else "",
                 *(f"{tree[phase]:.2f}" for phase in ("vision", "decoder", "rest", "backward")),
-                f"{frozen['seconds']:.2f}", f"{1e6 * frozen['seconds'] / frozen['tokens']:.0f}",
-            )  # fmt: skip
+                f"{frozen['seconds']:.2f}",
+                f"{1e6 * frozen['seconds'] / frozen['tokens']:.0f}",
+            )
         console.print(table)
         costs = [row["frozen"]["seconds"] / row["frozen"]["tokens"] for row in shown]
         console.print(f"cost per distinct token: spread {max(costs) / min(costs) - 1:.0%}\n")

@@ -53,8 +53,10 @@ def main() -> None:
         assert [len(r.token_ids or ()) for r in responses] == [LENGTH] * PROMPTS * COPIES
     speeds = [PROMPTS * COPIES * LENGTH / seconds for seconds in sampling]
     update = f"{statistics.median(updates):.3f} s" if updates else "–"
-    print(f"{options.sampler}: start {start:.1f} s, first call {first:.1f} s, update {update}, "
-          f"{statistics.median(speeds):,.0f} tokens/s ({min(speeds):,.0f} – {max(speeds):,.0f})")  # fmt: skip
+    print(
+        f"{options.sampler}: start {start:.1f} s, first call {first:.1f} s, update {update}, "
+        f"{statistics.median(speeds):,.0f} tokens/s ({min(speeds):,.0f} – {max(speeds):,.0f})"
+    )
 
 
 def make(options: Any, backbone: Backbone) -> Any:

@@ -18,6 +18,7 @@ from anatomy_r1.core import write_json
 from anatomy_r1.evaluation import Estimate
 from anatomy_r1.evaluation.audits import RULES, Audit, audit
 from anatomy_r1.evaluation.run import ENDLESS
+from anatomy_r1.evaluation.stats import share, share_range
 from anatomy_r1.workflows import extras
 
 SHOWN_PARTS = 12
@@ -99,5 +100,4 @@ def _show_parts(title: str, parts: Mapping[str, Mapping[str, Estimate]]) -> None
 
 
 def _figures(estimate: Estimate) -> tuple[str, str, str]:
-    interval = "" if estimate.method == "exact" else f"{estimate.ci_low:.3f} – {estimate.ci_high:.3f}"
-    return f"{estimate.value:.3f}", interval, f"{estimate.n:,}"
+    return share(estimate.value), share_range(estimate), f"{estimate.n:,}"

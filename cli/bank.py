@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from anatomy_r1.agents import POLICIES
 from anatomy_r1.banks import BANKS, export_hf, export_jsonl, export_trl, open_bank
-from anatomy_r1.cli.console import console, table
+from anatomy_r1.cli.console import console, listing
+from anatomy_r1.cli.options import summary_of
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError, render_prompt
+from anatomy_r1.core import AnatomyError, Registry, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
 from anatomy_r1.envs import as_text
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
@@ -24,8 +25,10 @@ class ListConfig:
 
     def run(self) -> None:
         """Print the names of every registry."""
-        registries = (BANKS, CURRICULA, AUGMENTATIONS, POLICIES)
-        table("known names", ("kind", "names"), [(r.kind, ", ".join(r.names())) for r in registries])
+        registries: tuple[Registry[Any], ...] = (BANKS, CURRICULA, AUGMENTATIONS, POLICIES)
+        for registry in registries:
+            known = [(name, summary_of(registry, name)) for name in registry.names()]
+            listing(f"{registry.kind} (its options: {registry.kind} options NAME)", known)
         console.print(
             "Your own: module:attribute, or an entry point in " + ", ".join(r.group for r in registries) + "."
         )
@@ -74,6 +77,8 @@ class ExportConfig:
     """How many, drawn at random; None: all."""
     seed: int = 0
     """Seed of their draw."""
+    images: bool = True
+    """Write them too; --no-images writes the rows of a bank whose images are not here, as jsonl."""
     out: Path = Path("runs/export")
     """Folder to write; must be new or empty."""
 
@@ -83,10 +88,14 @@ class ExportConfig:
             raise AnatomyError(
                 f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
             )
-        bank = open_bank(self.bank, self.split, **extras(self.bank_options))
+        if not self.images and self.to != "jsonl":
+            raise AnatomyError(
+                f"--no-images goes with --to jsonl, not with {self.to}: its images are part of the rows."
+            )
+        bank = open_bank(self.bank, self.split, require_images=self.images, **extras(self.bank_options))
         indices = sample_indices(len(bank), self.limit, self.seed)
         if self.to == "jsonl":
-            path = export_jsonl(bank, indices, self.out)
+            path = export_jsonl(bank, indices, self.out, images=self.images)
         elif self.to == "hf":
             path = export_hf(bank, indices, self.out)
         else:

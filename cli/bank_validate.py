@@ -33,6 +33,8 @@ class ValidateConfig:
     """Questions per split, drawn at random; None: all, but 500 of an endless bank."""
     seed: int = 0
     """Seed of their draw."""
+    images: bool = True
+    """Open them; --no-images checks the rows of a bank whose images are not here."""
     looks: bool = True
     """Compare the splits' images by looks (extra validate)."""
     threads: int | None = None
@@ -45,8 +47,14 @@ class ValidateConfig:
     def run(self) -> int:
         """Print what was found; returns the exit code."""
         logging.getLogger("anatomy_r1.banks").setLevel(logging.ERROR)  # the refused rows are listed below
-        bank = open_tolerant(self.bank, **extras(self.bank_options))
-        options: dict[str, Any] = {"limit": self.limit, "seed": self.seed, "looks": self.looks, "threads": self.threads}
+        bank = open_tolerant(self.bank, require_images=self.images, **extras(self.bank_options))
+        options: dict[str, Any] = {
+            "limit": self.limit,
+            "seed": self.seed,
+            "images": self.images,
+            "looks": self.looks,
+            "threads": self.threads,
+        }
         if self.json:
             found = validate(bank, **options)
             sys.stdout.write(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
@@ -71,14 +79,14 @@ def show(found: Validation) -> None:
         ("duplicate questions", f"{len(found.duplicates):,}"),
         ("same question, other answer", f"{len(found.conflicts):,}"),
         ("leaks between splits", as_rows(Counter(leak.kind for leak in found.leaks)) or "0"),
-        ("missing or unreadable images", f"{found.bad_images:,}"),
+        ("missing or unreadable images", f"{found.bad_images:,}" if found.decoded else "not looked for"),
         ("refused", f"{len(found.refused):,}"),
     ]
     table = Table(title=Text(plain(found.bank), "bold"), title_justify="left", show_header=False)
     for name, text in rows:
         table.add_row(name, Text(plain(text)))
     console.print(table)
-    if not found.looked_alike:
+    if found.decoded and not found.looked_alike:
         console.print("Images were not compared by looks: that needs --looks and pip install 'anatomy-r1[validate]'.")
     _list("note", "yellow", found.notes)
     _list("refused", "red", [str(refusal) for refusal in found.refused])

@@ -28,7 +28,7 @@ class CompareConfig:
     """A comparison."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Folders of two or more evaluations of the same split."""
+    """Folders of two or more evaluations of the same split, or of training runs (their evaluation after training)."""
     out: Path | None = None
     """Folder for comparison.json, .md, .tex and, for two runs, .html (the questions that changed hands)."""
     seed: int = 0

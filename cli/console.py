@@ -6,6 +6,7 @@ folder nor a model's answer is taken for markup, an emoji or a command to the te
 
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,27 @@ from typing import Any, Protocol
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
 from rich.text import Text
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
 
+ROOMY = 110
+"""Columns of the terminal from which a progress line has a long bar, and the time that went by."""
 FIGURE = 24
 """Characters up to which the cells of a column stay whole, where there is room."""
+COLUMN, WIDEST = 30, 110
+"""Characters up to which a name and its text share a line, and of the longest line of a listing."""
 NAME = 8
 """Characters that must be left for the first column."""
 
@@ -62,16 +75,19 @@ def progress(title: str, total: int) -> Iterator[Update]:
     if not console.is_terminal:
         yield _plain(title, total)
         return
-    columns = (
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA", markup=False),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    with Progress(*columns, console=console) as bars:
+    whole, roomy = Column(no_wrap=True), console.width >= ROOMY
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", style="bold", markup=False, table_column=whole),
+        BarColumn(bar_width=24 if roomy else 8),
+        MofNCompleteColumn(table_column=whole),
+        *([TimeElapsedColumn(table_column=whole)] if roomy else []),
+        TextColumn("ETA", markup=False, table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+    ]
+    # What is left of the line belongs to the figures; they are cut before anything else is.
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    columns.append(TextColumn("{task.fields[note]}", markup=False, table_column=rest))
+    with Progress(*columns, console=console, expand=True) as bars:
         task = bars.add_task(plain(title), total=total, note="")
         yield lambda done, note="": bars.update(task, completed=done, note=plain(note))
 
@@ -116,3 +132,22 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
     console.print(shown)
+
+
+def listing(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and what they are, side by side where a name is short."""
+    say(title)
+    width = max(60, min(console.width, WIDEST))
+    column = min(COLUMN, 4 + max((len(name) for name, _ in rows), default=0))
+    for name, text in rows:
+        lines = textwrap.wrap(text, width - column)
+        first = f"  {name}".ljust(column) + (lines.pop(0) if lines else "") if len(name) + 2 < column else f"  {name}"
+        say(first.rstrip())
+        for line in lines:
+            say(" " * column + line)
+    say("")
+
+
+def say(text: str) -> None:
+    """Print text as it is."""
+    console.print(text, soft_wrap=True)

@@ -27,4 +27,4 @@ class DemoCommand:
         if result is not None:
             finish_report(result.out)
             show_result(result)
-            console.print(f"{result.seconds:.0f} s; open {result.out / 'report.html'}", markup=False)
+            console.print(f"{result.seconds:.0f} s; open {result.out / 'report.html'}")

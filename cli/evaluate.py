@@ -14,6 +14,7 @@ from anatomy_r1.evaluation import Estimate, Results, evaluate
 from anatomy_r1.evaluation.records import CONTROLS, failures_of
 from anatomy_r1.evaluation.reports import short
 from anatomy_r1.evaluation.run import LABELS, open_policy, sample_indices
+from anatomy_r1.evaluation.stats import points, points_range, share, share_range
 from anatomy_r1.workflows import Scalar, extras
 
 SHOWN_FAILURES = 8
@@ -70,16 +71,28 @@ class EvaluateConfig:
         policy = open_policy(self.policy, bank, self.seed, self.policy_options)
         with progress("evaluate", size) as update:
             return evaluate(
-                policy, bank, split=self.split, limit=self.limit, seed=self.seed, n=self.n,
-                permutations=self.permutations, batch_size=self.batch_size, out=self.out, resume=self.resume,
-                retry_failed=self.retry_failed, strict=self.strict,
+                policy,
+                bank,
+                split=self.split,
+                limit=self.limit,
+                seed=self.seed,
+                n=self.n,
+                permutations=self.permutations,
+                batch_size=self.batch_size,
+                out=self.out,
+                resume=self.resume,
+                retry_failed=self.retry_failed,
+                strict=self.strict,
+                fail_fast=True,
                 controls={"all": CONTROLS, "none": ()}.get(self.controls, (self.controls,)),
                 progress=lambda done, total, accuracy: update(done, f"accuracy {accuracy:.3f}"),
                 config={
-                    "policy_spec": self.policy, "policy_options": dict(self.policy_options), "bank_spec": self.bank,
+                    "policy_spec": self.policy,
+                    "policy_options": dict(self.policy_options),
+                    "bank_spec": self.bank,
                     "bank_options": dict(self.bank_options),
                 },
-            )  # fmt: skip
+            )
 
 
 @dataclass(frozen=True)
@@ -98,15 +111,15 @@ def show_results(results: Results) -> None:
     """Print what an evaluation found: headline, what stands beside it, and the tables that fit."""
     rows = [[short(results.policy), *figures(results.accuracy), ""]]
     if results.lenient_accuracy is not None:
-        rows.append(["  answers in any form", *figures(results.lenient_accuracy), ""])
+        rows.append(["  in any form", *figures(results.lenient_accuracy), ""])
     for name, estimate in results.baselines.items():
         gain = results.gains.get(name)
-        rows.append([LABELS.get(name, name), *figures(estimate), points(gain) if gain else ""])
+        rows.append([LABELS.get(name, name), *figures(estimate), with_range(gain) if gain else ""])
     title = f"{results.bank}, {results.split} split, {results.n:,} questions: accuracy"
     table(title, ("", "accuracy", "95 % interval", "n", "gain over it (points)"), rows)
     if (gain := results.gain_over_blind) is not None:
         over = LABELS.get(str(results.blind_yardstick), str(results.blind_yardstick))
-        console.print(f"gain over blind ({over.lower()}): {points(gain)} points")
+        console.print(f"gain over blind ({over.lower()}): {with_range(gain)} points")
     console.print("; ".join(_facts(results)))
     for name, title in (
         ("sampling", f"{results.responses // results.n} responses to each"),
@@ -124,7 +137,8 @@ def show_failures(run: Path) -> None:
     """Print why responses never came: the first reason of each kind, in full."""
     kinds = failures_of(run)
     for failure in kinds[:SHOWN_FAILURES]:
-        where = f"no response, {failure.count:,} times, first to {failure.question_id}:"
+        times = "once" if failure.count == 1 else f"{failure.count:,} times"
+        where = f"no response, {times}, first to {failure.question_id}:"
         console.print(Text(plain(where), "yellow"), failure.reason)
     if len(kinds) > SHOWN_FAILURES:
         console.print(f"… and {len(kinds) - SHOWN_FAILURES:,} other kinds of reasons, in rollouts.jsonl")
@@ -150,10 +164,9 @@ def _facts(results: Results) -> list[str]:
 
 def figures(estimate: Estimate) -> tuple[str, str, str]:
     """Value, interval and number of an estimate."""
-    interval = "" if estimate.method == "exact" else f"{estimate.ci_low:.3f} – {estimate.ci_high:.3f}"
-    return f"{estimate.value:.3f}", interval, f"{estimate.n:,}"
+    return share(estimate.value), share_range(estimate), f"{estimate.n:,}"
 
 
-def points(gain: Estimate) -> str:
+def with_range(gain: Estimate) -> str:
     """A difference in percentage points with its interval."""
-    return f"{100 * gain.value:+.1f} ({100 * gain.ci_low:+.1f} … {100 * gain.ci_high:+.1f})"
+    return f"{points(gain.value)} ({points_range(gain)})"

@@ -1,55 +1,38 @@
 """The command ``anatomy-r1``: finds the subcommand, fills its config from a TOML file and flags, and runs it.
 
-Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback), 130
-interrupted.
+Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback), 128 + the
+number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 a terminal that is gone.
 """
 
+import difflib
 import importlib
 import os
+import shlex
+import signal
 import sys
-import typing
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import tyro
 from rich.text import Text
 
+import anatomy_r1
 from anatomy_r1.agents import require_training_extra
+from anatomy_r1.cli.arguments import parse
+from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.console import console, errors
-from anatomy_r1.core import AnatomyError
-from anatomy_r1.workflows import read_config
-
-COMMANDS = {
-    "demo": ("demo", "DemoCommand", "train the embedded model on procedural scenes, with a report"),
-    "train": ("train", "TrainCommand", "GRPO against the environment, with evaluation before and after"),
-    "sft": ("sft", "SFTCommand", "supervised fine-tuning on a bank, with evaluation before and after"),
-    "evaluate": ("evaluate", "EvaluateConfig", "let a policy answer held-out questions"),
-    "report": ("evaluate", "ReportConfig", "write report.html of a run or an evaluation"),
-    "figures": ("figures", "FiguresConfig", "PNG figures of training runs, with bands over seeds"),
-    "compare": ("compare", "CompareConfig", "which of several evaluations is better, and on what"),
-    "score": ("score", "ScoreConfig", "judge saved rollouts anew, without inference"),
-    "suite": ("suite", "SuiteConfig", "many policies, banks and seeds, on one leaderboard"),
-    "watch": ("watch", "WatchConfig", "a local page of a run, to try a policy, to answer as a person"),
-    "audit": ("audit", "AuditConfig", "how far one gets on a bank without looking at its images"),
-    "curriculum preview": ("curriculum", "PreviewConfig", "what a curriculum would ask over training, as a picture"),
-    "curriculum similarity": ("curriculum", "SimilarityConfig", "how alike structures are, as CSV and heat map"),
-    "bank list": ("bank", "ListConfig", "what banks, curricula, augmentations and policies there are"),
-    "bank validate": ("bank_validate", "ValidateConfig", "check every row, image and gold answer of a bank, and leaks"),
-    "bank preview": ("bank", "PreviewConfig", "a contact sheet and a page of questions to look at"),
-    "bank export": ("bank", "ExportConfig", "write questions as JSONL, or as a data set for Hugging Face or TRL"),
-}
-"""Subcommand → module of this folder, config class in it, help. A config's ``run()`` does the work."""
+from anatomy_r1.cli.help import show_commands, show_help
+from anatomy_r1.core import AnatomyError, Stopped
+from anatomy_r1.workflows import Interrupted
 
 ERROR = Text("error:", "bold red")
-TRAINING = ("demo", "train", "sft")
-"""Subcommands that need torch and transformers."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     _keep_to_users()
+    _stop_when_asked()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -59,6 +42,17 @@ def _keep_to_users() -> None:
     if not sys.warnoptions:
         for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", kind)
+
+
+def _stop_when_asked() -> None:
+    """Take what Slurm, Kubernetes and a closed terminal send as Ctrl-C is taken."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,57 +72,58 @@ def run(arguments: Sequence[str]) -> int:
             raise
         errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        _say_how_to_go_on(stopped, list(arguments))
+        return 128 + (stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT)
+
+
+def _say_how_to_go_on(stopped: KeyboardInterrupt, arguments: list[str]) -> None:
+    """Where an interrupted command's work is, and the command that goes on with it."""
+    if not isinstance(stopped, Interrupted):
         errors.print("interrupted.")
-        return 130
+    elif stopped.kept is None:
+        errors.print("interrupted before anything was kept; the same command begins anew.")
+    else:
+        again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
+        errors.print(f"interrupted; what was done is in {stopped.kept}. Go on with\nanatomy-r1 {shlex.join(again)}")
 
 
 def _dispatch(arguments: list[str]) -> int:
     name = next((n for n in COMMANDS if arguments[: len(n.split())] == n.split()), None)
     if name is None:
-        return _usage(arguments)
-    module, config_name, help_text = COMMANDS[name]
-    if name in TRAINING:
+        return _no_command(arguments)
+    command, rest = COMMANDS[name], arguments[len(name.split()) :]
+    helped = bool({"-h", "--help"} & set(rest))
+    if command.trains and not helped:
         require_training_extra(f"anatomy-r1 {name}")
-    kind = getattr(importlib.import_module(f"anatomy_r1.cli.{module}"), config_name)
-    rest = arguments[len(name.split()) :]
-    path, rest = _take_config(rest)
-    defaults = {"default": _filled(kind, path)} if path else {}
-    config: Any = tyro.cli(
-        kind,
-        args=rest,
-        prog=f"anatomy-r1 {name}",
-        description=f"{help_text}. Settings may also come from a TOML file: --config FILE; flags win over it.",
-        **defaults,
-    )
-    return int(config.run() or 0)
+    kind: Any = getattr(importlib.import_module(f"anatomy_r1.cli.{command.module}"), command.kind)
+    if helped:
+        show_help(name, kind)
+        raise SystemExit(0)
+    config = parse(kind, name, rest)
+    try:
+        return int(config.run() or 0)
+    except KeyboardInterrupt as stopped:
+        out = getattr(config, "out", None)
+        if isinstance(stopped, Interrupted) or not hasattr(config, "resume") or out is None:
+            raise
+        raise Interrupted(out if out.exists() else None, stopped) from None
 
 
-def _filled(kind: Any, path: Path) -> Any:
-    """A command filled from a TOML file; of one with a ``config``, the file holds that alone."""
-    config = typing.get_type_hints(kind).get("config")
-    return read_config(kind, path) if config is None else kind(config=read_config(config, path))
-
-
-def _take_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """Take ``--config FILE`` out of the arguments."""
-    for place, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name != "--config":
-            continue
-        if not equals and place + 1 == len(arguments):
-            raise AnatomyError("--config needs a TOML file.")
-        path = Path(value if equals else arguments[place + 1])
-        return path, arguments[:place] + arguments[place + (1 if equals else 2) :]
-    return None, arguments
-
-
-def _usage(arguments: list[str]) -> int:
-    asked = arguments in ([], ["-h"], ["--help"])
-    printer = console if asked else errors
-    if not asked:
-        printer.print(ERROR, f"unknown command {' '.join(arguments[:2])!r}.")
-    printer.print("usage: anatomy-r1 COMMAND [--config FILE.toml] [flags]; anatomy-r1 COMMAND --help")
-    for name, (_, _, help_text) in COMMANDS.items():
-        printer.print(Text(f"  {name:<21}", "bold"), help_text)
-    return 0 if asked else 2
+def _no_command(arguments: list[str]) -> int:
+    """Answer what names no command: help of all or of a group, the version, or a suggestion."""
+    first, *rest = arguments or ["--help"]
+    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    if first == "--version":
+        console.print(f"anatomy-r1 {anatomy_r1.__version__}")
+    elif first in ("-h", "--help"):
+        show_commands()
+    elif first in groups and (not rest or rest[0] in ("-h", "--help")):
+        show_commands(first)
+    else:
+        typed = " ".join(arguments[: 2 if first in groups else 1])
+        near = difflib.get_close_matches(" ".join(arguments[:2]), COMMANDS, n=1, cutoff=0.7)
+        near = near or difflib.get_close_matches(typed, [*COMMANDS, *groups], n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise AnatomyError(f"unknown command {typed!r}.{hint}\nanatomy-r1 --help lists all commands.")
+    return 0

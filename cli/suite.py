@@ -18,7 +18,7 @@ class SuiteConfig:
     """A suite of evaluations."""
 
     file: Annotated[Path, tyro.conf.Positional] = Path("suite.toml")
-    """TOML file with [[policies]] and [[banks]]; see docs/evaluation.md."""
+    """TOML file with a table [[policies]] for each policy and [[banks]] for each bank, by spec."""
     out: Path = Path("runs/suite")
     """Folder of all evaluations and the leaderboard; what is there already is not run again."""
 

@@ -5,12 +5,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from anatomy_r1.cli.console import Update, console, progress, table
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import Estimate
-from anatomy_r1.workflows import OnProgress, Progress, Scalar, TrainingResult
+from anatomy_r1.evaluation.run import LABELS
+from anatomy_r1.evaluation.stats import per_cent, points, points_range, share, share_range
+from anatomy_r1.workflows import Notice, OnProgress, Progress, Scalar, TrainingResult
 
 BankOptions = dict[str, Scalar]
 
@@ -18,14 +18,17 @@ BankOptions = dict[str, Scalar]
 @contextmanager
 def shown(out: Path) -> Iterator[OnProgress]:
     """Show a run's progress, a bar per stage."""
-    stage = ""
+    stage, begun = "", False
     update: Update | None = None
     with ExitStack() as bars:
 
-        def show(told: Progress) -> None:
-            nonlocal stage, update
-            if update is None:
-                console.print(escape(f"run: {out}"))
+        def show(told: Progress | Notice) -> None:
+            nonlocal stage, update, begun
+            if not begun:
+                begun = True
+                console.print(f"run: {out}")
+            if isinstance(told, Notice):
+                return console.print(told.text)
             if update is None or told.stage != stage:
                 bars.close()
                 stage, update = told.stage, bars.enter_context(progress(told.stage, told.total))
@@ -45,19 +48,19 @@ def show_result(result: TrainingResult) -> None:
         return
     last = list(result.evaluations.values())[-1]
     rows = [
-        [side, *_figures(found.accuracy), f"{found.format_failures:.1%}"] for side, found in result.evaluations.items()
+        [side, *_figures(found.accuracy), f"{per_cent(found.format_failures)} %"]
+        for side, found in result.evaluations.items()
     ]
-    rows += [[f"{name} (image-blind)", *_figures(estimate), ""] for name, estimate in last.baselines.items()]
-    table(
-        f"{last.bank}, {last.split} split: held-out accuracy",
-        ("", "accuracy", "95 % interval", "n", "no valid format"),
-        rows,
-    )
+    rows += [[LABELS.get(name, name), *_figures(estimate), ""] for name, estimate in last.baselines.items()]
+    title = f"{last.bank}, {last.split} split: held-out accuracy"
+    table(title, ("", "accuracy", "95 % interval", "n", "no valid format"), rows)
+    if (change := result.change) is not None:
+        interval = f"95 % interval {points_range(change)}, paired over {change.n:,} questions"
+        console.print(f"change: {points(change.value)} points ({interval})")
 
 
 def _figures(estimate: Estimate) -> tuple[str, str, str]:
-    interval = "" if estimate.ci_low == estimate.ci_high else f"{estimate.ci_low:.3f} – {estimate.ci_high:.3f}"
-    return f"{estimate.value:.3f}", interval, f"{estimate.n}"
+    return share(estimate.value), share_range(estimate), f"{estimate.n:,}"
 
 
 def finish_report(out: Path) -> None:
@@ -65,8 +68,8 @@ def finish_report(out: Path) -> None:
     from anatomy_r1.evaluation import write_report
 
     try:
-        console.print(f"report: {write_report(out)}", markup=False)
+        console.print(f"report: {write_report(out)}")
     except AnatomyError as error:
         if "anatomy-r1[report]" not in str(error):
             raise
-        console.print(f"no report: {error}", markup=False)
+        console.print(f"no report: {error}")

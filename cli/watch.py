@@ -77,8 +77,14 @@ class WatchConfig:
     def _evaluate(self, person: Person, bank: Bank) -> None:
         try:
             person.results = evaluate(
-                person.policy, bank, split=self.split, limit=self.limit, seed=self.seed, out=self.answer, resume=True,
+                person.policy,
+                bank,
+                split=self.split,
+                limit=self.limit,
+                seed=self.seed,
+                out=self.answer,
+                resume=True,
                 config={"bank_spec": self.bank, "bank_options": dict(self.bank_options)},
-            )  # fmt: skip
+            )
         except AnatomyError as error:
             person.problem = str(error)

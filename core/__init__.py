@@ -2,7 +2,7 @@
 
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
-from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
+from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
     make_folder,
@@ -20,6 +20,9 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
+from anatomy_r1.core.locks import LOCK, claim_folder, release_folder
+from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
+from anatomy_r1.core.memo import Memo
 from anatomy_r1.core.prompt import (
     INSTRUCTION,
     INSTRUCTIONS,
@@ -30,7 +33,7 @@ from anatomy_r1.core.prompt import (
     render_prompt,
     stem_of,
 )
-from anatomy_r1.core.question import Image, ImageSource, Question, find_markup, image_key
+from anatomy_r1.core.question import Image, ImageSource, Question, image_key
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 from anatomy_r1.core.text import canonical, is_visible, normalise
 
@@ -39,6 +42,7 @@ __all__ = [
     "INSTRUCTION",
     "INSTRUCTIONS",
     "LETTERS",
+    "LOCK",
     "MAX_PIXELS",
     "NUMBERED",
     "SMALL",
@@ -50,12 +54,17 @@ __all__ = [
     "ImageFolder",
     "ImageLoader",
     "ImageSource",
+    "Memo",
     "PromptText",
     "Question",
     "Registry",
+    "SpecialTokens",
+    "Stopped",
     "UnknownOptionError",
     "build",
     "canonical",
+    "claim_folder",
+    "clean",
     "find_markup",
     "image_key",
     "import_attribute",
@@ -78,6 +87,7 @@ __all__ = [
     "read_prompt",
     "read_rows",
     "read_text",
+    "release_folder",
     "render_prompt",
     "spellings",
     "stem_of",

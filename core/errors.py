@@ -1,12 +1,28 @@
-"""The one exception for mistakes a user can mend, and a kind of it."""
+"""The one exception for mistakes a user can mend, a kind of it, and the one for being asked to stop."""
+
+import signal
+
+from anatomy_r1.core.markup import clean
 
 
 class AnatomyError(Exception):
     """A mistake in the user's input: one or two lines saying what was expected, what came, where, and what to do.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. What it quotes of files can't act on a
+    terminal.
     """
+
+    def __str__(self) -> str:
+        return clean(super().__str__())
 
 
 class UnknownOptionError(AnatomyError, TypeError):
     """An option or keyword that whoever was given it does not have; a ``TypeError``, too, as Python's own is."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked to stop; ``signal`` is the number of the signal that asked."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.signal = int(number)

@@ -76,6 +76,13 @@ class ImageFolder:
         if self.required:
             self._find(relative)
 
+    def has(self, relative: str) -> bool:
+        """Whether there is such a file, required or not."""
+        try:
+            return bool(self._find(relative))
+        except AnatomyError:
+            return False
+
     def source(self, relative: str) -> Path:
         """Path of a file that was checked."""
         head, _, tail = relative.rpartition("/")

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.question import Image, Question
@@ -70,6 +71,9 @@ class ImageLoader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.threads, self.max_bytes)  # threads can't be copied; images can be decoded again
 
     def _start(self, question: Question, path: Path) -> Image | Future[Image]:
         with self._lock:

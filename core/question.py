@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,16 @@ from numpy.typing import NDArray
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.images import read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, STYLES
+from anatomy_r1.core.markup import clean, clean_json, find_markup
 from anatomy_r1.core.text import normalise
 
 Image = NDArray[np.uint8]
 ImageSource = Path | Callable[[], Image]
-
-# Text that a chat template, a vision processor or the reward's parser would take for markup, and what can't be encoded.
-_MARKUP = re.compile(
-    r"<[|｜][^<>]{0,64}[|｜]>|</?(?:think|answer|image|video|audio|s|img|global-img|bos|eos|pad|unk|mask)>"
-    r"|</?[a-z]+(?:_[a-z0-9]+)+>|\[/?(?:INST|IMG(?:_[A-Z]+)?)\]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]"
-)
+_SHOWN = ("id", "structure", "question_type", "modality", "group_key", "source")
+_SHORT = Repr()
+_SHORT.maxlist, _SHORT.maxstring = 8, 60
 
 _OUR_TAGS = re.compile("</?(?:think|answer)>")
-
-
-def find_markup(text: str) -> str | None:
-    """First piece of ``text`` that a model or parser would not take for words: special token, tag, control code."""
-    found = _MARKUP.search(text)
-    return found[0] if found else None
 
 
 def image_key(image: "ImageSource | Image") -> Hashable:
@@ -43,6 +36,8 @@ def image_key(image: "ImageSource | Image") -> Hashable:
 @dataclass(frozen=True, eq=False)
 class Question:
     """One multiple-choice question about one image.
+
+    What is known besides the words that are asked is cleaned of control codes: it is shown on terminals.
 
     Raises:
         AnatomyError: fewer than 2 or more than 26 options, two equal options (after :func:`normalise`), an answer
@@ -80,11 +75,16 @@ class Question:
     stays one of the grammar's, and its rewrites keep the preface."""
 
     def __post_init__(self) -> None:
+        for name in _SHOWN:
+            if (text := clean(value := getattr(self, name))) is not value:
+                object.__setattr__(self, name, text)
+        if (details := clean_json(self.details)) is not self.details:
+            object.__setattr__(self, "details", details)
         if not 2 <= len(self.options) <= len(LETTERS):
             raise AnatomyError(f"question {self.id!r}: expected 2 to 26 options, got {len(self.options)}.")
         plain = [normalise(text) for text in (self.stem, *self.options)]
         if len(set(plain[1:])) < len(self.options):
-            raise AnatomyError(f"question {self.id!r}: options must differ, got {list(self.options)}.")
+            raise AnatomyError(f"question {self.id!r}: options must differ, got {_SHORT.repr(list(self.options))}.")
         if not 0 <= self.answer < len(self.options):
             raise AnatomyError(
                 f"question {self.id!r}: answer must be an index of its {len(self.options)} options, got {self.answer}."
@@ -112,9 +112,18 @@ class Question:
     def key(self) -> tuple[Any, ...]:
         """Everything but the image, for comparison."""
         return (
-            self.id, self.stem, self.options, self.answer, self.structure, self.question_type, self.modality,
-            self.group_key, self.source, self.distractors, dict(self.details) | self.form(),
-        )  # fmt: skip
+            self.id,
+            self.stem,
+            self.options,
+            self.answer,
+            self.structure,
+            self.question_type,
+            self.modality,
+            self.group_key,
+            self.source,
+            self.distractors,
+            dict(self.details) | self.form(),
+        )
 
     def form(self) -> dict[str, str]:
         """What this form of the question has beside the usual: its option style, instruction and preface, if any."""

@@ -153,6 +153,8 @@ def build(factory: Callable[..., T], what: str, *arguments: Any, **options: Any)
                 f"Known: {', '.join(named)}."
             )
     for name, value in options.items():
+        if value == "None" and name in parameters and not _fits(value, kind := parameters[name].annotation):
+            value = options[name] = None if _fits(None, kind) else value  # as a command line says it
         wanted = _wanted(parameters[name].annotation) if name in parameters else None
         if wanted is not None and not _fits(value, parameters[name].annotation):
             raise AnatomyError(f"{what} can't be built from these options: {name} must be {wanted}, got {value!r}.")

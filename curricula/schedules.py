@@ -127,7 +127,11 @@ def linear(start: float = 0.0, end: float = 1.0) -> Ramp:
 @SCHEDULES.register("cosine")
 def cosine(start: float = 0.0, end: float = 1.0) -> Ramp:
     """A rise that is slow at both ends."""
-    return Ramp(start, end, lambda share: (1 - math.cos(math.pi * share)) / 2)
+    return Ramp(start, end, _slow_ends)
+
+
+def _slow_ends(share: float) -> float:
+    return (1 - math.cos(math.pi * share)) / 2
 
 
 @SCHEDULES.register("constant")

@@ -17,6 +17,12 @@ class Uniform:
 
     S(q) is measured, to be shown beside a curriculum's: NaN where the bank has no features of its structures and no
     other ``similarity`` (see :func:`make_similarity`) is asked for.
+
+    Args:
+        bank: what to draw from.
+        seed: of all draws.
+        similarity: that S(q) is measured by; default: what the bank knows of its structures' looks.
+        aggregate: ``mean-pairs``, ``mean`` or ``max`` over a question's options.
     """
 
     def __init__(

@@ -43,9 +43,16 @@ def card(figure: Figure, question: Question, text: str, bottom: float) -> None:
     blocks = read_blocks(text)
     assert blocks is not None  # chosen for its valid format
     box = FancyBboxPatch(
-        (0.45, bottom), 0.53, 0.19, boxstyle="round,pad=0,rounding_size=0.015", transform=figure.transFigure,
-        facecolor=colour + "10", edgecolor=colour, linewidth=1.2, mutation_aspect=2.4,
-    )  # fmt: skip
+        (0.45, bottom),
+        0.53,
+        0.19,
+        boxstyle="round,pad=0,rounding_size=0.015",
+        transform=figure.transFigure,
+        facecolor=colour + "10",
+        edgecolor=colour,
+        linewidth=1.2,
+        mutation_aspect=2.4,
+    )
     figure.add_artist(box)
     figure.text(0.465, bottom + 0.115, f"think  {blocks[0]}", color=SOFT, style="italic", fontsize=11)
     figure.text(0.465, bottom + 0.045, f"answer  {blocks[1]}", color=INK, fontsize=13, weight="bold")
@@ -69,9 +76,13 @@ def main() -> None:
         here = place == question.answer
         column, row = divmod(place, 2)
         figure.text(
-            0.45 + 0.27 * column, 0.70 - 0.09 * row, f"{LETTERS[place]}.  {option}{'  ✓' if here else ''}",
-            color=GREEN if here else INK, fontsize=12, weight="bold" if here else "normal",
-        )  # fmt: skip
+            0.45 + 0.27 * column,
+            0.70 - 0.09 * row,
+            f"{LETTERS[place]}.  {option}{'  ✓' if here else ''}",
+            color=GREEN if here else INK,
+            fontsize=12,
+            weight="bold" if here else "normal",
+        )
     card(figure, question, wrong, 0.30)
     card(figure, question, right, 0.06)
     OUT.parent.mkdir(exist_ok=True)

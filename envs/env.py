@@ -1,15 +1,18 @@
 """AnatomyVQA-v0, one question at a time: the question is the state, the response the action, and the episode ends."""
 
 import math
+import sys
+import warnings
 from typing import Any
 
 import gymnasium
 from gymnasium.core import RenderFrame
+from gymnasium.vector import AutoresetMode
 
 from anatomy_r1.core import AnatomyError, Image, Question, build
 from anatomy_r1.envs.observations import Observation, observe_one
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
-from anatomy_r1.envs.render import as_picture, as_text
+from anatomy_r1.envs.render import RENDER_MODES, Frames, as_text, checked_mode
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
 
@@ -31,24 +34,25 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
 
     In Gymnasium's own vector envs use ``autoreset_mode=SAME_STEP`` (the default makes every second step a dead one),
     ``shared_memory=False`` where they are asynchronous, and ``reset(seed=…)``: it gives each place its own questions.
+    Where autoreset wastes steps, a warning says so.
 
     Args:
-        render_mode: ``"rgb_array"`` (image with the text under it), ``"ansi"`` (the text) or None.
+        render_mode: ``"rgb_array"`` (image with the text under it, all frames of one size), ``"ansi"`` (the text) or
+            None.
         task: the fields of :class:`Task`, as keywords.
     """
 
-    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 1}  # noqa: RUF012 (Gymnasium's convention)
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 1}  # noqa: RUF012 (Gymnasium's convention)
 
     def __init__(self, *, render_mode: str | None = None, **task: Any) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise AnatomyError(f"render_mode must be one of {self.metadata['render_modes']}, got {render_mode!r}.")
-        self.render_mode = render_mode
+        self.render_mode = checked_mode(render_mode)
         self.observation_space = observation_space()
         self.action_space = FreeText()
         self.stream = QuestionStream(build(Task, "the environment", **task))
         self._draw: Draw | None = None
         self._pixels: Image | None = None
         self._paid: tuple[str, Score] | None = None
+        self._frames, self._looked = Frames(), False
 
     @property
     def question(self) -> Question:
@@ -62,6 +66,9 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
             AnatomyError: an unknown option, a value it can't take, or an unreadable image.
         """
         given = read_options(options, ("question_id", "variant", "progress"))
+        if not self._looked:
+            self._looked = True
+            _warn_of_dead_steps()
         super().reset(seed=seed)
         self.stream.prepare(seed, given.get("progress"))
         draw = self.stream.ask(given.get("question_id"), given.get("variant"))
@@ -96,7 +103,7 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
         if self.render_mode == "ansi":
             return text
         assert self._pixels is not None
-        return as_picture(self._pixels, text)
+        return self._frames(self._pixels, text)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next questions depend on (JSON values); take it between a step and the next reset."""
@@ -128,6 +135,22 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
             "structure": choice.question.structure,
             "structure_count": draw.count,
         }
+
+
+def _warn_of_dead_steps() -> None:
+    """Look for a stock vector env among the callers: what its autoreset costs here can't be seen from the inside."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") in ("gymnasium.vector.sync_vector_env", "gymnasium.vector.async_vector_env"):
+            mode = frame.f_locals.get("autoreset_mode", getattr(frame.f_locals.get("self"), "autoreset_mode", None))
+            if mode == AutoresetMode.NEXT_STEP:
+                warnings.warn(
+                    "AnatomyVQA-v0: with autoreset_mode=NEXT_STEP every second step throws its responses away.\n"
+                    'Use vectorization_mode="vector_entry_point", or vector_kwargs={"autoreset_mode": "SameStep"}.',
+                    stacklevel=3,
+                )
+            return
+        frame = frame.f_back  # type: ignore[assignment]
 
 
 def _measured(similarity: float) -> float | None:

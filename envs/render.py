@@ -6,13 +6,23 @@ import numpy as np
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from anatomy_r1.core import LETTERS, Image, Question, render_prompt
+from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, render_prompt
 from anatomy_r1.envs.reward import Score
 
+RENDER_MODES = ["rgb_array", "ansi"]
 MIN_WIDTH = 320
 _RESPONSE_LINES = 20
 _FONT_SIZE = 12
 _MARGIN = 8
+_ROOM = _RESPONSE_LINES + 4
+"""Lines that a frame has room for below its prompt; more of them make its content smaller."""
+
+
+def checked_mode(mode: str | None) -> str | None:
+    """``mode``, if it is one of ``RENDER_MODES`` or None; raises AnatomyError where it is another."""
+    if mode not in (None, *RENDER_MODES):
+        raise AnatomyError(f"render_mode must be one of {RENDER_MODES}, got {mode!r}.")
+    return mode
 
 
 def as_text(question: Question, response: str | None = None, score: Score | None = None) -> str:
@@ -46,6 +56,31 @@ def as_picture(pixels: Image, text: str) -> Image:
     canvas.paste(image)
     ImageDraw.Draw(canvas).multiline_text((_MARGIN, image.height + _MARGIN), wrapped, "black", font=font)
     return np.asarray(canvas).copy()
+
+
+class Frames:
+    """Pictures of one size, as videos need them: that of the first, with room for a response left in it.
+
+    What is smaller gets a white margin, what is larger is shrunk.
+    """
+
+    def __init__(self) -> None:
+        self._size: tuple[int, int] | None = None
+        """Width and height."""
+
+    def __call__(self, pixels: Image, text: str) -> Image:
+        """See :func:`as_picture`; uint8 ``(H', W', 3)``, the same H' and W' each time."""
+        frame = as_picture(pixels, text)
+        if self._size is None:
+            font = ImageFont.load_default(_FONT_SIZE)
+            room = ImageDraw.Draw(Pil.new("RGB", (1, 1))).multiline_textbbox((0, 0), "|\n" * _ROOM, font=font)[3]
+            self._size = frame.shape[1], frame.shape[0] + int(room)
+        canvas = Pil.new("RGB", self._size, "white")
+        picture = Pil.fromarray(frame)
+        if frame.shape[1] > self._size[0] or frame.shape[0] > self._size[1]:
+            picture.thumbnail(self._size)
+        canvas.paste(picture)
+        return np.asarray(canvas).copy()
 
 
 def _wrap(text: str, columns: int) -> str:

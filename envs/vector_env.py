@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.core import RenderFrame
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, build, image_key
 from anatomy_r1.envs.observations import Batch, observe_places
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
+from anatomy_r1.envs.render import RENDER_MODES, Frames, as_text, checked_mode
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
 
@@ -28,7 +30,8 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
 
     There is no autoreset: ``reset()`` draws questions, ``step()`` pays the responses and ends all episodes, then
     ``reset()`` again. No step is a dead one. ``reset(seed=s)`` starts the sequence of questions that belongs to ``s``.
-    Option of a reset: ``progress`` (share of training done, in [0, 1], kept until told otherwise).
+    Options of a reset: ``progress`` (share of training done, in [0, 1], kept until told otherwise), and ``reset_mask``,
+    which must name all places: they are asked and answered together.
 
     ``info``, arrays of length ``num_envs``: ``question_id``, ``group``, ``edits`` (a tuple each), ``similarity`` and
     ``target_similarity`` (NaN where not measured), ``stage``, ``structure``, ``structure_count`` (how many questions of
@@ -38,15 +41,21 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
     Args:
         num_envs: places, a multiple of ``group_size``.
         group_size: responses for each question, at least 2: a group of one has nothing to be judged against.
+        render_mode: as of :class:`AnatomyVQAEnv`; a frame or text for each place.
         task: the fields of :class:`Task`, as keywords.
 
     Raises:
         AnatomyError: a group size that does not fit, or a task that can't be built.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 (Gymnasium's convention)
+    metadata = {  # noqa: RUF012 (Gymnasium's convention)
+        "autoreset_mode": AutoresetMode.DISABLED,
+        "render_modes": RENDER_MODES,
+        "render_fps": 1,
+    }
 
-    def __init__(self, num_envs: int = 64, *, group_size: int = 8, **task: Any) -> None:
+    def __init__(self, num_envs: int = 64, *, group_size: int = 8, render_mode: str | None = None, **task: Any) -> None:
+        self.render_mode = checked_mode(render_mode)
         if group_size < 2 or num_envs < 1 or num_envs % group_size:
             raise AnatomyError(
                 "num_envs must be a multiple of group_size, and group_size at least 2; "
@@ -60,7 +69,8 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         self._draws: list[Draw] = []
         self._observations: Batch = {}
         self._open = False
-        self._loader = ImageLoader()
+        self._paid: list[tuple[str, Score]] = []
+        self._loader, self._frames = ImageLoader(), Frames()
 
     @property
     def questions(self) -> list[Question]:
@@ -73,13 +83,18 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         Raises:
             AnatomyError: an unknown option, a value it can't take, or an unreadable image.
         """
-        given = read_options(options, ("progress",))
+        given = read_options(options, ("progress", "reset_mask"))
+        mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
+        if np.shape(mask) != (self.num_envs,) or not np.all(mask):
+            raise AnatomyError(
+                f"reset: all {self.num_envs} places are reset together, so reset_mask must be that many times True."
+            )
         super().reset(seed=seed)
         self.stream.prepare(seed, given.get("progress"))
         draws = [self.stream.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
         questions = _questions(draws)
         self._observations = observe_places(questions, _decode(questions, self._loader))
-        self._draws, self._open = draws, True
+        self._draws, self._open, self._paid = draws, True, []
         return dict(self._observations), self._info()
 
     def step(
@@ -96,13 +111,23 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
             got = "one string" if isinstance(actions, str) else f"{len(actions)}"
             raise AnatomyError(f"step: expected {self.num_envs} responses, one for each place, got {got}.")
         scores = self.stream.grade(self._draws, actions)
-        self._open = False
+        self._open, self._paid = False, list(zip(actions, scores, strict=True))
         rewards = np.array([score.total for score in scores])
         ended, truncated = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         info = self._info() | _score_info(scores)
         texts = [None if s.choice is None else q.options[s.choice] for q, s in zip(self.questions, scores, strict=True)]
         info["chosen"] = np.array(texts, dtype=object)
         return dict(self._observations), rewards, ended, truncated, info
+
+    def render(self) -> tuple[RenderFrame, ...] | None:
+        """Question and, after a step, response and reward of each place, in the form of ``render_mode``."""
+        if self.render_mode is None:
+            return None
+        paid: list[Any] = self._paid or [()] * len(self.questions)
+        texts = [as_text(question, *said) for question, said in zip(self.questions, paid, strict=True)]
+        if self.render_mode == "ansi":
+            return tuple(texts)
+        return tuple(map(self._frames, self._observations["image"], texts))
 
     def state_dict(self) -> dict[str, Any]:
         """What the next questions depend on (JSON values); take it between a step and the next reset."""
@@ -111,7 +136,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`; the next call must be ``reset()`` without a seed."""
         self.stream.load_state_dict(state)
-        self._draws, self._open = [], False
+        self._draws, self._open, self._paid = [], False, []
 
     def _info(self) -> dict[str, Any]:
         choices = [draw.choice for draw in self._draws]

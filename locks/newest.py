@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 def changed() -> dict[str, tuple[str, str]]:
@@ -35,8 +35,11 @@ def changed() -> dict[str, tuple[str, str]]:
 
 def held_back() -> dict[str, tuple[str, str]]:
     """Packages of which there is a newer version, which some bound keeps out: the versions here and the newest."""
-    listed = subprocess.run([*PIP, "list", "--outdated", "--format", "json"], stdout=subprocess.PIPE, check=True).stdout
-    return {canonicalize_name(row["name"]): (row["version"], row["latest_version"]) for row in json.loads(listed)}
+    listed = subprocess.run(
+        [*PIP, "list", "--outdated", "--format", "json"], capture_output=True, text=True, check=True
+    )
+    rows = json.loads(listed.stdout[listed.stdout.index("[") :])
+    return {canonicalize_name(row["name"]): (row["version"], row["latest_version"]) for row in rows}
 
 
 def run_tests(tests: list[str]) -> dict[str, ElementTree.Element]:
@@ -75,7 +78,7 @@ def main(arguments: list[str]) -> int:
             break
         locked, here = packages[name]
         print(f"\n{len(left)} tests fail; the same with {name} {locked} in place of {here}:", flush=True)
-        subprocess.run([*PIP, "install", "--no-deps", f"{name}=={locked}"], check=True)
+        subprocess.run([*PIP, "install", "--quiet", "--no-deps", f"{name}=={locked}"], check=True)
         still = run_tests([] if "" in left else list(left))
         if mended := {test: outcome for test, outcome in left.items() if test not in still}:
             blamed[name] = mended

@@ -22,9 +22,14 @@ PATCH_SIZE = 8
 SHUFFLE = 4
 
 _SPECIAL = (
-    "<|pad|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>", "<|user|>",
+    "<|pad|>",
+    "<end_of_utterance>",
+    "<fake_token_around_image>",
+    "<image>",
+    "<global-img>",
+    "<|user|>",
     "<|assistant|>",
-)  # fmt: skip
+)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|user|>' if message['role'] == 'user' else '<|assistant|>' }}"

@@ -57,3 +57,10 @@ def test_a_bank_of_yours_that_follows_progress_is_asked_as_a_mixture_is():
     choice = make_curriculum("uniform", bank).choose(0, 0.25)
     assert bank.asked == [0.25] and choice.question.id == open_bank("scenes").question(3).id
     assert image_key(choice.question.image) == image_key(choice.question.image)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "agents").rglob("*.py")) + FILES, ids=str)
+def test_an_image_is_identified_in_one_place(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "id":
+            assert "image" not in ast.unparse(node), f"{path}:{node.lineno}: use image_key"

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from anatomy_r1.workflows.config import Scalar, extras, read_config, to_toml
-from anatomy_r1.workflows.outcome import Interrupted, OnProgress, Progress, TrainingResult
+from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
+from anatomy_r1.workflows.presets import find_config, presets
 from anatomy_r1.workflows.settings import CONFIG, DemoConfig, HeldOut, RunConfig, SFTRunConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "DemoConfig",
     "HeldOut",
     "Interrupted",
+    "Notice",
     "OnProgress",
     "Parts",
     "Plan",
@@ -61,11 +63,13 @@ __all__ = [
     "TrainConfig",
     "TrainingResult",
     "extras",
+    "find_config",
     "load_backbone",
     "make_env",
     "make_tracker",
     "open_parts",
     "plan_training",
+    "presets",
     "read_config",
     "run_demo",
     "sft",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anatomy_r1.agents import TINY_FOLDER, ModelConfig, require_training_extra
+from anatomy_r1.agents import TINY_FOLDER, ModelConfig, require_reachable, require_training_extra
 from anatomy_r1.core import AnatomyError
 
 if TYPE_CHECKING:
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) -> "Backbone":
     """Load the model that a policy spec names, ``tiny`` or ``hf:PATH_OR_ID``, and decide what of it learns."""
-    path = model_path(policy)
-    require_training_extra("training")
+    path = check_model(policy)
     import torch
 
     from anatomy_r1.agents.model import Backbone, choose_what_learns
@@ -27,6 +26,18 @@ def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) 
     )
     choose_what_learns(backbone.model, model, seed=seed)
     return backbone
+
+
+def check_model(policy: str) -> str | Path:
+    """Folder or hub id of a model that is to be trained.
+
+    Raises:
+        AnatomyError: no model, one that is not here and can't be reached, or the training extra is missing.
+    """
+    path = model_path(policy)
+    require_training_extra("training")
+    require_reachable(path)
+    return path
 
 
 def model_path(policy: str) -> str | Path:

@@ -34,9 +34,17 @@ class Checkups:
     """
 
     def __init__(
-        self, policy: Policy, bank: Bank, run: Path, *, save: Callable[[Path], None] | None = None, every: int = 100,
-        split: str = "validation", limit: int = 200, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        policy: Policy,
+        bank: Bank,
+        run: Path,
+        *,
+        save: Callable[[Path], None] | None = None,
+        every: int = 100,
+        split: str = "validation",
+        limit: int = 200,
+        seed: int = 0,
+    ) -> None:
         if every < 1:
             raise AnatomyError(f"steps between checkups must be at least 1, got {every}.")
         self.policy, self.bank, self.run, self.save, self.every = policy, bank, run, save, every
@@ -66,14 +74,24 @@ class Checkups:
 
     def _evaluate(self, step: int) -> dict[str, Any]:
         found = evaluate(
-            self.policy, self.bank, out=self.run / "checkups" / f"step-{step:06d}", resume=True, gallery=0, controls=(),
-            baselines=self._baselines, config={"step": step}, **self._asked,
-        )  # fmt: skip
+            self.policy,
+            self.bank,
+            out=self.run / "checkups" / f"step-{step:06d}",
+            resume=True,
+            gallery=0,
+            controls=(),
+            baselines=self._baselines,
+            config={"step": step},
+            **self._asked,
+        )
         gain = found.gain_over_blind
         row = {
-            "step": step, "eval/accuracy": found.accuracy.value, "eval/ci_low": found.accuracy.ci_low,
-            "eval/ci_high": found.accuracy.ci_high, "eval/gain_over_blind": None if gain is None else gain.value,
-        }  # fmt: skip
+            "step": step,
+            "eval/accuracy": found.accuracy.value,
+            "eval/ci_low": found.accuracy.ci_low,
+            "eval/ci_high": found.accuracy.ci_high,
+            "eval/gain_over_blind": None if gain is None else gain.value,
+        }
         best = self.best
         if self.save is not None and (best is None or row["eval/accuracy"] > best["eval/accuracy"]):
             self._keep(self.save)

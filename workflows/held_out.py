@@ -94,4 +94,4 @@ class HeldOutEvaluations:
         """Accuracy after less accuracy before, paired by question."""
         if len(self.results) < 2:
             return None
-        return paired_change(self.config.out / "before", self.config.out / "after", seed=self.config.held_out.seed)
+        return paired_change(self.config.out / "before", self.config.out / "after")

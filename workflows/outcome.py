@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
+
+from anatomy_r1.core import Stopped
 
 if TYPE_CHECKING:
     from anatomy_r1.evaluation import Estimate, Results
@@ -22,7 +25,14 @@ class Progress:
     """Of training, the step's row of ``metrics.jsonl``; of an evaluation, the ``accuracy`` so far."""
 
 
-OnProgress = Callable[[Progress], None]
+@dataclass(frozen=True)
+class Notice:
+    """Something that was decided for the user."""
+
+    text: str
+
+
+OnProgress = Callable[[Progress | Notice], None]
 
 
 @dataclass(frozen=True)
@@ -39,14 +49,15 @@ class TrainingResult:
     """Of this call, evaluations included."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user stopped a run.
+class Interrupted(Stopped):
+    """Somebody stopped a job that can be resumed.
 
     Args:
-        out: folder of the run.
-        checkpoint: the last whole one; None: there is none, and the folder can be given again.
+        kept: what it goes on from: a run's last whole checkpoint, an evaluation's folder; None: nothing yet, and the
+            run's folder can be given again.
+        stopped: what stopped it.
     """
 
-    def __init__(self, out: Path, checkpoint: Path | None) -> None:
-        super().__init__()
-        self.out, self.checkpoint = out, checkpoint
+    def __init__(self, kept: Path | None, stopped: KeyboardInterrupt) -> None:
+        super().__init__(stopped.signal if isinstance(stopped, Stopped) else SIGINT)
+        self.kept = kept

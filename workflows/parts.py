@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.banks import Bank, open_bank, train_and_test_parts
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.workflows.config import extras
 from anatomy_r1.workflows.settings import RunConfig
 
-VALIDATION = "validation"
-"""Split of the check-ups during training: not the questions of the final evaluation."""
+VALIDATION, TEST = "validation", "test"
+"""Split of the check-ups during training, and the usual one of the evaluations before and after."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,29 @@ class Parts:
     held_out: str
     """Split of the evaluations before and after."""
     validation: str = VALIDATION
+    notice: str = ""
+    """What had to be decided for the user."""
 
 
 def open_parts(config: RunConfig) -> Parts:
-    """Open a run's bank and cut it up: the train split, or all of a bank that has none, is learnt.
+    """Open a run's bank and cut it up; see :func:`train_and_test_parts`. Where nothing is asked, nothing is held out.
 
     Raises:
-        AnatomyError: the bank can't be opened, or lacks a split that the run would ask.
+        AnatomyError: the bank can't be opened, or lacks a split that the run would learn or ask.
     """
     bank = open_bank(config.bank, **extras(config.bank_options))
-    parts = Parts(bank, bank.split("train") if "train" in bank.splits else bank, config.held_out.split)
-    if config.held_out.limit:
-        bank.split(parts.held_out)
-    if config.evaluate_every:
-        bank.split(parts.validation)
-    return parts
+    asked = config.held_out
+    if not asked.limit and not config.evaluate_every:
+        return Parts(bank, bank.split("train") if "train" in bank.splits else bank, asked.split)
+    if len(bank.splits) > 1 and asked.split not in (*bank.splits, TEST, VALIDATION):
+        raise AnatomyError(
+            f"{bank.name}: no split {asked.split!r} to ask, only {', '.join(bank.splits)}.\n"
+            "Name one with --held-out.split, or leave the evaluations out: --held-out.limit 0."
+        )
+    bank, held_out, notice = train_and_test_parts(bank, asked.split)
+    if config.evaluate_every and VALIDATION not in bank.splits:
+        raise AnatomyError(
+            f"{bank.name}: check-ups ask the split {VALIDATION!r}, but there are only {', '.join(bank.splits)}.\n"
+            "Leave them out: --evaluate-every 0."
+        )
+    return Parts(bank, bank.split("train"), held_out, notice=notice or "")

@@ -92,14 +92,14 @@ def plan_training(config: RunConfig) -> Plan | None:
     require_training_extra("training")
     from anatomy_r1.workflows.footprint import footprint, skeleton
 
-    parts = open_parts(config)
+    model, parts = skeleton(path, config.model), open_parts(config)
     steps, (prompt, seen), load, curriculum = _job(config, parts, path)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     sharded = (
         os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
     )
     need = footprint(
-        skeleton(path, config.model),
+        model,
         load,
         prompt,
         checkpointing=config.model.gradient_checkpointing,

@@ -4,21 +4,25 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import RunFolder
-from anatomy_r1.core import write_bytes
-from anatomy_r1.workflows.backbones import load_backbone, model_path
+from anatomy_r1.core import LOCK, claim_folder, write_bytes
+from anatomy_r1.workflows.backbones import load_backbone
 from anatomy_r1.workflows.config import to_toml
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
-from anatomy_r1.workflows.outcome import Interrupted, OnProgress, Progress, TrainingResult
+from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.parts import Parts, open_parts
 from anatomy_r1.workflows.processes import Processes, Trainer, saver
 from anatomy_r1.workflows.settings import CONFIG, RunConfig
 from anatomy_r1.workflows.trackers import make_tracker
 
+HEADER = "# The settings of this run, as they were resolved: --config takes this file.\n"
+UNSTARTED = {CONFIG, LOCK, "before", "sampler", "tensorboard", "trackio", "wandb"}
+"""What a run writes before its first step."""
 BuildTrainer = Callable[[Backbone, Parts, RunFolder, Processes], Trainer]
 
 
@@ -44,16 +48,19 @@ def run_training(
         progress: hears how far the run is, on the main process.
     """
     started = perf_counter()
-    model_path(config.policy)
     parts = open_parts(config)
     processes = Processes(config.wait_minutes)
+    if processes.main and not resume:
+        clear_unstarted(config.out)
     run = processes.folder(config.out, resume)
     told = progress if run.main else lambda _: None
+    if parts.notice:
+        told(Notice(parts.notice))
     with _said_where_it_stopped(run), processes.explained(run), _tracker(config, run) as track:
         backbone = load_backbone(config.policy, config.model, config.seed)
         trainer = build(backbone, parts, run, processes)
         if run.main:
-            write_bytes(config.out / CONFIG, to_toml(config).encode())
+            write_bytes(config.out / CONFIG, (HEADER + to_toml(config)).encode())
         held_out = HeldOutEvaluations(config, parts, backbone, trainer, length, told)
         held_out.ask("before")
         seen = {"steps": 0}
@@ -75,12 +82,26 @@ def run_training(
     return TrainingResult(config.out, held_out.results, held_out.change(), perf_counter() - started)
 
 
+def clear_unstarted(out: Path) -> None:
+    """Empty the folder of a run that failed before its first step, so that it can be given again."""
+    found = list(out.iterdir()) if out.is_dir() else []
+    settings = out / CONFIG
+    ours = {path.name for path in found} <= UNSTARTED and settings.is_file()
+    if not ours or not settings.read_bytes().startswith(HEADER.encode()):
+        return
+    claim_folder(out)
+    for path in out.iterdir():
+        if path.name == LOCK:
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 @contextmanager
 def _said_where_it_stopped(run: RunFolder) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(run.path, run.checkpoint) from None
+    except KeyboardInterrupt as stopped:
+        raise (Interrupted(run.checkpoint, stopped) if run.main else stopped) from None
 
 
 @contextmanager

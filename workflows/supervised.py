@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anatomy_r1.agents import require_training_extra
 from anatomy_r1.banks import Bank
+from anatomy_r1.workflows.backbones import check_model
 from anatomy_r1.workflows.outcome import OnProgress, TrainingResult
 from anatomy_r1.workflows.parts import Parts
 from anatomy_r1.workflows.settings import SFTRunConfig
@@ -23,7 +23,7 @@ def sft(
     config: SFTRunConfig, *, resume: bool = False, progress: OnProgress = lambda progress: None
 ) -> TrainingResult | None:
     """Teach a model a bank's right answers, with an evaluation before and after; see :func:`train`."""
-    require_training_extra("training")
+    check_model(config.policy)
     from anatomy_r1.workflows.running import run_training
 
     def build(backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes") -> "Trainer":

@@ -95,9 +95,10 @@ class TrackioTracker:
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers of a row, but for the step itself."""
     return {
-        name: float(value) for name, value in row.items()
+        name: float(value)
+        for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and name != "step"
-    }  # fmt: skip
+    }
 
 
 def _package(name: str) -> Any:

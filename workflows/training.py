@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
-from anatomy_r1.agents import require_training_extra
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows.backbones import check_model
 from anatomy_r1.workflows.outcome import OnProgress, TrainingResult
 from anatomy_r1.workflows.parts import Parts
 from anatomy_r1.workflows.settings import TrainConfig
@@ -37,7 +37,7 @@ def train(
             run, nothing to resume, a sampler that is gone, or a gradient that was not finite again and again.
         Interrupted: the user stopped it; a checkpoint was written.
     """
-    require_training_extra("training")
+    check_model(config.policy)
     from anatomy_r1.workflows.running import run_training
 
     def build(backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes") -> "Trainer":

@@ -42,17 +42,17 @@ class GRPOConfig:
     max_completion_length: int = 48
     """Tokens after which a response is cut."""
     loss_type: Loss = "grpo"
-    """Objective; see objective.py."""
+    """Objective of the update."""
     epsilon: float | None = None
-    """Lower clip of the ratio; None: as the loss's paper has it, see CLIPS."""
+    """Lower clip of the ratio; None: as the loss's paper has it."""
     epsilon_high: float | None = None
-    """Upper clip of the ratio (cispo: cap of the weight itself); None: as the loss's paper has it, see CLIPS."""
+    """Upper clip of the ratio (cispo: cap of the weight itself); None: as the loss's paper has it."""
     beta: float = 0.0
     """Weight of the KL term to the policy as it was at the start."""
     entropy_coef: float = 0.0
     """Weight of an entropy bonus, the mean over all tokens."""
     gate: Gate = "total"
-    """What must vary within a group for it to teach: the total reward, or correctness; see advantages.py."""
+    """What must vary within a group for it to teach: the total reward, or correctness alone."""
     scale_rewards: Scale = "group"
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
     baseline: Baseline = "group"
@@ -68,7 +68,7 @@ class GRPOConfig:
     mixed_precision: Literal["no", "bf16"] = "no"
     """Autocast of the update on CUDA; weights stay in float32."""
     importance_sampling: Correction = "token"
-    """What weighs the update where the sampler isn't the trained model itself; see importance.py."""
+    """What weighs the update where the sampler isn't the trained model itself."""
     importance_cap: float = 2.0
     """Largest such weight."""
     asynchronous: bool = False

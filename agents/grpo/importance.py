@@ -66,6 +66,8 @@ class RatioLog:
         counts, sums, least, most, gaps = zip(*parts, strict=True)
         name = "sampling/importance_sampling_ratio"
         return {
-            f"{name}/mean": sum(sums) / sum(counts), f"{name}/min": min(least), f"{name}/max": max(most),
+            f"{name}/mean": sum(sums) / sum(counts),
+            f"{name}/min": min(least),
+            f"{name}/max": max(most),
             "sampling/logprob_difference": sum(gaps) / sum(counts),
-        }  # fmt: skip
+        }

@@ -74,7 +74,7 @@ class Learner:
         optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
         self.distributed.prepare(self.logprobs, optimiser, config.max_grad_norm)
         self.max_tokens = config.max_tokens
-        self.skipped_in_a_row = 0
+        self.skipped_in_a_row, self.stall = 0, ""
         self._halvings = 0
         self._checked = packing == "padded"
 
@@ -112,26 +112,6 @@ class Learner:
             parts += [[idle]] * (passes - len(parts))
         return parts
 
-    def accumulate(
-        self, batch: Batch, advantages: Floats, weights: Floats, trees: Sequence[Tree], *, last: bool
-    ) -> dict[str, float]:
-        """Add the gradient of a micro-batch's share of the loss; returns means over its tokens.
-
-        Args:
-            batch: B responses, of all processes.
-            advantages: ``(B,)``.
-            weights: of each response's tokens in the loss ``(B,)``.
-            trees: the micro-batch.
-            last: whether the optimiser steps after it.
-        """
-        reference = self._reference_logprobs(trees)
-        with self.distributed.no_sync(last=last):
-            with self.distributed.accelerator.autocast():
-                now: TokenLogProbs = self.distributed.module(trees, self.config.temperature)
-            loss, means = self._loss(batch, advantages, weights, trees, now, reference)
-            self.distributed.backward(loss, last=last)
-        return means
-
     def halve_token_budget(self, batch: Batch) -> None:
         """Make micro-batches of ``batch`` smaller after the device ran out of memory; its gradient begins anew.
 
@@ -148,11 +128,15 @@ class Learner:
         self.max_tokens //= 2
         warnings.warn(f"out of memory: max_tokens is now {self.max_tokens}; again.", stacklevel=3)
 
-    def metrics(self, norms: Sequence[float], terms: Sequence[dict[str, float]]) -> dict[str, float | None]:
+    def metrics(
+        self, batch: Batch, norms: Sequence[float], terms: Sequence[dict[str, float]]
+    ) -> dict[str, float | None]:
         """What is logged of a step's updates: their gradients' norms, and the means of the last one's micro-batches."""
         self._halvings = 0
         finite = [norm for norm in norms if math.isfinite(norm)]
-        self.skipped_in_a_row = 0 if len(finite) == len(norms) else self.skipped_in_a_row + 1
+        silent = all(response.failed for response in batch.responses)
+        self.stall = "no response came" if silent else "the gradient was not finite"
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if silent or len(finite) < len(norms) else 0
         spoken = [term for own in self.distributed.all_gather(list(terms)) for term in own if term["tokens"]]
         return {
             **_pooled(spoken),
@@ -183,16 +167,20 @@ class Learner:
         spoken = batch.lengths > 0
         return spoken if self.config.beta or self.config.entropy_coef else spoken & (advantages != 0)
 
-    def _loss(
-        self,
-        batch: Batch,
-        advantages: Floats,
-        weights: Floats,
-        trees: Sequence[Tree],
-        now: TokenLogProbs,
-        reference: Tensor | None,
+    def loss(
+        self, batch: Batch, advantages: Floats, weights: Floats, trees: Sequence[Tree]
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss of R-token rows ``(b, R)`` of the batch, a scalar, and means over their tokens."""
+        """A micro-batch's share of the loss, a scalar, and means over its tokens.
+
+        Args:
+            batch: B responses, of all processes.
+            advantages: ``(B,)``.
+            weights: of each response's tokens in the loss ``(B,)``.
+            trees: the micro-batch; b responses of up to R tokens.
+        """
+        reference = self._reference_logprobs(trees)
+        with self.distributed.accelerator.autocast():
+            now: TokenLogProbs = self.distributed.module(trees, self.config.temperature)
         config, mask, logprobs = self.config, now.mask, now.logprobs  # (b, R) each
         rows = np.concatenate([tree.rows for tree in trees])  # (b,)
         if not len(rows):

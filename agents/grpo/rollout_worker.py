@@ -85,7 +85,7 @@ class RolloutWorker:
         """The next batch: the prefetched one, or one that is sampled now.
 
         Raises:
-            PolicyLost: the sampler is gone; the state is that before the batch was drawn.
+            AnatomyError: an image can't be read, the sampler is gone, …; the state is that before the batch was drawn.
         """
         self.fresh = self._prefetched is None
         if self.fresh:
@@ -96,8 +96,8 @@ class RolloutWorker:
                 rollouts = self._collect(progress, refills)
             else:
                 rollouts = self._prefetched.result()
-        except PolicyLost:
-            self.load_state_dict(self._before)
+        except Exception:
+            self.rewind()
             raise
         self._prefetched, self.seconds = None, self.seconds | rollouts.seconds
         if self.external and self.fresh:
@@ -167,6 +167,10 @@ class RolloutWorker:
             prefetched = pool.submit(self._collect, progress, refills)
             yield
         self._prefetched = prefetched
+
+    def rewind(self) -> None:
+        """Go back to before the latest batch, which is drawn anew then."""
+        self.load_state_dict(self._before)
 
     def mark_stale(self) -> None:
         """The trained model has changed: a sampler with weights of its own needs them before it samples again."""

@@ -8,29 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.policies import Observations, Response, TransformersPolicy
+from anatomy_r1.agents.policies import Named, Observations, Overlapping, Response, Resumable, TransformersPolicy
 
 
-class Sampler(Protocol):
+class Sampler(Named, Resumable, Protocol):
     """A policy that can answer some places of a batch, just as it would among all, and that can be resumed."""
-
-    name: str
 
     def respond(self, observations: Observations, *, n: int = 1, only: Sequence[int] | None = None) -> list[Response]:
         """See :meth:`Policy.respond`; with ``only``, the responses of those places."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Position in the sampling stream."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-
-
-class ExternalSampler(Sampler, Protocol):
+class ExternalSampler(Sampler, Overlapping, Protocol):
     """A sampler with weights of its own, which must be updated by those of the trained model."""
-
-    overlaps: bool
-    """Whether it can sample while the trained model computes."""
 
     def update_weights(self, model: nn.Module, state: dict[str, Tensor] | None = None) -> None:
         """Take over the weights of the trained model (of ``state``, where they had to be gathered)."""

@@ -11,9 +11,8 @@ The objectives, and what differs from the papers, are in ``losses.py``; groups w
 """
 
 import contextlib
-import json
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,16 +30,18 @@ from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
 from anatomy_r1.agents.model import Backbone, as_sampled
-from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
+from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import (
     RunFolder,
-    graceful_interrupt,
     load_optimiser,
+    read_state,
+    run_steps,
     save_optimiser,
     save_tensors,
     warmup_cosine,
+    write_state,
 )
-from anatomy_r1.core import AnatomyError, write_bytes
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]
@@ -105,38 +106,21 @@ class GRPO:
             measure: gives further metrics after a step, such as a held-out accuracy.
 
         Raises:
-            KeyboardInterrupt: the user asked to stop; a checkpoint was written.
-            AnatomyError: the gradient was not finite for ``max_skipped`` steps in a row, or the sampler is gone;
-                likewise.
+            Stopped: somebody asked to stop; a checkpoint was written.
+            AnatomyError: see :func:`run_steps`.
         """
-        if run.checkpoint is not None:
-            self.load(run.checkpoint)
-        run.forget_after(self.step_index)
-        config, learner = self.config, self.learner
-        with graceful_interrupt() as interrupt:
-            while self.step_index < config.steps:
-                try:
-                    row = self.step(run.path if self.distributed.is_main else None)
-                except PolicyLost as error:
-                    run.save(self.step_index, self.save)
-                    raise AnatomyError(
-                        f"{error}\nThe state after step {self.step_index} is in {run.checkpoint}; "
-                        "when the sampler can run again, go on with --resume."
-                    ) from error
-                row |= measure(self.step_index)
-                run.log(row)
-                on_step(row)
-                interrupt.requested = self.distributed.any(interrupt.requested)
-                stop = interrupt.requested or learner.skipped_in_a_row >= config.max_skipped
-                if stop or self.step_index % config.save_every == 0 or self.step_index == config.steps:
-                    run.save(self.step_index, self.save)
-                if interrupt.requested:
-                    raise KeyboardInterrupt
-                if stop:
-                    raise AnatomyError(
-                        f"grpo: the gradient was not finite in {learner.skipped_in_a_row} steps in a row, "
-                        f"last at step {self.step_index}; lower --grpo.learning-rate. The state is in {run.checkpoint}."
-                    )
+        step = partial(self.step, run.path if self.distributed.is_main else None)
+        run_steps(self, step, run, self.config, "grpo", on_step, measure)
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """The last steps without a response or with a gradient that was not finite."""
+        return self.learner.skipped_in_a_row
+
+    @property
+    def stall(self) -> str:
+        """Which of the two the last of them was."""
+        return self.learner.stall
 
     def step(self, run: Path | None = None) -> Row:
         """Sample one batch and learn from it; returns the step's metrics. Now and then a group is kept in ``run``."""
@@ -146,8 +130,12 @@ class GRPO:
         batch, started = rollouts.batch, perf_counter()
         rate = config.learning_rate * warmup_cosine(step, config.steps, config.warmup_steps, config.final_lr_share)
         # Advantages, loss, step.
-        with self._prefetching():
-            learnt = update(self.learner, batch, rate)
+        try:
+            with self._prefetching():
+                learnt = update(self.learner, batch, rate)
+        except AnatomyError:
+            self.worker.rewind()
+            raise
         self.worker.mark_stale()
         self._compare_sampler(learnt.get("sampling/logprob_difference"))
         self.step_index += 1
@@ -194,23 +182,11 @@ class GRPO:
         save_optimiser(moments, folder)
         if before is not None:
             save_tensors(before, folder / "reference.safetensors")
-        state = {
-            "step": self.step_index,
-            **self.worker.state_dict(),
-            "max_tokens": self.learner.max_tokens,
-            "processes": self.distributed.count,
-        }
-        write_bytes(folder / "state.json", json.dumps(state, allow_nan=False).encode())
+        write_state(folder, self, {**self.worker.state_dict(), "max_tokens": self.learner.max_tokens})
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if (before := state.get("processes", 1)) != (now := self.distributed.count):
-            warnings.warn(
-                f"{folder}: written by {before} processes, resumed by {now}: sums of gradients are taken "
-                "in another order, so the run goes on the same to rounding, not bitwise.",
-                stacklevel=2,
-            )
+        state = read_state(folder, self)
         model, reference = self.backbone.model, self.learner.reference
         self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
@@ -246,14 +222,17 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
             try:
                 for number, trees in enumerate(micro_batches, start=1):  # rows (b, R); their gradients add up
                     last = number == len(micro_batches)
-                    terms.append(learner.accumulate(batch, advantages, weights, trees, last=last))
+                    with distributed.no_sync(last=last):
+                        loss, means = learner.loss(batch, advantages, weights, trees)
+                        distributed.backward(loss, last=last)
+                    terms.append(means)
             except torch.OutOfMemoryError:
                 learner.halve_token_budget(batch)
                 micro_batches = learner.micro_batches(batch, advantages)
             else:
                 norms.append(distributed.step())
     return {
-        **learner.metrics(norms, terms),
+        **learner.metrics(batch, norms, terms),
         "learning_rate": learning_rate,
         "tokens/forwarded": sum(distributed.all_gather(learner.logprobs.tokens_forwarded - forwarded)),
         "max_tokens": learner.max_tokens,

@@ -6,7 +6,7 @@ responses that begin alike share their beginning too. With attention restricted 
 along the path, every token sees exactly what it would see in its own row, so log-probs and gradients are the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anatomy_r1.agents.model import EncodedPrompt
+from anatomy_r1.core import image_key
 
 Ints = NDArray[np.int64]
 MASK_LIMIT = 1 << 28
@@ -128,9 +129,9 @@ def build_trees(
     Raises:
         LongRow: one row alone has more than ``max_tokens`` tokens.
     """
-    owners: dict[int, list[int]] = {}  # image → places of its rows
+    owners: dict[Hashable, list[int]] = {}  # image → places of its rows
     for place, prompt in enumerate(prompts):
-        owners.setdefault(id(prompt.image), []).append(place)
+        owners.setdefault(image_key(prompt.image), []).append(place)
     trees, waiting = [], list(reversed(owners.values()))
     while waiting:
         places = waiting.pop()

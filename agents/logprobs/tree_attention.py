@@ -65,9 +65,12 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: BlockMask, *re
     """``scaled_dot_product_attention`` of ``(B, heads, N, D)``, a block of queries at a time."""
     if not hasattr(attn_mask, "blocks"):  # a part of a mask that was cut
         return scaled_dot_product_attention(query, key, value, attn_mask.as_subclass(Tensor), *rest, **options)
-    parts = []
-    for block in attn_mask.blocks:
-        keys, values = (states.index_select(2, block.keys) for states in (key, value))
-        part = query[:, :, block.start : block.stop]
-        parts.append(scaled_dot_product_attention(part, keys, values, block.mask, *rest, **options))
+    blocks = attn_mask.blocks
+    # Taken for all blocks at once: each time, the backward pass goes over all keys.
+    wanted, sizes = torch.cat([block.keys for block in blocks]), [len(block.keys) for block in blocks]
+    keys, values = (torch.split(states.index_select(2, wanted), sizes, dim=2) for states in (key, value))
+    parts = [
+        scaled_dot_product_attention(query[:, :, block.start : block.stop], k, v, block.mask, *rest, **options)
+        for block, k, v in zip(blocks, keys, values, strict=True)
+    ]
     return torch.cat(parts, dim=2)

@@ -5,7 +5,7 @@ processor gets; the image processor inside it is asked once per distinct image.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from anatomy_r1.agents.model.compat import image_processor
-from anatomy_r1.core import Image
+from anatomy_r1.core import Image, image_key
 
 CACHE_BYTES = 1 << 30
 THINK = "<think>"
@@ -56,14 +56,14 @@ class PromptEncoder:
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
         self._bytes = 0
         self.images_processed = 0
         """How often the image processor ran."""
 
     def __call__(self, image: Image, prompt: str) -> EncodedPrompt:
         """Encode one image and one prompt."""
-        known = self._known.get(id(image))
+        known = self._known.get(image_key(image))
         if known is None or known.image is not image:
             known = _Known(image)
         if prompt not in known.prompts:
@@ -91,7 +91,7 @@ class PromptEncoder:
         if known.processed is None:
             self.images_processed += 1
             known.processed = original(images, **options)
-            self._known[id(known.image)] = known
+            self._known[image_key(known.image)] = known
             self._bytes += known.nbytes
             while self._bytes > CACHE_BYTES and len(self._known) > 1:
                 self._bytes -= self._known.popitem(last=False)[1].nbytes

@@ -5,7 +5,7 @@ them is trained; a model that takes none looks at the pixels each time.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anatomy_r1.agents.model.compat import takes_features, with_features
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt
-from anatomy_r1.core import Image
+from anatomy_r1.core import Image, image_key
 
 FEATURE_BYTES = 1 << 30
 """Memory that features may take, on the model's device."""
@@ -30,7 +30,7 @@ class Vision:
 
     def __init__(self, model: Any) -> None:
         self._inner: Any = model.base_model
-        self._known: OrderedDict[int, tuple[Image, Any]] = OrderedDict()
+        self._known: OrderedDict[Hashable, tuple[Image, Any]] = OrderedDict()
         self._bytes = 0
         self._takes_features = takes_features(model) and takes_features(self._inner)
         self.remembers = True
@@ -56,7 +56,7 @@ class Vision:
 
     @torch.no_grad()
     def _features(self, prompt: EncodedPrompt) -> Any:
-        key = id(prompt.image)
+        key = image_key(prompt.image)
         image, features = self._known.get(key, (None, None))
         if image is not prompt.image:
             self.looks += 1

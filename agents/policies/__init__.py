@@ -18,9 +18,9 @@ from anatomy_r1.agents.policies.protocol import (
     PolicyLost,
     Response,
     Resumable,
+    accepted_options,
     make_policy,
     name_of,
-    takes,
 )
 from anatomy_r1.agents.policies.scripted import LEARNT, odd_case
 
@@ -53,6 +53,7 @@ __all__ = [
     "Resumable",
     "TextClassifier",
     "TransformersPolicy",
+    "accepted_options",
     "human",
     "human_response",
     "make_policy",
@@ -61,5 +62,4 @@ __all__ = [
     "openai",
     "sample_questions",
     "specs",
-    "takes",
 ]

@@ -143,7 +143,7 @@ def make_policy(spec: str | Policy | Answer | type[Policy], **options: Any) -> P
     return _as_policy(POLICIES.find(spec)[0], repr(spec), options)
 
 
-def takes(spec: str) -> set[str]:
+def accepted_options(spec: str) -> set[str]:
     """Names of the options that a policy's factory takes; nothing where ``spec`` names a function or an instance."""
     found = POLICIES.find(spec)[0]
     if not (POLICIES.knows(spec) or isinstance(found, type)):

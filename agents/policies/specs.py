@@ -3,14 +3,16 @@
 import dataclasses
 from typing import Any
 
-from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_training_extra, require_vllm
+from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_reachable, require_training_extra, require_vllm
 from anatomy_r1.agents.policies.protocol import POLICIES, Policy
 from anatomy_r1.core import build
 
 
 @POLICIES.register("hf")
 def _transformers(path: str, **options: Any) -> Policy:
+    """Any image-text-to-text transformers model, ``hf:PATH_OR_ID``."""
     require_training_extra(f"policy hf:{path}")
+    require_reachable(path)
     from anatomy_r1.agents.policies.transformers import TransformersPolicy
 
     return build(TransformersPolicy, f"policy hf:{path}", path, **options)
@@ -18,12 +20,13 @@ def _transformers(path: str, **options: Any) -> Policy:
 
 @POLICIES.register("tiny")
 def _tiny(**options: Any) -> Policy:
+    """The embedded model of 1.45 million parameters."""
     return _transformers(str(TINY_FOLDER), **options)
 
 
 @POLICIES.register("vllm")
 def _vllm(spec: str, **options: Any) -> Policy:
-    """``vllm:PATH_OR_ID``, or ``vllm:PATH_OR_ID@http://host:port`` for a server that runs already."""
+    """A model that vLLM runs, ``vllm:PATH_OR_ID``, or serves already, ``vllm:PATH_OR_ID@http://host:port``."""
     require_training_extra(f"policy vllm:{spec}")
     model, at, url = spec.partition("@http")
     names = {field.name for field in dataclasses.fields(VllmSettings)}
@@ -31,6 +34,7 @@ def _vllm(spec: str, **options: Any) -> Policy:
     settings = build(VllmSettings, f"policy vllm:{spec}", **given | ({"server": f"http{url}"} if at else {}))
     if not settings.server:
         require_vllm()
+    require_reachable(model)
     from anatomy_r1.agents.policies.vllm import VllmPolicy
 
     path = TINY_FOLDER if model == "tiny" else model

@@ -1,6 +1,6 @@
 """A transformers vision-language model as a policy: prefill each prompt once, decode all its responses together."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
 from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, image_key
 
 _STREAM = 41
 
@@ -68,10 +68,10 @@ class TransformersPolicy:
         With ``only``, some rows are answered, just as they would be among all.
         """
         images, prompts = observations["image"], observations["prompt"]
-        rows = [(id(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
+        rows = [(image_key(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
         draws = self._draws(observations.get("question_id"), len(rows), n)
         only = range(len(rows)) if only is None else only
-        places: dict[tuple[int, str], list[int]] = {}
+        places: dict[tuple[Hashable, str], list[int]] = {}
         for place in only:
             places.setdefault(rows[place], []).append(place)
         responses: list[list[Response]] = [[] for _ in rows]

@@ -3,9 +3,9 @@
 DeepSpeed's own accessors give them whole, whatever the stage; all processes must call together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from deepspeed import zero  # type: ignore[import-not-found]
@@ -17,9 +17,8 @@ from deepspeed.utils import (  # type: ignore[import-not-found]
 )
 from torch import Tensor, nn
 
-from anatomy_r1.agents.training.compat import bare_optimiser, make_moments, models_undivided, stage3_hooks_off
+from anatomy_r1.agents.training.compat import bare_optimiser, make_moments, stage3_hooks_off
 
-T = TypeVar("T")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -28,12 +27,6 @@ def gathered_weights(engine: Any) -> Iterator[None]:
     """Stage 3's weights gathered, its hooks off: they would take them apart again after each layer."""
     with zero.GatheredParameters(list(engine.parameters())), stage3_hooks_off(engine):
         yield
-
-
-def undivided(work: Callable[[], T]) -> T:
-    """Do ``work`` that loads a model; transformers would divide it among the processes while stage 3 is on."""
-    with models_undivided():
-        return work()
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

@@ -27,7 +27,13 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
-from anatomy_r1.agents.training.compat import bare_optimiser, configure_deepspeed, shard_on_cpu, shard_weights
+from anatomy_r1.agents.training.compat import (
+    bare_optimiser,
+    configure_deepspeed,
+    models_undivided,
+    shard_on_cpu,
+    shard_weights,
+)
 from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
 from anatomy_r1.core import AnatomyError
 
@@ -67,6 +73,8 @@ class Distributed:
         )
         """Whether each process holds but a part of the weights."""
         self.module: Any = None
+        self.updates = 0
+        """Steps of the optimiser so far, skipped ones included."""
         self.optimiser: Any = None
 
     def prepare(self, module: nn.Module, optimiser: torch.optim.Optimizer, max_norm: float) -> None:
@@ -102,6 +110,11 @@ class Distributed:
         """Which of so many groups are this process's share."""
         return list(range(self.rank, groups, self.count))
 
+    def weights_are_finite(self) -> bool:
+        """Whether every weight that learns is a finite number, on every process."""
+        learning = (weight for weight in self.module.parameters() if weight.requires_grad)
+        return not self.any(not all(bool(torch.isfinite(weight).all()) for weight in learning))
+
     def check_same(self, value: T, what: str) -> None:
         """Raise AnatomyError where processes disagree."""
         if len(set(self.all_gather(value))) > 1:
@@ -128,6 +141,7 @@ class Distributed:
 
     def step(self) -> float:
         """Step of the optimiser; returns the gradient's norm, over all processes. A non-finite one skips the step."""
+        self.updates += 1
         if not self.deepspeed:
             return clip_and_step(self.optimiser, self.max_norm)
         norm = self.module.get_global_grad_norm()
@@ -175,7 +189,8 @@ class Distributed:
 
     def load_model_state(self, model: nn.Module, read: Callable[[], State]) -> None:
         """Load the weights that ``read`` gives by name, checked."""
-        state = self._zero.undivided(read) if self.deepspeed else read()
+        with models_undivided():
+            state = read()
         if self.deepspeed:
             self._zero.set_weights(model, state)
         elif self.sharded:

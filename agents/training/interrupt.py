@@ -1,32 +1,40 @@
-"""Ctrl-C that lets the step in progress finish, so that what is saved is whole."""
+"""A signal to stop that lets the step in progress finish, so that what is saved is whole."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from anatomy_r1.core import Stopped
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, what Slurm, Kubernetes and spot machines send before they kill, and a terminal that is gone."""
+
 
 class Interrupt:
-    """Whether the user asked to stop."""
+    """Whether somebody asked to stop, and by which signal."""
 
     requested = False
+    signal: int = signal.SIGINT
 
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Interrupt]:
-    """Turn the first Ctrl-C into a request; the second one interrupts at once. Only the main thread can do this."""
+    """Turn the first signal into a request; the second one stops at once. Only the main thread can do this."""
     interrupt = Interrupt()
 
     def request(number: int, frame: FrameType | None) -> None:
-        interrupt.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if interrupt.requested:
+            raise Stopped(number)
+        interrupt.requested, interrupt.signal = True, number
 
     try:
-        before = signal.signal(signal.SIGINT, request)
-    except ValueError:  # not the main thread: Ctrl-C doesn't come here
+        before = {number: signal.signal(number, request) for number in SIGNALS}
+    except ValueError:  # not the main thread: signals don't come here
         yield interrupt
         return
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,9 +1,10 @@
 """The loop of every kind of training: step, log, tell, save; go on from a checkpoint; stop when asked."""
 
+import contextlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from anatomy_r1.agents.configs import GRPOConfig, SFTConfig
 from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.run_folder import RunFolder
-from anatomy_r1.core import AnatomyError, write_bytes
+from anatomy_r1.core import AnatomyError, Stopped, write_bytes
 
 Row = dict[str, Any]
 STATE = "state.json"
@@ -22,9 +23,18 @@ class Stepper(Protocol):
 
     step_index: int
     """Steps taken so far."""
-    skipped_in_a_row: int
-    """The last steps whose gradient was not finite."""
-    distributed: Distributed
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """The last steps that taught nothing because something is broken."""
+
+    @property
+    def stall(self) -> str:
+        """What was broken in the last of them."""
+
+    @property
+    def distributed(self) -> Distributed:
+        """The processes that train together."""
 
     def save(self, folder: Path | None) -> None:
         """Write all that influences the next step. All processes must come; only the main one has a folder."""
@@ -54,30 +64,65 @@ def run_steps(
         measure: gives further metrics after a step.
 
     Raises:
-        KeyboardInterrupt: the user asked to stop; a checkpoint was written.
-        AnatomyError: the gradient was not finite for ``max_skipped`` steps in a row; likewise.
+        Stopped: somebody asked to stop; a checkpoint was written.
+        AnatomyError: a step failed, no response came or the gradient was not finite for ``max_skipped`` steps in a row,
+            or weights are not finite. Where the weights are sound, a checkpoint was written.
     """
     if run.checkpoint is not None:
         stepper.load(run.checkpoint)
     run.forget_after(stepper.step_index)
     with graceful_interrupt() as interrupt:
         while stepper.step_index < config.steps:
-            row = step()
-            at = stepper.step_index
-            row |= measure(at)
-            run.log(row)
-            on_step(row)
+            with _kept(stepper, run):
+                row = step()
+                at = stepper.step_index
+                row |= measure(at)
+                run.log(row)
+                on_step(row)
             interrupt.requested = stepper.distributed.any(interrupt.requested)
             diverged = stepper.skipped_in_a_row >= config.max_skipped
             if interrupt.requested or diverged or at % config.save_every == 0 or at == config.steps:
-                run.save(at, stepper.save)
+                _save(stepper, run, kind)
             if interrupt.requested:
-                raise KeyboardInterrupt
+                raise Stopped(interrupt.signal)
             if diverged:
                 raise AnatomyError(
-                    f"{kind}: the gradient was not finite in {stepper.skipped_in_a_row} steps in a row, "
+                    f"{kind}: {stepper.stall} in {stepper.skipped_in_a_row} steps in a row, "
                     f"last at step {at}; lower --{kind}.learning-rate. The state is in {run.checkpoint}."
                 )
+
+
+def _save(stepper: Stepper, run: RunFolder, kind: str) -> None:
+    """Write a checkpoint, of sound weights alone: a broken one must not push out the last that is sound."""
+    if not stepper.distributed.weights_are_finite():
+        last = f"The last sound checkpoint is {run.checkpoint}." if run.checkpoint else "There is no checkpoint yet."
+        raise AnatomyError(
+            f"{kind}: weights are not finite after step {stepper.step_index}; lower --{kind}.learning-rate.\n{last}"
+        )
+    run.save(stepper.step_index, stepper.save)
+
+
+@contextlib.contextmanager
+def _kept(stepper: Stepper, run: RunFolder) -> Iterator[None]:
+    """Write a checkpoint where a step fails, of the state before it, and say where it is.
+
+    With several processes the others may be in the middle of a pass, and a checkpoint needs all of them.
+    """
+    before, updates = stepper.step_index, stepper.distributed.updates
+    try:
+        yield
+    except Exception as error:
+        half = stepper.step_index == before and stepper.distributed.updates > updates
+        if isinstance(error, AnatomyError) and not half and stepper.step_index and stepper.distributed.count == 1:
+            _save(stepper, run, "training")
+        if run.checkpoint is None or not isinstance(error, AnatomyError):
+            if run.checkpoint is not None:
+                error.add_note(f"The last checkpoint is {run.checkpoint}.")
+            raise
+        raise AnatomyError(
+            f"{error}\nThe state after step {int(run.checkpoint.name[5:])} is in {run.checkpoint}; "
+            "once that is mended, go on with --resume."
+        ) from error
 
 
 def write_state(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> None:

@@ -1,20 +1,30 @@
-"""A run's folder: never overwritten by accident, readable after a crash, resumable.
+"""A run's folder: one owner, never overwritten by accident, readable after a crash, resumable from what is whole.
 
-``metrics.jsonl`` has a line per step, appended and flushed; ``checkpoints/step-000100`` appears only when whole.
+``metrics.jsonl`` has a line per step, appended and flushed; ``checkpoints/step-000100`` appears only when whole. Its
+``manifest.json``, written last, has the checksums of its files: what was damaged since is found, not trained on.
 """
 
+import hashlib
 import json
+import os
+import re
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from anatomy_r1.core import AnatomyError, write_bytes
+from anatomy_r1.core import LOCK, AnatomyError, claim_folder, make_folder, release_folder, write_bytes
 
 KEPT = 2
+VERSION = 1
+"""Of the checkpoint's layout."""
+MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(\d{6,})")
 
 
 class RunFolder:
@@ -22,58 +32,82 @@ class RunFolder:
 
     Args:
         path: the folder.
-        resume: whether to go on with what is there.
+        resume: whether to go on with what is there. A checkpoint that is damaged is set aside, with a warning, and the
+            one before it taken; a run that was stopped before its first checkpoint begins anew.
         main: whether this process writes; among several, one does.
 
     Raises:
-        AnatomyError: it holds something and ``resume`` is false, or nothing to resume from and ``resume`` is true.
+        AnatomyError: another process has it, it holds something and ``resume`` is false, there is nothing to resume,
+            or no checkpoint is whole.
     """
 
     def __init__(self, path: Path, *, resume: bool = False, main: bool = True) -> None:
         self.path, self.main = path, main
-        taken = main and path.exists() and any(path.iterdir())
-        if taken and not resume:
+        self.checkpoint: Path | None = None
+        make_folder(path)
+        if main:
+            claim_folder(path)
+        taken = any(entry.name != LOCK for entry in path.iterdir())
+        if main and taken != resume:
+            release_folder(path)
             raise AnatomyError(
-                f"{path}: expected a new or empty folder; nothing was overwritten.\n"
+                f"{path}: nothing to resume from.\nStart without --resume."
+                if resume
+                else f"{path}: expected a new or empty folder; nothing was overwritten.\n"
                 "Give another --out, or --resume to go on."
             )
-        path.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = self._latest()
-        if resume and self.checkpoint is None:
-            raise AnatomyError(
-                f"{path}: nothing to resume from (no checkpoints/step-*).\n"
-                "Start without --resume, in a new or emptied folder."
-            )
+        if resume:
+            self._sweep()
+            self.checkpoint = self._latest()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one row of metrics."""
+        """Append one row of metrics.
+
+        Raises:
+            AnatomyError: it can't be written.
+        """
         if not self.main:
             return
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        try:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+        except OSError as error:
+            raise self._unwritable(self.path / "metrics.jsonl", error) from None
 
     def forget_after(self, step: int) -> None:
-        """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again."""
+        """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again.
+
+        Raises:
+            AnatomyError: a line before them is no row.
+        """
         for name in ("metrics.jsonl", "groups.jsonl") if self.main else ():
             if (self.path / name).exists():
                 self._forget(self.path / name, step)
 
     def _forget(self, path: Path, step: int) -> None:
+        lines = path.read_bytes().split(b"\n")
         rows = []
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                try:
-                    if json.loads(line)["step"] > step:
-                        break
-                except (ValueError, KeyError):
+        for number, line in enumerate(lines, start=1):
+            try:
+                if int(json.loads(line)["step"]) > step:
                     break
-                rows.append(line)
-        write_bytes(path, "".join(rows).encode())
+            except (ValueError, KeyError, TypeError):
+                if number < len(lines) and any(lines[number:]):  # what is torn by a kill comes last
+                    raise AnatomyError(
+                        f"{path}, line {number}: expected a row with its step, got {line[:60]!r}.\n"
+                        "Repair or remove the line, then --resume."
+                    ) from None
+                break
+            rows.append(line + b"\n")
+        write_bytes(path, b"".join(rows))
 
     def save(self, step: int, write: Callable[[Path | None], object]) -> Path:
         """Make ``checkpoints/step-…`` by calling ``write(folder)``; visible only once whole. Keeps the newest two.
 
         A process that doesn't write calls ``write(None)``: what is written may have to be gathered from all.
+
+        Raises:
+            AnatomyError: it can't be written; the checkpoints before it are left as they are.
         """
         final = self.path / "checkpoints" / f"step-{step:06d}"
         if not self.main or final.exists():
@@ -81,18 +115,98 @@ class RunFolder:
             self.checkpoint = final
             return final
         partial = final.with_name(final.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write(partial)
-        partial.rename(final)
-        for old in sorted(final.parent.glob("step-*"))[:-KEPT]:
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            write(partial)
+            _seal(partial, step)
+            partial.rename(final)
+            _flush(final.parent)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise self._unwritable(final, error) from None
+        for old in self._checkpoints()[:-KEPT]:
             shutil.rmtree(old)
         self.checkpoint = final
         return final
 
+    def _unwritable(self, path: Path, error: Exception) -> AnatomyError:
+        last = f"{self.checkpoint} is whole" if self.checkpoint else "there is no checkpoint yet"
+        return AnatomyError(
+            f"{path}: can't be written ({getattr(error, 'strerror', None) or error}); {last}.\n"
+            "Make room, then go on with --resume."
+        )
+
+    def _checkpoints(self) -> list[Path]:
+        folder = self.path / "checkpoints"
+        found = [entry for entry in folder.iterdir() if _STEP.fullmatch(entry.name)] if folder.is_dir() else []
+        return sorted(found, key=lambda entry: int(entry.name[5:]))
+
+    def _sweep(self) -> None:
+        """Remove what a kill left half-written."""
+        for litter in (self.path / "checkpoints").glob("step-*.partial") if self.main else ():
+            shutil.rmtree(litter, ignore_errors=True)
+
     def _latest(self) -> Path | None:
-        found = sorted(p for p in (self.path / "checkpoints").glob("step-*") if p.suffix != ".partial")
-        return found[-1] if found else None
+        """The newest whole checkpoint. The main process sets damaged ones aside, so the others find the same."""
+        found = self._checkpoints()
+        if not self.main:
+            return found[-1] if found else None
+        for checkpoint in reversed(found):
+            if not (problem := damage(checkpoint)):
+                return checkpoint
+            aside = checkpoint.with_name(checkpoint.name + ".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            checkpoint.rename(aside)
+            warnings.warn(f"{checkpoint}: {problem}; it was set aside as {aside.name}.", stacklevel=3)
+        if found:
+            raise AnatomyError(f"{self.path}: no checkpoint is whole.\nStart anew, in another folder.")
+        return None
+
+
+def _seal(folder: Path, step: int) -> None:
+    """Write the manifest of a checkpoint, last, once everything has reached the disk."""
+    files = {str(path.relative_to(folder)): _print_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    manifest = {"version": VERSION, "step": step, "files": files}
+    write_bytes(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
+        _flush(inner)
+
+
+def damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint, in words; empty where it is whole."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_bytes())
+        version, step, files = manifest["version"], manifest["step"], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"no readable {MANIFEST}"
+    if version != VERSION:
+        return f"written in layout {version}, this release reads {VERSION}"
+    if checkpoint.name != f"step-{step:06d}":
+        return f"holds step {step}"
+    for name, expected in files.items():
+        try:
+            if _print_of(checkpoint / name) != expected:
+                return f"{name} is not as it was written"
+        except OSError as error:
+            return f"{name} can't be read ({error.strerror or error})"
+    return ""
+
+
+def _print_of(path: Path) -> str:
+    """SHA-256 of a file that has reached the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    """Let the names in a folder reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

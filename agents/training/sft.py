@@ -30,9 +30,9 @@ class Example:
 def target_text(question: Question, answer: str | None = None) -> str:
     """The response to imitate: where to look (if the bank knows), what is there, and the option's text.
 
-    >>> from anatomy_r1.banks import open_bank  # doctest: +SKIP
-    >>> target_text(open_bank("scenes").question(0))  # doctest: +SKIP
-    '<think>top-mid liver</think><answer>liver</answer>'
+    >>> from anatomy_r1.banks import open_bank
+    >>> target_text(open_bank("scenes").question(0))
+    '<think>top-mid gallbladder</think><answer>gallbladder</answer>'
     """
     answer = answer or question.options[question.answer]
     location = question.details.get("location", "")
@@ -58,6 +58,8 @@ class SFT:
         examples: step (from 0) → the examples of that step's batch; a pure function, the same in every process.
         config: settings.
     """
+
+    stall = "the gradient was not finite"
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
         self.backbone, self.examples, self.config = backbone, examples, config

@@ -123,9 +123,12 @@ class BrainAtlasBank(MadeBank):
     def _draft(self, view: View, case: Case, image: SliceImage) -> Draft:
         """In words, with left and right as displayed."""
         details: dict[str, Any] = {
-            "plane": PLANES[view.plane], "view": view.name, "display": self.display,
-            "slice_mm": int(load_brain().planes[view.plane].mm[case.slice]), **case.details,
-        }  # fmt: skip
+            "plane": PLANES[view.plane],
+            "view": view.name,
+            "display": self.display,
+            "slice_mm": int(load_brain().planes[view.plane].mm[case.slice]),
+            **case.details,
+        }
         if image.mirrored:
             for key in {"location", "direction"} & set(details):
                 words = details[key].split("-")

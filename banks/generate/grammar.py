@@ -53,11 +53,19 @@ CLINICAL_TEMPLATES = {
 }
 """Two relations before one, as what two say could be read as one with a long name."""
 CLINICAL_RELATIONS = (
-    "anterior to", "posterior to", "superior to", "inferior to", "medial to", "lateral to",
-    "to the patient's left of", "to the patient's right of",
-    "higher in the image than", "lower in the image than", "further left in the image than",
+    "anterior to",
+    "posterior to",
+    "superior to",
+    "inferior to",
+    "medial to",
+    "lateral to",
+    "to the patient's left of",
+    "to the patient's right of",
+    "higher in the image than",
+    "lower in the image than",
+    "further left in the image than",
     "further right in the image than",
-)  # fmt: skip
+)
 SURFACES = {
     "above": ("above",),
     "below": ("below",),
@@ -67,9 +75,15 @@ SURFACES = {
 """Wordings of the directions; any other relation ("within", "retracted by") is its own wording."""
 _CANONICAL = {wording: name for name, wordings in SURFACES.items() for wording in wordings}
 _EQUIVALENT = {
-    "Z1": ("Z2",), "Z2": ("Z1",), "O1": ("O2",), "O2": ("O1",),
-    "A1": ("A3", "A4"), "A2": ("A3", "A4"), "A3": ("A1", "A2"), "A4": ("A1", "A2"),
-}  # fmt: skip
+    "Z1": ("Z2",),
+    "Z2": ("Z1",),
+    "O1": ("O2",),
+    "O2": ("O1",),
+    "A1": ("A3", "A4"),
+    "A2": ("A3", "A4"),
+    "A3": ("A1", "A2"),
+    "A4": ("A1", "A2"),
+}
 
 
 @dataclass(frozen=True)
@@ -147,9 +161,13 @@ def _rel(key: str) -> str:
 
 def _pattern(template: str) -> re.Pattern[str]:
     pieces = {
-        "loc": f"(?P<loc>{'|'.join(LOCATIONS)}|None)", "np": _np("x"), "that": "(?P<that>that is )?",
-        "both": "(?P<both>both )?", "r1": _rel("r"), "r2": _rel("s"),
-    }  # fmt: skip
+        "loc": f"(?P<loc>{'|'.join(LOCATIONS)}|None)",
+        "np": _np("x"),
+        "that": "(?P<that>that is )?",
+        "both": "(?P<both>both )?",
+        "r1": _rel("r"),
+        "r2": _rel("s"),
+    }
     return re.compile(re.sub(r"[?.]", r"\\\g<0>", TEMPLATES[template]).format(**pieces))
 
 
@@ -209,9 +227,13 @@ def render(parsed: Parsed) -> str:
         return CLINICAL_TEMPLATES[parsed.template].format(loc=parsed.phrase.location, r1=first, r2=second)
     first, second = (*map(str, parsed.relations), "", "")[:2]
     return TEMPLATES[parsed.template].format(
-        loc=parsed.phrase.location, np=parsed.phrase, r1=first, r2=second,
-        that="that is " if parsed.that_is else "", both="both " if parsed.both else "",
-    )  # fmt: skip
+        loc=parsed.phrase.location,
+        np=parsed.phrase,
+        r1=first,
+        r2=second,
+        that="that is " if parsed.that_is else "",
+        both="both " if parsed.both else "",
+    )
 
 
 def rewrites(parsed: Parsed) -> tuple[Parsed, ...]:

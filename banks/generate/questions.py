@@ -35,15 +35,32 @@ class Draft:
     details: Mapping[str, Any]
 
     def question(
-        self, options: tuple[tuple[str, ...], int], *, id: str, image: ImageSource, modality: str, group_key: str,
-        source: str, preface: str = "",
-    ) -> Question:  # fmt: skip
+        self,
+        options: tuple[tuple[str, ...], int],
+        *,
+        id: str,
+        image: ImageSource,
+        modality: str,
+        group_key: str,
+        source: str,
+        preface: str = "",
+    ) -> Question:
         """The question itself, given its options and the index of the right one."""
         return Question(
-            id=id, image=image, stem=self.stem, options=options[0], answer=options[1], structure=self.structure,
-            question_type=self.question_type, modality=modality, group_key=group_key, source=source,
-            distractors=self.pool, details=self.details, preface=preface,
-        )  # fmt: skip
+            id=id,
+            image=image,
+            stem=self.stem,
+            options=options[0],
+            answer=options[1],
+            structure=self.structure,
+            question_type=self.question_type,
+            modality=modality,
+            group_key=group_key,
+            source=source,
+            distractors=self.pool,
+            details=self.details,
+            preface=preface,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 from anatomy_r1.core import AnatomyError
 
 LOCATIONS = (
-    "top-left", "top-mid", "top-right", "mid-left", "center", "mid-right", "bottom-left", "bottom-mid", "bottom-right",
-)  # fmt: skip
+    "top-left",
+    "top-mid",
+    "top-right",
+    "mid-left",
+    "center",
+    "mid-right",
+    "bottom-left",
+    "bottom-mid",
+    "bottom-right",
+)
 DIRECTIONS = ("above", "below", "left", "right")
 MARGIN = 0.1
 """Share of the frame by which two centres must differ before one is above, below, left or right of the other."""

@@ -92,8 +92,9 @@ class GraphBank(MadeBank):
         part = copy.copy(self)
         part._parts = {
             split: [frame for frame, name in zip(self._frames, names, strict=True) if name == split]
-            for split in SPLITS if split in names
-        }  # fmt: skip
+            for split in SPLITS
+            if split in names
+        }
         part.splits = tuple(part._parts)
         return part
 

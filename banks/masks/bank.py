@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from anatomy_r1.banks.masks.terms import ANATOMICAL, TERMS, Terms, preface_of
 from anatomy_r1.banks.masks.volumes import GEOMETRY, Case, packed
 from anatomy_r1.banks.masks.windows import AUTO, Window, grey_of, read_window
 from anatomy_r1.banks.rows import Refusal, settle
-from anatomy_r1.core import AnatomyError, Image, Question, read_image
+from anatomy_r1.core import AnatomyError, Image, Memo, Question, read_image
 
 WORKING_SIZE = 512
 """Longest edge at which label maps are measured."""
@@ -171,7 +170,7 @@ class MasksBank(GraphBank):
         super().__init__(
             "masks", str(root), parts, self._flat_asker.structures, refused=refused, allow_bad=allow_bad, **numbers
         )
-        self._view = lru_cache(maxsize=32)(self._look)
+        self._view = Memo(self._look, 32)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -272,9 +271,14 @@ class MasksBank(GraphBank):
         image = FrameImage(at, look.stored if look else None, self._size, self._enlarge, marker)
         pool = draft.pool if at.case is None else self._inside(draft.pool, view)
         return replace(draft, pool=pool, details=self._details(draft, at, look, view, options[0])).question(
-            options, id=name, image=at.image if plain else image, modality=self._modality, group_key=at.group,
-            source=f"masks/{Path(self.source).name}", preface=self._preface(at, look),
-        )  # fmt: skip
+            options,
+            id=name,
+            image=at.image if plain else image,
+            modality=self._modality,
+            group_key=at.group,
+            source=f"masks/{Path(self.source).name}",
+            preface=self._preface(at, look),
+        )
 
     def _preface(self, at: Frame, look: Look | None) -> str:
         if self._given_preface is not None or at.case is None or look is None:

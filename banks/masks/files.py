@@ -19,7 +19,7 @@ from anatomy_r1.banks.masks.formats import ITK, NIFTI, is_series, is_volume, nam
 from anatomy_r1.banks.masks.tables import Entry, Table, plain, read_table, table_of_names
 from anatomy_r1.banks.masks.volumes import Case, packed
 from anatomy_r1.banks.rows import check_text
-from anatomy_r1.core import MAX_PIXELS, AnatomyError, inside, is_dicom, open_dicom
+from anatomy_r1.core import MAX_PIXELS, AnatomyError, inside, is_dicom, open_dicom, open_regular
 
 FLAT = (".png", ".tif", ".tiff", ".bmp", ".npy")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", *NIFTI, *ITK)
@@ -179,9 +179,11 @@ def _image_size(path: Path) -> tuple[int, int]:
         head = open_dicom(path, pixels=False)
         return int(head.get("Columns", 0)), int(head.get("Rows", 0))
     try:
-        with Pil.open(path) as image:
+        with open_regular(path) as file, Pil.open(file) as image:
             turned = image.getexif().get(274, 1) in (5, 6, 7, 8)
             return (image.height, image.width) if turned else (image.width, image.height)
+    except AnatomyError:
+        raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise AnatomyError(f"{path}: image can't be read ({error}).") from None
 
@@ -195,6 +197,7 @@ def label_size(path: Path) -> tuple[int, int]:
 
 
 def _load_npy(path: Path) -> NDArray[Any]:
+    open_regular(path).close()
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy too raises many things over broken files
@@ -220,7 +223,7 @@ def read_flat(path: Path, table: Table | None = None) -> Labels:
         return np.asarray(_load_npy(path)).astype(np.int64)
     colours = {entry.colour: value for value, entry in (table or {}).items() if entry.colour is not None}
     try:
-        with Pil.open(path, formats=("PNG", "TIFF", "BMP")) as image:
+        with open_regular(path) as file, Pil.open(file, formats=("PNG", "TIFF", "BMP")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise AnatomyError(f"{path}: {image.width}×{image.height} pixels, the cap is {MAX_PIXELS:,}.")
             by_colour = bool(colours) and image.mode in ("P", "RGB", "RGBA")

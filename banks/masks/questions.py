@@ -173,9 +173,10 @@ class Asker:
         """Structures for which the relations surely don't hold: those seen elsewhere, and those not seen."""
         unsure = self._unsure(name, view) | {other for _, other in links}
         return tuple(
-            wrong for wrong in self.structures
+            wrong
+            for wrong in self.structures
             if wrong not in unsure and (wrong not in view.order or view.order.fails(wrong, links))
-        )  # fmt: skip
+        )
 
     def _mark(self, view: View, rng: np.random.Generator) -> Draft | None:
         for name in (item.name for item in view.shuffled(view.seen(), rng)):
@@ -222,11 +223,12 @@ def _related(entries: Iterable[Entry], twins: bool) -> dict[str, frozenset[str]]
         above[name] = chain
     return {
         name: frozenset(
-            other for other in parents
+            other
+            for other in parents
             if other in above[name] or name in above[other] or series_of(other, twins) == series_of(name, twins)
         )
         for name in parents
-    }  # fmt: skip
+    }
 
 
 def steady(graph: SceneGraph, order: Order) -> SceneGraph:

@@ -15,7 +15,7 @@ from typing import Any
 
 from anatomy_r1.banks.cholec45 import natural
 from anatomy_r1.banks.rows import check_text
-from anatomy_r1.core import AnatomyError, parse_json, read_text
+from anatomy_r1.core import SMALL, AnatomyError, parse_json, read_text
 
 Colour = tuple[int, int, int]
 KINDS = ("anatomy", "instrument", "background")
@@ -87,7 +87,7 @@ def read_table(path: Path) -> dict[int, Entry]:
     Raises:
         AnatomyError: a broken file, a value or colour twice, an empty name, or an unknown kind.
     """
-    text = read_text(path)
+    text = read_text(path, SMALL)
     is_json = path.suffix == ".json"
     rows = _json_rows(parse_json(text, str(path))) if is_json else _csv_rows(text, path)
     if not isinstance(rows, list) or not rows:

@@ -11,19 +11,25 @@ ANATOMICAL, IMAGE = "anatomical", "image"
 TERMS = (ANATOMICAL, IMAGE)
 _PATIENT = {
     "axial": {
-        "above": "anterior to", "below": "posterior to", "left": "to the patient's right of",
+        "above": "anterior to",
+        "below": "posterior to",
+        "left": "to the patient's right of",
         "right": "to the patient's left of",
     },
     "coronal": {
-        "above": "superior to", "below": "inferior to", "left": "to the patient's right of",
+        "above": "superior to",
+        "below": "inferior to",
+        "left": "to the patient's right of",
         "right": "to the patient's left of",
     },
     "sagittal": {"above": "superior to", "below": "inferior to", "left": "anterior to", "right": "posterior to"},
-}  # fmt: skip
+}
 _IMAGE = {
-    "above": "higher in the image than", "below": "lower in the image than",
-    "left": "further left in the image than", "right": "further right in the image than",
-}  # fmt: skip
+    "above": "higher in the image than",
+    "below": "lower in the image than",
+    "left": "further left in the image than",
+    "right": "further right in the image than",
+}
 _SIDE = re.compile(r"\b(left|right)\b")
 _COUNTED = re.compile(r"[CTLSctls]?\d{1,2}(?:st|nd|rd|th)?")
 _MIDDLE = re.compile(r"atri|ventric|heart|brachiocephalic")

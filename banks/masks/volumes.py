@@ -238,9 +238,12 @@ def _pack(case: Case, file: BinaryIO) -> None:
             cut = np.where(np.isfinite(cut), cut, np.asarray(values.least, cut.dtype))
         write(f"image {at}", cut, 1)
     index = {
-        "oriented": grid.oriented, "values": asdict(values), "size": _square(grid, case.plane), "pieces": pieces,
+        "oriented": grid.oriented,
+        "values": asdict(values),
+        "size": _square(grid, case.plane),
+        "pieces": pieces,
         "counts": counts,
-    }  # fmt: skip
+    }
     text = json.dumps(index).encode()
     file.write(text + len(text).to_bytes(8, "big"))
 

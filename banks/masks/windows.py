@@ -12,9 +12,12 @@ from anatomy_r1.core import AnatomyError
 Window = tuple[float, float]
 """Values of black and white."""
 WINDOWS: Mapping[str, Window] = {
-    "soft-tissue": (-160.0, 240.0), "lung": (-1350.0, 150.0), "bone": (-500.0, 1300.0), "brain": (0.0, 80.0),
+    "soft-tissue": (-160.0, 240.0),
+    "lung": (-1350.0, 150.0),
+    "bone": (-500.0, 1300.0),
+    "brain": (0.0, 80.0),
     "mediastinum": (-125.0, 225.0),
-}  # fmt: skip
+}
 """Hounsfield units; level and width 40/400, -600/1500, 400/1800, 40/80, 50/350."""
 AUTO = "auto"
 _CT_BELOW, _CT_ZERO = -500.0, 1024.0

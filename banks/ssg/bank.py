@@ -8,18 +8,17 @@ structure, or without.
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from anatomy_r1.banks.cholec45 import INSTRUMENTS, SPLITS, STRUCTURES, frame_of, frame_root, split_of
+from anatomy_r1.banks.cholec45 import INSTRUMENTS, SPLITS, STRUCTURES, frame_file, frame_of, frame_root, split_of
 from anatomy_r1.banks.generate import GraphBank, SceneGraph, ask, parts_of
 from anatomy_r1.banks.rows import Images, Refusal, Row, RowBank, settle
 from anatomy_r1.banks.ssg.questions import Line, draw_options, read_lines
 from anatomy_r1.banks.ssg.scene_graphs import reaches, read_graph
-from anatomy_r1.core import AnatomyError, ImageFolder, Question
+from anatomy_r1.core import AnatomyError, ImageFolder, Memo, Question
 
 SOURCES = ("questions", "graphs")
 COLOURS = ("per-class", "none")
@@ -87,9 +86,7 @@ class Frames:
     def find(self, name: str) -> tuple[str, int, str]:
         """Video, frame number and relative path of a frame called ``VID01/262.…`` or ``VID01_262``; checks the file."""
         video, number = frame_of(name.replace("_", "/", 1) + ".png")
-        relative = f"{self.prefix}{video}/{number:06d}.png"
-        self.images.check(relative)
-        return video, number, relative
+        return video, number, frame_file(self.images, self.prefix, video, number)
 
 
 class SSGQuestionBank(RowBank):
@@ -110,7 +107,7 @@ class _Lines(Sequence[Row]):
         self._files = list(files)
         self._file, self._place = array("I"), array("H")
         self._starts: dict[str, tuple[int, int]] = {}
-        self._read = lru_cache(maxsize=256)(read_lines)
+        self._read = Memo(read_lines, 256)
         self._splits: dict[str, array[int]] = {}
         for at, file in enumerate(files):
             self._take(at, file)
@@ -168,21 +165,36 @@ class _Lines(Sequence[Row]):
         video, number, image = self._frames.find(f"{file.parent.name}/{file.stem}")
         options, answer = line.options(self._seed, (int(video[3:]), number), self._n_options)
         return Row(
-            id=f"{video}/{number}/{line.number}", image=image, stem=line.stem, options=options, answer=answer,
-            structure=line.answer, question_type=line.question_type, modality="laparoscopy", group_key=video,
-            source="ssg-vqa", split=split_of(video),
+            id=f"{video}/{number}/{line.number}",
+            image=image,
+            stem=line.stem,
+            options=options,
+            answer=answer,
+            structure=line.answer,
+            question_type=line.question_type,
+            modality="laparoscopy",
+            group_key=video,
+            source="ssg-vqa",
+            split=split_of(video),
             distractors=line.pool if line.kind == "structure" else (),
             details={"template": line.template, "kind": line.kind},
-        )  # fmt: skip
+        )
 
 
 class SSGGraphBank(GraphBank):
     """New questions from SSG-VQA's scene graphs; all graphs are checked when the bank is opened."""
 
     def __init__(
-        self, path: Path, files: Sequence[Path], frames: Frames, colour: str, n_options: int, per_frame: int, seed: int,
+        self,
+        path: Path,
+        files: Sequence[Path],
+        frames: Frames,
+        colour: str,
+        n_options: int,
+        per_frame: int,
+        seed: int,
         allow_bad: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._graphs: list[tuple[Path, str, str]] = []  # file, video, image
         refused = []
         self._colour, self._n_options, self._images = colour, n_options, frames.images
@@ -195,7 +207,7 @@ class SSGGraphBank(GraphBank):
         kept = settle(str(path), refused, len(self._graphs), allow_bad)
         parts = parts_of([video for _, video, _ in self._graphs], split_of)
         super().__init__("ssg-vqa", str(path), parts, STRUCTURES, seed=seed, per_frame=per_frame, refused=kept)
-        self._graph = lru_cache(maxsize=256)(read_graph)
+        self._graph = Memo(read_graph, 256)
 
     def _group(self, frame: int) -> str:
         return self._graphs[frame][1]
@@ -215,9 +227,13 @@ class SSGGraphBank(GraphBank):
             return None
         options = draw_options(draft.structure, pool, rng, self._n_options)
         return replace(draft, pool=pool, details={**draft.details, "graph": file.name}).question(
-            options, id=name, image=self._images.source(image), modality="laparoscopy", group_key=video,
+            options,
+            id=name,
+            image=self._images.source(image),
+            modality="laparoscopy",
+            group_key=video,
             source="ssg-vqa/graphs",
-        )  # fmt: skip
+        )
 
 
 def _there(graph: SceneGraph, location: str | None) -> frozenset[str]:

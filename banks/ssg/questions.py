@@ -22,9 +22,15 @@ from anatomy_r1.core import AnatomyError, read_text
 
 MAX_FILE = 4_000_000
 KINDS: dict[str, tuple[str, ...]] = {
-    "structure": STRUCTURES, "instrument": INSTRUMENTS, "colour": COLOURS, "location": LOCATIONS,
-    "count": tuple(map(str, range(11))), "yes/no": ("yes", "no"), "verb": VERBS, "type": ("anatomy", "instrument"),
-}  # fmt: skip
+    "structure": STRUCTURES,
+    "instrument": INSTRUMENTS,
+    "colour": COLOURS,
+    "location": LOCATIONS,
+    "count": tuple(map(str, range(11))),
+    "yes/no": ("yes", "no"),
+    "verb": VERBS,
+    "type": ("anatomy", "instrument"),
+}
 """Kinds of answers and all answers of each."""
 TEMPLATES = ("zero_hop", "one_hop", "single_and")
 TYPES = ("exist", "count", "query_component", "query_color", "query_type", "query_location")
@@ -126,8 +132,14 @@ def _asked(fields: list[str], kind: str) -> tuple[str, str]:
     template = fields[2].removesuffix(".json")
     if template not in TEMPLATES or fields[3] not in TYPES:
         raise AnatomyError(f"no such template or question type: {fields[2][:40]!r}, {fields[3][:40]!r}.")
-    fitting = {"exist": ("yes/no",), "count": ("count",), "query_color": ("colour",), "query_type": ("type",),
-               "query_location": ("location",), "query_component": ("structure", "instrument")}  # fmt: skip
+    fitting = {
+        "exist": ("yes/no",),
+        "count": ("count",),
+        "query_color": ("colour",),
+        "query_type": ("type",),
+        "query_location": ("location",),
+        "query_component": ("structure", "instrument"),
+    }
     if kind not in fitting[fields[3]]:
         raise AnatomyError(f"the answer {fields[1][:40]!r} does not fit the question type {fields[3]!r}.")
     return template, fields[3]

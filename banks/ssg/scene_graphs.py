@@ -17,10 +17,16 @@ WIDTH, HEIGHT = 430, 240
 """Frame in which the boxes are given."""
 _OPPOSITE = {"above": "below", "below": "above", "left": "right", "right": "left"}
 _DONE = {
-    "aspirate": "aspirated by", "clip": "clipped by", "coagulate": "coagulated by", "cut": "cut by",
-    "dissect": "dissected by", "grasp": "grasped by", "irrigate": "irrigated by", "pack": "packed by",
+    "aspirate": "aspirated by",
+    "clip": "clipped by",
+    "coagulate": "coagulated by",
+    "cut": "cut by",
+    "dissect": "dissected by",
+    "grasp": "grasped by",
+    "irrigate": "irrigated by",
+    "pack": "packed by",
     "retract": "retracted by",
-}  # fmt: skip
+}
 _AXES = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}
 Table = tuple[tuple[int, ...], ...]
 

@@ -51,9 +51,13 @@ class Worker:
     def __init__(self, script: str, *arguments: str) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.process = subprocess.Popen(
-            [sys.executable, HERE / script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL if "QUIET" in os.environ else None, env=environment,
-        )  # fmt: skip
+            [sys.executable, HERE / script, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            stderr=subprocess.DEVNULL if "QUIET" in os.environ else None,
+            env=environment,
+        )
         self.start = self._hear("READY")
         self.rows: list[dict[str, Any]] = []
 
@@ -104,10 +108,16 @@ def show(title: str, found: dict[str, dict[str, float]], console: Console) -> No
     table = Table(*columns, "images", "patches", "tokens", title=title)
     for name, row in found.items():
         table.add_row(
-            name, f"{row['step']:.2f}", f"{row['step'] / ours['step']:.1f}", f"{row['sampling']:.2f}",
-            f"{row['update']:.2f}", f"{row['update'] / ours['update']:.1f}", f"{row['memory']:,.0f}",
-            f"{ours['memory'] / row['memory']:.2f}", *(f"{row[key]:,.0f}" for key in ("images", "patches", "tokens")),
-        )  # fmt: skip
+            name,
+            f"{row['step']:.2f}",
+            f"{row['step'] / ours['step']:.1f}",
+            f"{row['sampling']:.2f}",
+            f"{row['update']:.2f}",
+            f"{row['update'] / ours['update']:.1f}",
+            f"{row['memory']:,.0f}",
+            f"{ours['memory'] / row['memory']:.2f}",
+            *(f"{row[key]:,.0f}" for key in ("images", "patches", "tokens")),
+        )
     console.print(table)
 
 

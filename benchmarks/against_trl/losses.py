@@ -50,15 +50,23 @@ def bare_trainer(case: dict[str, Any], logprobs: torch.Tensor) -> GRPOTrainer:
     attributes = {
         "loss_type": "grpo" if sequence else case["loss_type"],
         "importance_sampling_level": "sequence" if sequence else "token",
-        "beta": case["beta"], "epsilon_low": 0.2, "epsilon_high": case["epsilon_high"],
-        "_entropy_bonus_enabled": False, "use_adaptive_entropy": False, "aux_loss_enabled": False,
-        "top_entropy_quantile": 1.0, "off_policy_mask_threshold": None, "use_vllm": False,
+        "beta": case["beta"],
+        "epsilon_low": 0.2,
+        "epsilon_high": case["epsilon_high"],
+        "_entropy_bonus_enabled": False,
+        "use_adaptive_entropy": False,
+        "aux_loss_enabled": False,
+        "top_entropy_quantile": 1.0,
+        "off_policy_mask_threshold": None,
+        "use_vllm": False,
         "max_completion_length": LONGEST,
-        "accelerator": Accelerator(), "current_gradient_accumulation_steps": 1, "model": SimpleNamespace(training=True),
+        "accelerator": Accelerator(),
+        "current_gradient_accumulation_steps": 1,
+        "model": SimpleNamespace(training=True),
         "args": SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
         "_metrics": {"train": defaultdict(list)},
         "_get_per_token_logps_and_entropies": lambda *_, **__: (logprobs, torch.zeros_like(logprobs), None),
-    }  # fmt: skip
+    }
     trainer.__dict__.update(attributes)
     return trainer
 

@@ -40,19 +40,35 @@ def write_model(folder: Path) -> None:
     ends = {f"vision_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|vision_{end}|>") for end in ("start", "end")}
     config = Qwen2_5_VLConfig(
         text_config={
-            "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 6,
-            "num_key_value_heads": 2, "vocab_size": 8192, "max_position_embeddings": 4096,
-            "tie_word_embeddings": True, "pad_token_id": tokenizer.pad_token_id,
+            "hidden_size": 384,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "vocab_size": 8192,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+            "pad_token_id": tokenizer.pad_token_id,
             "rope_parameters": {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6},
         },
         vision_config={
-            "depth": 6, "hidden_size": 256, "intermediate_size": 400, "num_heads": 4, "patch_size": 14,
-            "out_hidden_size": 384, "fullatt_block_indexes": [2, 5], "window_size": 112,
+            "depth": 6,
+            "hidden_size": 256,
+            "intermediate_size": 400,
+            "num_heads": 4,
+            "patch_size": 14,
+            "out_hidden_size": 384,
+            "fullatt_block_indexes": [2, 5],
+            "window_size": 112,
         },
-        image_token_id=ids["image_pad"], video_token_id=ids["video_pad"], **ends,
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        **ends,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Qwen2_5_VLForConditionalGeneration(config)
@@ -81,9 +97,17 @@ class RandomBank:
         noise = rng.integers(0, 256, (self.side, self.side, 3), dtype=np.uint8)
         stem = "".join(f" {word}" for word in rng.choice(WORDS, self.words))
         return Question(
-            id=f"noise/{index}", image=lambda: noise, stem=stem, options=self.structures, answer=0, structure="aaa",
-            question_type="noise", modality="none", group_key=str(index), source="noise",
-        )  # fmt: skip
+            id=f"noise/{index}",
+            image=lambda: noise,
+            stem=stem,
+            options=self.structures,
+            answer=0,
+            structure="aaa",
+            question_type="noise",
+            modality="none",
+            group_key=str(index),
+            source="noise",
+        )
 
     def index_of(self, question_id: str) -> int:
         """Its place."""

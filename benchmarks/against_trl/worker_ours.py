@@ -60,9 +60,15 @@ def main(shape: Shape, folder: str, packing: Any) -> None:
     reward = RewardConfig(format_weight=0, correct_weight=0, extra=noise) if shape.forced else None
     env = AnatomyVQAVectorEnv(num_envs=batch, group_size=shape.group, bank=Listed(shape), reward=reward)
     config = GRPOConfig(
-        steps=10_000, questions_per_step=shape.questions, num_generations=shape.group, learning_rate=1e-6,
-        max_completion_length=shape.response, loss_type=shape.loss, packing=packing, final_lr_share=1.0,
-    )  # fmt: skip
+        steps=10_000,
+        questions_per_step=shape.questions,
+        num_generations=shape.group,
+        learning_rate=1e-6,
+        max_completion_length=shape.response,
+        loss_type=shape.loss,
+        packing=packing,
+        final_lr_share=1.0,
+    )
     trainer = GRPO(backbone, env, config)
     inner = backbone.model.model
     text = inner.language_model if hasattr(inner, "language_model") else inner.text_model

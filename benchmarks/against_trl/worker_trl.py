@@ -69,21 +69,42 @@ def main(shape: Shape, folder: str, checkpointing: bool) -> None:
 
     batch = shape.questions * shape.group
     config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=False, gradient_checkpointing=checkpointing,
-        per_device_train_batch_size=batch, num_generations=shape.group, max_completion_length=shape.response,
-        loss_type=shape.loss, beta=0.0, temperature=1.0, top_p=1.0, top_k=0, scale_rewards="group",
-        learning_rate=1e-6, max_grad_norm=1.0, lr_scheduler_type="constant", max_steps=10_000, logging_steps=10_000,
-        save_strategy="no", report_to="none", disable_tqdm=True, seed=0,
+        output_dir=tempfile.mkdtemp(),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=checkpointing,
+        per_device_train_batch_size=batch,
+        num_generations=shape.group,
+        max_completion_length=shape.response,
+        loss_type=shape.loss,
+        beta=0.0,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        scale_rewards="group",
+        learning_rate=1e-6,
+        max_grad_norm=1.0,
+        lr_scheduler_type="constant",
+        max_steps=10_000,
+        logging_steps=10_000,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=0,
         generation_kwargs={"suppress_tokens": backbone.banned.tolist()},
-    )  # fmt: skip
+    )
     text = model.model.language_model if hasattr(model.model, "language_model") else model.model.text_model
     vision = model.model.visual if hasattr(model.model, "visual") else model.model.vision_model
     clock: dict[str, float] = {}
     callback = StepByStep(Work(model, processor.image_processor, vision, text.layers[0]), clock)
     trainer = GRPOTrainer(
-        model=model, args=config, reward_funcs=reward, train_dataset=Dataset.from_list(rows),
-        processing_class=processor, callbacks=[callback],
-    )  # fmt: skip
+        model=model,
+        args=config,
+        reward_funcs=reward,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=processor,
+        callbacks=[callback],
+    )
     generate = model.generate
 
     def timed(*inputs: Any, **options: Any) -> Any:

@@ -12,10 +12,16 @@ from anatomy_r1.banks.generate import CLINICAL, SURFACES, NounPhrase, Parsed, Re
 from anatomy_r1.core import INSTRUCTIONS, NUMBERED, STYLES, Question
 
 LOCATIONS = {
-    "top-left": ("upper-left",), "top-mid": ("upper-mid", "top-center"), "top-right": ("upper-right",),
-    "mid-left": ("middle-left", "center-left"), "center": ("middle",), "mid-right": ("middle-right", "center-right"),
-    "bottom-left": ("lower-left",), "bottom-mid": ("lower-mid", "bottom-center"), "bottom-right": ("lower-right",),
-}  # fmt: skip
+    "top-left": ("upper-left",),
+    "top-mid": ("upper-mid", "top-center"),
+    "top-right": ("upper-right",),
+    "mid-left": ("middle-left", "center-left"),
+    "center": ("middle",),
+    "mid-right": ("middle-right", "center-right"),
+    "bottom-left": ("lower-left",),
+    "bottom-mid": ("lower-mid", "bottom-center"),
+    "bottom-right": ("lower-right",),
+}
 RELATIONS = {"above": ("above", "higher than"), "below": ("below", "lower than")} | {
     name: SURFACES[name] for name in ("left", "right")
 }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.core import AnatomyError, Floats, Question, find_markup, normalise
+from anatomy_r1.core import AnatomyError, Floats, Memo, Question, find_markup, normalise
 from anatomy_r1.curricula.similarity import Indices, OptionSimilarity
 
 TABLE_SETS = 1_000
@@ -135,10 +135,10 @@ class DistractorSearch:
     def __init__(self, measure: OptionSimilarity, tolerance: float) -> None:
         self.measure = measure
         self.tolerance = tolerance
-        self._pool = lru_cache(maxsize=1024)(self._build_pool)
+        self._pool = Memo(self._build_pool, 1024)
         self._same: dict[int, tuple[tuple[str, ...], str, Pool]] = {}
-        self._table = lru_cache(maxsize=1024)(self._build_table)
-        self._shares = lru_cache(maxsize=1024)(self._find_shares)
+        self._table = Memo(self._build_table, 1024)
+        self._shares = Memo(self._find_shares, 1024)
         self.tilts: Sequence[float] = (0.0,) * (LEVELS + 1)
         """Of each level; whoever draws sets them before the first draw."""
 

@@ -10,14 +10,14 @@ symmetric in the options (``mean-pairs``), each of them is as likely to be the a
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, Floats, Question
+from anatomy_r1.core import AnatomyError, Floats, Memo, Question
 from anatomy_r1.curricula.selection.distractor_search import (
     LEVELS,
     DistractorSearch,
@@ -97,7 +97,7 @@ class Recompose:
         values = [search.spread(question) for question in probes]
         self.spread = Spread(np.concatenate(values), np.concatenate([np.full(len(v), 1 / len(v)) for v in values]))
         search.tilts = self._tilts = self.spread.tilts(search.tolerance)
-        self._usual_mass = lru_cache(maxsize=256)(self._find_usual_mass)
+        self._usual_mass = Memo(self._find_usual_mass, 256)
 
     def measured(self, measure: OptionSimilarity) -> "Recompose":
         """See :class:`Drawer`."""
@@ -193,7 +193,7 @@ class Select:
         self._values = values[self._order]
         self.spread = Spread(self._values)
         self._tilts = self.spread.tilts(self.tolerance)
-        self._factors = lru_cache(maxsize=1)(self._find_factors)
+        self._factors = Memo(self._find_factors, 1)
 
     def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
         """One of the questions within the tolerance, by weight; where there is none, of the nearest."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.core import AnatomyError, Floats, normalise, write_bytes
+from anatomy_r1.core import SMALL, AnatomyError, Floats, normalise, read_text, write_bytes
 
 Indices = NDArray[np.intp]
 
@@ -122,9 +122,9 @@ def read_vectors(path: Path) -> dict[str, Floats]:
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = (row for row in csv.reader(file) if row)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        text = io.StringIO(read_text(path, SMALL), newline="")
+        header, *rows = (row for row in csv.reader(text) if row)
+    except (AnatomyError, csv.Error, ValueError) as error:
         raise AnatomyError(f"{path}: expected a CSV file with a header of structure names ({error}).") from None
     return header, rows
 

@@ -5,7 +5,7 @@ known, ``synonyms`` and ``fma`` (the number in the Foundational Model of Anatomy
 that is no node of its own stands below ``hippocampus``.
 """
 
-import json
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.core import AnatomyError, Floats, normalise
+from anatomy_r1.core import SMALL, AnatomyError, Floats, normalise, read_json
 
 FOLDER = Path(__file__).parent / "taxonomies"
 _SIDES = ("left ", "right ")
@@ -100,16 +100,16 @@ def read_taxonomy(path: Path) -> Taxonomy:
         AnatomyError: no such file, not of the form above, a name twice, or no tree.
     """
     try:
-        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        nodes = read_json(path, SMALL)["nodes"]
         parents = {normalise(name): _parent(node) for name, node in nodes.items()}
         pairs = [(text, name) for name, node in nodes.items() for text in node.get("synonyms", ())]
         synonyms = {normalise(text): normalise(name) for text, name in pairs}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (AnatomyError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnatomyError(
             f"{path}: expected a taxonomy as in {FOLDER.name}/: nodes, each with a parent or null ({error!r})."
         ) from None
     keys = [normalise(name) for name in (*nodes, *(text for text, _ in pairs))]
-    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+    if repeated := sorted(key for key, count in Counter(keys).items() if count > 1):
         raise AnatomyError(f"{path}: names or synonyms occur twice: {repeated}.")
     return Taxonomy(parents, synonyms, path.stem if path.parent == FOLDER else str(path))
 

@@ -1,12 +1,11 @@
 """Names and definitions of structures as vectors, by the sentence model that the extra ``text`` installs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from anatomy_r1.core import AnatomyError, Floats, normalise
+from anatomy_r1.core import SMALL, AnatomyError, Floats, normalise, read_json
 
 
 def sentence_vectors(names: Sequence[str], definitions: str | Path | None = None) -> Floats:
@@ -32,8 +31,8 @@ def sentence_vectors(names: Sequence[str], definitions: str | Path | None = None
 
 def _read_definitions(path: Path) -> dict[str, str]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        read = read_json(path, SMALL)
+    except AnatomyError as error:
         raise AnatomyError(f"{path}: expected a JSON file of definitions ({error}).") from None
     if not isinstance(read, dict) or not all(isinstance(text, str) for text in read.values()):
         raise AnatomyError(f"{path}: expected a JSON object that gives each structure's definition as text.")

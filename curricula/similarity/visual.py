@@ -4,6 +4,7 @@ Where a bank knows which pixel belongs to what (``bank.regions(index)``), featur
 region. Elsewhere the whole image stands for the structure that is the question's answer.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -21,17 +22,18 @@ Labels = NDArray[np.integer]
 LEAST, MOST = 96, 768
 """Questions looked at: at least and at most; between the two, until every structure was seen ``ENOUGH`` times."""
 ENOUGH = 8
+log = logging.getLogger(__name__)
 
 
 def visual_features(bank: Bank, encode: Encoder | None = None) -> Floats:
-    """Mean features of the bank's structures ``(K, F)``, less the mean over all.
+    """Mean features of the bank's structures ``(K, F)``, less the mean over all; 0 for those that were not seen.
 
     Args:
         bank: which structures, and where to see them.
         encode: default: :func:`colour_and_texture`.
 
     Raises:
-        AnatomyError: some structures never occur in the questions looked at; all are listed.
+        AnatomyError: fewer than two structures occur in the questions looked at.
     """
     seen: dict[str, list[Floats]] = defaultdict(list)
     wanted = [normalise(name) for name in bank.structures]
@@ -43,13 +45,15 @@ def visual_features(bank: Bank, encode: Encoder | None = None) -> Floats:
         index = number if count == len(bank) else int(number * 0.6180339887 % 1 * len(bank))
         for name, vector in _look(bank, index, encode or colour_and_texture):
             seen[normalise(name)].append(vector)
-    if missing := [name for name, key in zip(bank.structures, wanted, strict=True) if not seen[key]]:
-        raise AnatomyError(
-            f"similarity 'visual': {len(missing)} structures of bank {bank.name!r} occur in none of the {count} "
-            f"questions looked at: {missing}. Take them out of its table, or use 'names', 'ontology' or 'csv:PATH'."
-        )
-    means = np.stack([np.mean(seen[name], axis=0) for name in wanted])
-    return np.asarray(means - means.mean(axis=0))
+    missing = [name for name, key in zip(bank.structures, wanted, strict=True) if not seen[key]]
+    said = f"similarity 'visual': {len(missing)} of {len(wanted)} structures of bank {bank.name!r} occur in none of the"
+    if len(wanted) - len(missing) < min(2, len(wanted)):
+        raise AnatomyError(f"{said} {count} questions looked at; use 'names', 'ontology' or 'csv:PATH'.")
+    if missing:
+        log.warning("%s %d questions looked at: %s. They count as neither alike nor unlike.", said, count, missing)
+    means = {name: np.mean(seen[name], axis=0) for name in wanted if seen[name]}
+    middle = np.mean(list(means.values()), axis=0)
+    return np.stack([means.get(name, middle) - middle for name in wanted])
 
 
 def _look(bank: Bank, index: int, encode: Encoder) -> Iterator[tuple[str, Floats]]:

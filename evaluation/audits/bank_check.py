@@ -8,10 +8,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks import BANKS, Bank, Refusal, Tolerant, open_bank
-from anatomy_r1.core import AnatomyError, ImageLoader, Question, parameters_of
+from anatomy_r1.banks import Bank, Refusal, Tolerant, open_bank, takes
+from anatomy_r1.core import AnatomyError, ImageLoader, Question
 from anatomy_r1.envs import score
-from anatomy_r1.evaluation.audits.near_duplicates import Print, available, find_pairs, take_print
+from anatomy_r1.evaluation.audits.near_duplicates import ImageHash, available, find_pairs, hash_image
 from anatomy_r1.evaluation.run import sample_indices
 
 SAMPLE = 500
@@ -67,6 +67,8 @@ class Validation:
     """Ids of questions of which a wrong option was left out, as it repeated another."""
     refused: list[Refusal] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
+    decoded: bool = True
+    """Whether images were opened; without, those at the same place count as the same."""
     notes: list[str] = field(default_factory=list)
     """What the bank found odd in its files and went on with."""
     looked_alike: bool = False
@@ -85,12 +87,11 @@ class Validation:
         return plain | counters | listed | {"bad_images": self.bad_images}
 
 
-def open_tolerant(spec: str, **options: Any) -> Bank:
+def open_tolerant(spec: str, *, require_images: bool = True, **options: Any) -> Bank:
     """Open a bank such that bad rows are left out and kept in ``refused``, where the bank can do that."""
-    factory, _ = BANKS.find(spec)
-    if "allow_bad" in parameters_of(factory):
+    if takes(spec, "allow_bad"):
         options = {"allow_bad": True} | options
-    return open_bank(spec, **options)
+    return open_bank(spec, require_images=require_images, **options)
 
 
 def parts_of(bank: Bank) -> dict[str, Bank]:
@@ -111,6 +112,7 @@ def validate(
     *,
     limit: int | None = None,
     seed: int = 0,
+    images: bool = True,
     looks: bool = True,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -121,11 +123,13 @@ def validate(
         bank: the bank itself, not one of its splits.
         limit: questions per split, drawn at random; None: all, but 500 of an endless bank.
         seed: of the draw.
+        images: open them; off for a bank that was opened without (``require_images``).
         looks: compare images of different splits by looks; needs all of them decoded.
         threads: that decode images.
         progress: see :data:`Progress`.
     """
-    found = Validation(bank.name, available=len(bank), looked_alike=looks and available())
+    looks = looks and images and available()
+    found = Validation(bank.name, available=len(bank), decoded=images, looked_alike=looks)
     found.refused += _refused(bank)
     parts = parts_of(bank)
     sizes, done = plan(bank, limit), 0
@@ -135,7 +139,7 @@ def validate(
             indices = sample_indices(len(part), sizes[split], seed)
             for start in range(0, len(indices), _CHUNK):
                 chunk = list(_questions(part, split, indices[start : start + _CHUNK], found))
-                loader.ahead(question for question in chunk if ledger.is_new(question))
+                loader.ahead(question for question in chunk if images and ledger.is_new(question))
                 for question in chunk:
                     ledger.enter(question, split, loader)
                 done += min(_CHUNK, len(indices) - start)
@@ -172,7 +176,7 @@ class _Ledger:
         """Key of pixels → split → image."""
         self._forms: dict[tuple[Any, ...], str] = {}
         self._answers: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-        self._prints: list[tuple[Print, str, str]] = []
+        self._prints: list[tuple[ImageHash, str, str]] = []
 
     def is_new(self, question: Question) -> bool:
         """Whether the question's image was not looked at yet."""
@@ -207,13 +211,16 @@ class _Ledger:
 
     def _image(self, question: Question, split: str, loader: ImageLoader) -> str:
         place = _place(question)
+        if not self.found.decoded:
+            self._pixels.setdefault(str(place), {}).setdefault(split, str(place))
+            return str(place)
         if place not in self._images:
             pixels = loader.pixels(question)
             key = blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
             name = str(place) if isinstance(place, Path) else question.id
             self._images[place] = key, name
             if key not in self._pixels and self.found.looked_alike:
-                self._prints.append((take_print(pixels), split, name))
+                self._prints.append((hash_image(pixels), split, name))
         key, name = self._images[place]
         self._pixels.setdefault(key, {}).setdefault(split, name)
         return key

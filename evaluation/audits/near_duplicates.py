@@ -21,14 +21,14 @@ _CROWD = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Print:
+class ImageHash:
     """What is kept of an image."""
 
     bits: int
     copy: NDArray[np.uint8]
     """``(24, 24)`` grey."""
 
-    def resembles(self, other: "Print") -> bool:
+    def resembles(self, other: "ImageHash") -> bool:
         """Whether two images look the same but for scale, compression or a shade."""
         if (self.bits ^ other.bits).bit_count() > NEAREST_BITS:
             return False
@@ -44,16 +44,16 @@ def available() -> bool:
     return True
 
 
-def take_print(image: Image) -> Print:
+def hash_image(image: Image) -> ImageHash:
     """Hash an image ``(H, W, 3)``."""
     import imagehash
 
     grey = Pil.fromarray(image).convert("L")
     bits = int(str(imagehash.phash(grey)), 16)
-    return Print(bits, np.asarray(grey.resize((_EDGE, _EDGE), Pil.Resampling.BOX)))
+    return ImageHash(bits, np.asarray(grey.resize((_EDGE, _EDGE), Pil.Resampling.BOX)))
 
 
-def find_pairs(prints: Sequence[Print], splits: Sequence[str]) -> Iterator[tuple[int, int]]:
+def find_pairs(prints: Sequence[ImageHash], splits: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Pairs of images of different splits that resemble each other; of an image at most one pair.
 
     Hashes that differ in at most 3 bits agree in one of four quarters, so only those are compared. Of more than 64
@@ -73,7 +73,7 @@ def find_pairs(prints: Sequence[Print], splits: Sequence[str]) -> Iterator[tuple
                 yield min(one, other), max(one, other)
 
 
-def _candidates(members: list[int], prints: Sequence[Print]) -> Iterator[tuple[int, int]]:
+def _candidates(members: list[int], prints: Sequence[ImageHash]) -> Iterator[tuple[int, int]]:
     if len(members) <= _CROWD:
         yield from combinations(members, 2)
         return

@@ -93,7 +93,7 @@ def audit(bank: Bank, *, split: str | None = None, limit: int = 10_000, seed: in
     chance = _chance(questions)
     count = len(set(groups))
     of = f"all questions are of {count} group{'s' * (count > 1)}"
-    too_few = f"{of}: too few groups to say (at least {FEWEST_GROUPS})" if count < FEWEST_GROUPS else None
+    too_few = f"{of}; it takes at least {FEWEST_GROUPS}" if count < FEWEST_GROUPS else None
     reason = f"{of}, so there are no others to learn from"
     return Audit(
         bank=bank.name,

@@ -39,7 +39,7 @@ RULES = (
     Rule("stop", "odd one out in full stop", _ONE_FORM),
     Rule("named", "options named in the question", "offer nothing that the question names"),
     Rule("blind", "text-only classifier", "report the gain over it; take out of the questions what it learnt from"),
-)  # fmt: skip
+)
 
 
 def bets(questions: Sequence[Question], seed: int = 0) -> dict[str, Floats]:
@@ -77,13 +77,14 @@ def _in_words(feature: str) -> str:
     kind, _, rest = feature.partition(" ")
     yes = rest.startswith("True")
     told = {
-        "says": f"the answer {rest!r}", "holds": f"the word {rest!r}",
+        "says": f"the answer {rest!r}",
+        "holds": f"the word {rest!r}",
         "place": f"letter {LETTERS[int(rest)] if rest.isdigit() else rest}",
         "named": "the question names it" if yes else "the question does not name it",
         "longest": "it is the longest" if yes else "it is not the longest",
         "stop": "it ends in a full stop" if yes else "it ends in no full stop",
         "lower": f"it begins with a {'small letter' if yes else 'capital'} ({rest.rpartition(' ')[2]} small in all)",
-    }  # fmt: skip
+    }
     return told.get(kind, feature)
 
 
@@ -143,6 +144,9 @@ def _share(question: Question, values: Sequence[float]) -> float:
 
 
 LEARNING: dict[str, Callable[[list[Question], list[Question]], list[float]]] = {
-    "letter": _letter, "majority": _majority, "named": _named, "blind": _blind,
-}  # fmt: skip
+    "letter": _letter,
+    "majority": _majority,
+    "named": _named,
+    "blind": _blind,
+}
 """Rules that learn: from some questions, what they are worth on others."""

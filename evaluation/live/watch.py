@@ -160,9 +160,12 @@ def live_html(run: Path) -> str:
         metrics = Metrics.read(run / METRICS) if (run / METRICS).exists() else Metrics([])
         groups = read_groups(run, last=NEWEST)
         html: str = load_template("live.html.j2").render(
-            run=run.resolve().name, lead=_lead(run, metrics), cards=_cards(run, metrics), charts=main_charts(metrics),
+            run=run.resolve().name,
+            lead=_lead(run, metrics),
+            cards=_cards(run, metrics),
+            charts=main_charts(metrics),
             groups=groups,
-        )  # fmt: skip
+        )
     except AnatomyError as error:
         html = load_template("live.html.j2").render(run=run.name, lead=str(error), cards=[], charts=[], groups=[])
     return html
@@ -188,6 +191,8 @@ def _cards(run: Path, metrics: Metrics) -> list[Card]:
     if not found and (run / ROLLOUTS).exists():
         rights = [rollout.correct for rollout in iterate_rollouts(run)]
         if rights:
-            found = [Card("Responses", f"{len(rights):,}", "so far"),
-                     Card("Accuracy", percent(sum(rights) / len(rights)), "so far")]  # fmt: skip
+            found = [
+                Card("Responses", f"{len(rights):,}", "so far"),
+                Card("Accuracy", percent(sum(rights) / len(rights)), "so far"),
+            ]
     return found

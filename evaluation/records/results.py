@@ -267,10 +267,18 @@ def question_of(rollout: Rollout) -> Question:
         raise AnatomyError(f"question {rollout.question_id!r}: rollouts hold no image.")
 
     return Question(
-        id=rollout.question_id, image=gone, stem=rollout.stem, options=rollout.options,
-        answer=ord(rollout.answer) - ord("A"), structure=rollout.structure, question_type=rollout.question_type,
-        modality=rollout.modality, group_key=rollout.group_key, source="rollouts", option_style=rollout.option_style,
-    )  # fmt: skip
+        id=rollout.question_id,
+        image=gone,
+        stem=rollout.stem,
+        options=rollout.options,
+        answer=ord(rollout.answer) - ord("A"),
+        structure=rollout.structure,
+        question_type=rollout.question_type,
+        modality=rollout.modality,
+        group_key=rollout.group_key,
+        source="rollouts",
+        option_style=rollout.option_style,
+    )
 
 
 def _with_lenient_choice(rollout: Rollout) -> Rollout:

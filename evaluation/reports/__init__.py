@@ -17,9 +17,9 @@ from anatomy_r1.evaluation.reports.leaderboard import (
 from anatomy_r1.evaluation.reports.plots import COLOURS, STYLE, write_figures
 from anatomy_r1.evaluation.reports.preview import PAGE, SHEET, write_preview
 from anatomy_r1.evaluation.reports.report import REPORT, TEMPLATES, load_template, write_comparison, write_report
+from anatomy_r1.evaluation.reports.report_content import Card, percent, short
 from anatomy_r1.evaluation.reports.training_charts import main_charts
 from anatomy_r1.evaluation.reports.training_groups import GROUPS, read_groups
-from anatomy_r1.evaluation.reports.views import Card, percent, short
 
 __all__ = [
     "COLOURS",

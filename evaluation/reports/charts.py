@@ -7,6 +7,7 @@ from math import ceil, floor, log10
 
 from anatomy_r1.core import Floats
 from anatomy_r1.evaluation.records import Series
+from anatomy_r1.evaluation.stats import per_cent
 
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 24
 """Margins in the units of the view box."""
@@ -41,9 +42,13 @@ class Scale:
 
 
 def line_chart(
-    curves: Sequence[Curve], *, share: bool, size: tuple[int, int] = (460, 200),
-    bounds: tuple[float, float] | None = None, detail: bool = True,
-) -> str:  # fmt: skip
+    curves: Sequence[Curve],
+    *,
+    share: bool,
+    size: tuple[int, int] = (460, 200),
+    bounds: tuple[float, float] | None = None,
+    detail: bool = True,
+) -> str:
     """An SVG line chart; each curve is smoothed.
 
     Args:
@@ -154,7 +159,7 @@ def _line(series: Series, across: Scale, up: Scale, css: str) -> str:
 
 
 def _columns(curves: Sequence[Curve], across: Scale, height: int, share: bool) -> list[str]:
-    """Columns that show the values of a step under the pointer."""
+    """RolloutTable that show the values of a step under the pointer."""
     steps = curves[0].series.steps
     shown = [float(step) for step in steps[:: max(1, ceil(len(steps) / COLUMNS))]]
     width = (across.end - across.start) / max(len(shown), 2)
@@ -170,7 +175,7 @@ def _values_at(curves: Sequence[Curve], step: float, share: bool) -> str:
     found = [f"step {step:,g}"]
     for curve in curves:
         for value in curve.series.values[curve.series.steps == step]:
-            found.append(f"{curve.label} {100 * value:.1f} %" if share else f"{curve.label} {value:.4g}")
+            found.append(f"{curve.label} {per_cent(value)} %" if share else f"{curve.label} {value:.4g}")
     return "\n".join(found)
 
 

@@ -2,13 +2,30 @@
 
 from collections.abc import Sequence
 
-from anatomy_r1.evaluation.stats import Estimate
+from anatomy_r1.evaluation.stats import points, points_range, share
 from anatomy_r1.evaluation.summaries import Comparison, Pair
 
 HEADER = ("", "accuracy", "points", "95 %", "won / lost", "McNemar p", "Holm p", "n")
-_TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "→": r"$\to$",
-        "−": "$-$", "…": "to", "<": "$<$", ">": "$>$", "|": r"\textbar{}"}  # fmt: skip
+_TEX = {
+    "[": "{[}",
+    "]": "{]}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "→": r"$\to$",
+    "−": "$-$",
+    "…": "to",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+}
 
 
 def rows_of(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -22,7 +39,7 @@ def run_rows(comparison: Comparison) -> list[tuple[str, str]]:
     for pair in comparison.pairs:
         found.setdefault(pair.first, pair.accuracy_first)
         found.setdefault(pair.second, pair.accuracy_second)
-    return [(f"{number}  {name}", f"{found[name]:.3f}") for number, name in enumerate(comparison.runs, start=1)]
+    return [(f"{number}  {name}", share(found[name])) for number, name in enumerate(comparison.runs, start=1)]
 
 
 def pair_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -34,7 +51,7 @@ def pair_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 def structure_rows(pair: Pair) -> list[tuple[str, str, str, str]]:
     """Structure, difference, interval, questions; largest change first."""
     order = sorted(pair.by_structure.items(), key=lambda item: -abs(item[1].value))
-    return [(name, points(found.value), span(found), f"{found.n:,}") for name, found in order]
+    return [(name, points(found.value), points_range(found), f"{found.n:,}") for name, found in order]
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -54,22 +71,12 @@ def to_latex(comparison: Comparison) -> str:
     return "\n".join([*head, *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def points(value: float) -> str:
-    """A difference in percentage points, signed."""
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def span(found: Estimate) -> str:
-    """The ends of the interval of a difference."""
-    return f"{points(found.ci_low)} … {points(found.ci_high)}"
-
-
 def _row(pair: Pair) -> tuple[str, ...]:
     return (
         f"{pair.first} → {pair.second}",
-        f"{pair.accuracy_first:.3f} → {pair.accuracy_second:.3f}",
+        f"{share(pair.accuracy_first)} → {share(pair.accuracy_second)}",
         points(pair.difference.value),
-        span(pair.difference),
+        points_range(pair.difference),
         f"{pair.won:,} / {pair.lost:,}",
         _p(pair.p),
         _p(pair.p_holm),

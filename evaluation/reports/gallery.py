@@ -95,10 +95,14 @@ def response_data(
     blocks = read_blocks(text)
     think, answer = (None, text) if blocks is None else (_cut(blocks[0].strip(), longest), blocks[1])
     return {
-        "side": side, "think": think, "answer": _cut(answer.strip(), longest), "correct": correct,
-        "reward": round(reward, 3), "parts": {name: round(value, 3) for name, value in parts.items()},
+        "side": side,
+        "think": think,
+        "answer": _cut(answer.strip(), longest),
+        "correct": correct,
+        "reward": round(reward, 3),
+        "parts": {name: round(value, 3) for name, value in parts.items()},
         "problem": problem,
-    }  # fmt: skip
+    }
 
 
 def problem_of(failed: str | None, formed: bool, truncated: bool) -> str | None:
@@ -117,17 +121,24 @@ def _question(rollout: Rollout) -> str:
 def _item(sides: Mapping[str, Sequence[Rollout]], images: Images, longest: int) -> dict[str, Any]:
     first = next(iter(sides.values()))[0]
     return {
-        "id": first.question_id, "stem": first.stem, "options": first.options, "answer": ord(first.answer) - ord("A"),
-        "structure": first.structure, "type": first.question_type, "modality": first.modality,
-        "similarity": first.similarity, "outcome": _outcome([answers[0] for answers in sides.values()]),
+        "id": first.question_id,
+        "stem": first.stem,
+        "options": first.options,
+        "answer": ord(first.answer) - ord("A"),
+        "structure": first.structure,
+        "type": first.question_type,
+        "modality": first.modality,
+        "similarity": first.similarity,
+        "outcome": _outcome([answers[0] for answers in sides.values()]),
         "image": images.add({side: answers[0].image for side, answers in sides.items()}),
         "blind": first.baselines.get("blind"),
         "tally": {side: [sum(one.correct for one in answers), len(answers)] for side, answers in sides.items()},
         "said": [
             _said(side if len(sides) > 1 else "", rollout, longest)
-            for side, answers in sides.items() for rollout in answers[:RESPONSES]
+            for side, answers in sides.items()
+            for rollout in answers[:RESPONSES]
         ],
-    }  # fmt: skip
+    }
 
 
 def _said(side: str, rollout: Rollout, longest: int) -> dict[str, Any]:

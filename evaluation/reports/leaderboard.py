@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anatomy_r1.core import write_bytes, write_json
-from anatomy_r1.evaluation.reports.comparison_tables import markdown_table, points
+from anatomy_r1.evaluation.reports.comparison_tables import markdown_table
 from anatomy_r1.evaluation.reports.report import TEMPLATES, load_template
 from anatomy_r1.evaluation.run import Cell
+from anatomy_r1.evaluation.stats import per_cent, points
 
 PAGE = "leaderboard.html"
 
@@ -29,9 +30,7 @@ def write_leaderboard(cells: Sequence[Cell], out: Path) -> None:
     """Write ``leaderboard.json`` and ``leaderboard.md`` into the suite's folder."""
     write_json(out / "leaderboard.json", [dataclasses.asdict(cell) for cell in cells])
     banks, rows = leaderboard_rows(cells)
-    lines = [
-        [policy, *map(cell_text, found), "–" if mean is None else f"{100 * mean:.1f}"] for policy, found, mean in rows
-    ]
+    lines = [[policy, *map(cell_text, found), "–" if mean is None else per_cent(mean)] for policy, found, mean in rows]
     write_bytes(out / "leaderboard.md", (markdown_table(["", *banks, "mean"], lines) + "\n").encode())
 
 
@@ -45,10 +44,16 @@ def write_leaderboard_page(cells: Sequence[Cell], out: Path) -> Path:
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html: str = load_template("leaderboard.html.j2").render(
-        banks=banks, rows=rows, script=script, script_hash=digest, points=points,
-        best=[max((row[1][at].accuracy.value for row in rows if row[1][at] and row[1][at].accuracy), default=None)  # type: ignore[union-attr]
-              for at in range(len(banks))],
-    )  # fmt: skip
+        banks=banks,
+        rows=rows,
+        script=script,
+        script_hash=digest,
+        points=points,
+        best=[
+            max((row[1][at].accuracy.value for row in rows if row[1][at] and row[1][at].accuracy), default=None)  # type: ignore[union-attr]
+            for at in range(len(banks))
+        ],
+    )
     write_bytes(out / PAGE, html.encode("utf-8", "replace"))
     return out / PAGE
 
@@ -58,4 +63,4 @@ def cell_text(cell: Cell | None) -> str:
     if cell is None or cell.accuracy is None:
         return "–" if cell is None or cell.problem is None else "failed"
     found = cell.accuracy
-    return f"{100 * found.value:.1f} ({100 * found.ci_low:.1f} – {100 * found.ci_high:.1f})"
+    return f"{per_cent(found.value)} ({per_cent(found.ci_low)} – {per_cent(found.ci_high)})"

@@ -13,11 +13,26 @@ from anatomy_r1.evaluation.records import METRICS, Metrics, Series
 from anatomy_r1.evaluation.reports.training_charts import INVALID, STRUCTURES, structure_series
 
 COLOURS = ("#2a67d4", "#d97706", "#0d9488", "#8b5cf6", "#c2410c", "#64748b")
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#b9b9b2", "axes.linewidth": 0.8,
-         "axes.grid": True, "grid.color": "#e8e8e3", "grid.linewidth": 0.8, "axes.axisbelow": True,
-         "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelcolor": "#5b5f66",
-         "font.size": 8.5, "xtick.color": "#5b5f66", "ytick.color": "#5b5f66", "xtick.major.size": 0,
-         "ytick.major.size": 0, "legend.frameon": False}  # fmt: skip
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#b9b9b2",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "grid.color": "#e8e8e3",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": "#5b5f66",
+    "font.size": 8.5,
+    "xtick.color": "#5b5f66",
+    "ytick.color": "#5b5f66",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
 
 
 Runs = Mapping[str, Sequence[Metrics]]
@@ -54,14 +69,14 @@ def plot_reward_and_similarity(runs: Runs) -> Any:
     """The paper's Fig. 1: reward, and S(q) with the curriculum's target dashed; returns a matplotlib ``Figure``."""
     panels = {"Reward": "reward", "Similarity of the options, S(q)": "similarity"}
     with _style():
-        figure, axes = _panels(list(panels), columns=2, height=3.0)
+        figure, axes = _panels(list(panels), "mean of a step", columns=2, height=3.0)
         for colour, (label, seeds) in zip(cycle(COLOURS), runs.items(), strict=False):
             for axis, name in zip(axes, panels.values(), strict=True):
                 _draw(axis, [metrics.series(name) for metrics in seeds], 10, colour, label)
             target = seeds[0].series("target_similarity")
             axes[1].plot(target.steps, target.values, color=colour, linewidth=1, linestyle=(0, (5, 4)))
-        if len(runs) > 1:
-            axes[0].legend()
+        _explain(axes[1])
+        axes[0].legend()
     return figure
 
 
@@ -70,13 +85,15 @@ def plot_invalid_gradient_ratio(runs: Runs) -> Any:
     known = (name for seeds in runs.values() for metrics in seeds for name in structure_series(metrics))
     names = list(dict.fromkeys(known))[:STRUCTURES]
     with _style():
-        figure, axes = _panels(["all structures", *names], columns=min(4, len(names) + 1), height=2.1)
+        figure, axes = _panels(
+            ["all structures", *names], "share of groups", columns=min(4, len(names) + 1), height=2.1
+        )
         for colour, (label, seeds) in zip(cycle(COLOURS), runs.items(), strict=False):
             for axis, name in zip(axes, [INVALID, *(f"{INVALID}/{name}" for name in names)], strict=True):
                 _draw(axis, [metrics.series(name) for metrics in seeds], 5, colour, label, raw=False)
                 axis.set_ylim(0, 1)
-        if len(runs) > 1:
-            axes[0].legend()
+        axes[0].legend()
+        figure.suptitle("Invalid gradients: groups whose rewards are all equal", fontsize=10)
     return figure
 
 
@@ -95,6 +112,18 @@ def _draw(axis: Any, seeds: Sequence[Series], parts: int, colour: str, label: st
     axis.plot(steps, values.mean(axis=0), color=colour, linewidth=1.8, label=label)
 
 
+def _explain(axis: Any) -> None:
+    """A legend of what the kinds of lines mean, whatever their colour."""
+    from matplotlib.lines import Line2D
+
+    kinds: dict[str, dict[str, Any]] = {
+        "moving average": {"linewidth": 1.8},
+        "each step": {"linewidth": 0.7, "alpha": 0.4},
+        "the curriculum's target": {"linewidth": 1, "linestyle": (0, (5, 4))},
+    }
+    axis.legend([Line2D([], [], color="#5b5f66", **look) for look in kinds.values()], list(kinds))
+
+
 def on_common_steps(seeds: Sequence[Series]) -> tuple[Floats, Floats]:
     """Steps that all seeds cover ``(K,)``, and each seed's values there ``(seeds, K)``, interpolated."""
     first, last = max(series.steps[0] for series in seeds), min(series.steps[-1] for series in seeds)
@@ -111,7 +140,7 @@ def _style() -> Any:
     return matplotlib.rc_context(STYLE)
 
 
-def _panels(titles: list[str], columns: int, height: float) -> tuple[Any, list[Any]]:
+def _panels(titles: list[str], ylabel: str, columns: int, height: float) -> tuple[Any, list[Any]]:
     """A figure with a panel per title, made without pyplot's global state; ``height`` is a panel's, in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -120,7 +149,9 @@ def _panels(titles: list[str], columns: int, height: float) -> tuple[Any, list[A
     figure = Figure(figsize=(max(4.0, min(9.0, 4.2 * columns)), height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(titles))]
-    for axis, title in zip(axes, titles, strict=True):
+    for place, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         axis.set_title(title)
-        axis.set_xlabel("step")
+        axis.set_xlabel("training step")
+        if place % columns == 0:
+            axis.set_ylabel(ylabel)
     return figure, axes

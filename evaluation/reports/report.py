@@ -16,9 +16,18 @@ from anatomy_r1.core import AnatomyError, write_bytes
 from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Rollout, load_results, read_rollouts
 from anatomy_r1.evaluation.reports.diagrams import confusion_view, reliability_chart, similarity_chart
 from anatomy_r1.evaluation.reports.gallery import gallery_data
+from anatomy_r1.evaluation.reports.report_content import (
+    bars,
+    cards,
+    headline,
+    interval,
+    percent,
+    repeats,
+    short,
+    tables,
+)
 from anatomy_r1.evaluation.reports.training_charts import main_charts, more_charts, structure_charts
 from anatomy_r1.evaluation.reports.training_groups import group_measures, read_groups
-from anatomy_r1.evaluation.reports.views import bars, cards, headline, interval, percent, repeats, short, tables
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,9 +67,13 @@ def render_report(run: Path) -> str:
         raise AnatomyError(f"{run}: nothing to report; expected {RESULTS}, before/{RESULTS} or {METRICS} in it.")
     config = run / "config.toml"
     return _render(
-        folders, metrics, run=run.resolve().name, groups=read_groups(run), measures=group_measures(run),
+        folders,
+        metrics,
+        run=run.resolve().name,
+        groups=read_groups(run),
+        measures=group_measures(run),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
-    )  # fmt: skip
+    )
 
 
 def load_template(name: str) -> Any:
@@ -74,9 +87,12 @@ def load_template(name: str) -> Any:
     except ModuleNotFoundError:
         raise AnatomyError("reports need jinja2: pip install 'anatomy-r1[report]'") from None
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"percent": percent, "interval": interval, "short": short}
     return environment.get_template(name)
 
@@ -88,14 +104,26 @@ def _render(folders: Mapping[str, Path], metrics: Metrics, **known: Any) -> str:
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     gallery = gallery_data(folders, rollouts) if rollouts else {"items": []}
     html: str = load_template("report.html.j2").render(
-        headline=headline(results), results=results, latest=latest, bars=bars(results),
-        cards=cards(results, rollouts), charts=main_charts(metrics), more_charts=more_charts(metrics),
-        structures=structure_charts(metrics), steps=len(metrics), tables=tables(results), repeats=repeats(results),
-        items=gallery["items"], gallery=_as_data(gallery),
-        confusion=confusion_view(latest), reliability=reliability_chart(latest),
+        headline=headline(results),
+        results=results,
+        latest=latest,
+        bars=bars(results),
+        cards=cards(results, rollouts),
+        charts=main_charts(metrics),
+        more_charts=more_charts(metrics),
+        structures=structure_charts(metrics),
+        steps=len(metrics),
+        tables=tables(results),
+        repeats=repeats(results),
+        items=gallery["items"],
+        gallery=_as_data(gallery),
+        confusion=confusion_view(latest),
+        reliability=reliability_chart(latest),
         similarity=similarity_chart(next(reversed(rollouts.values()), [])),
-        script=script, script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(), **known,
-    )  # fmt: skip
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **known,
+    )
     return html
 
 

@@ -43,33 +43,61 @@ class _Plan:
 
 
 _MAIN = (
-    _Plan("Reward", "mean over responses", False,
-          (("reward", "reward"), ("form", "rewards/format/mean"), ("right", "rewards/correct/mean"))),
-    _Plan("Similarity of the options, S(q)", "how hard the questions are", False,
-          (("drawn", "similarity"), ("target", "target_similarity"))),
-    _Plan("Invalid-gradient ratio", "groups that are all equal", True,
-          (("in reward", INVALID), ("in correctness", "frac_correct_zero_std"))),
-    _Plan("Accuracy while training", "of sampled responses, at the curriculum's difficulty", True,
-          (("accuracy", "accuracy"),)),
+    _Plan(
+        "Reward",
+        "mean over responses",
+        False,
+        (("reward", "reward"), ("form", "rewards/format/mean"), ("right", "rewards/correct/mean")),
+    ),
+    _Plan(
+        "Similarity of the options, S(q)",
+        "how hard the questions are",
+        False,
+        (("drawn", "similarity"), ("target", "target_similarity")),
+    ),
+    _Plan(
+        "Invalid-gradient ratio",
+        "groups that are all equal",
+        True,
+        (("in reward", INVALID), ("in correctness", "frac_correct_zero_std")),
+    ),
+    _Plan(
+        "Accuracy while training",
+        "of sampled responses, at the curriculum's difficulty",
+        True,
+        (("accuracy", "accuracy"),),
+    ),
     _Plan("Held-out accuracy", "of a fixed set, evaluated while training", True, (("accuracy", "eval/accuracy"),)),
     _Plan("Entropy", "nats per token", False, (("entropy", "entropy"),)),
     _Plan("Response length", "tokens", False, (("mean", "completions/mean_length"),)),
     _Plan("Loss", "nats per token", False, (("loss", "loss"),)),
-)  # fmt: skip
+)
 _MORE = (
     _Plan("KL divergence", "nats per token, from the reference policy", False, (("KL", "kl"),)),
     _Plan("Clipped ratios", "share of tokens", True, (("clipped", "clip_ratio/region_mean"),)),
     _Plan("Cut off", "share of responses that hit the token limit", True, (("cut off", "completions/clipped_ratio"),)),
     _Plan("Varied groups", "share of groups that the augmentation changed", True, (("varied", "frac_augmented"),)),
-    _Plan("Answer entropy in groups", "bits, of the options that a group chooses", False,
-          (("entropy", "diversity/answer_entropy"),)),
-    _Plan("Distinct word pairs in groups", "share of all pairs (distinct-2)", True,
-          (("distinct", "diversity/distinct_2"),)),
+    _Plan(
+        "Answer entropy in groups",
+        "bits, of the options that a group chooses",
+        False,
+        (("entropy", "diversity/answer_entropy"),),
+    ),
+    _Plan(
+        "Distinct word pairs in groups",
+        "share of all pairs (distinct-2)",
+        True,
+        (("distinct", "diversity/distinct_2"),),
+    ),
     _Plan("Gradient norm", "before clipping", False, (("norm", "grad_norm"),)),
     _Plan("Learning rate", "of AdamW", False, (("rate", "learning_rate"),)),
-    _Plan("Time", "seconds per step", False,
-          (("sampling", "seconds/sampling"), ("scoring", "seconds/scoring"), ("update", "seconds/update"))),
-)  # fmt: skip
+    _Plan(
+        "Time",
+        "seconds per step",
+        False,
+        (("sampling", "seconds/sampling"), ("scoring", "seconds/scoring"), ("update", "seconds/update")),
+    ),
+)
 
 
 GROUPS = {

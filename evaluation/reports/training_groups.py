@@ -106,8 +106,15 @@ def _variant(members: Sequence[Mapping[str, Any]]) -> VariantView:
         options=tuple((letter, text, letter == first["answer"]) for letter, text in options),
         edits=tuple(first["edits"]),
         said=tuple(
-            response_data("", member["text"], bool(member["correct"]), member["reward"], member["parts"],
-                          problem_of(None, bool(member["format"]), bool(member["truncated"])), LONGEST)
+            response_data(
+                "",
+                member["text"],
+                bool(member["correct"]),
+                member["reward"],
+                member["parts"],
+                problem_of(None, bool(member["format"]), bool(member["truncated"])),
+                LONGEST,
+            )
             for member in members
         ),
-    )  # fmt: skip
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anatomy_r1.agents import Policy, Response, make_policy
-from anatomy_r1.agents.policies import takes
+from anatomy_r1.agents.policies import accepted_options
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.envs import BrokenImage, Observations, observe
@@ -64,7 +64,7 @@ def _checked(response: Response) -> Response:
 
 def open_policy(spec: str, bank: Bank, seed: int, options: Mapping[str, Any]) -> Policy:
     """Build a policy, handing it the bank and the seed if its factory takes them."""
-    known, given = takes(spec), dict(options)
+    known, given = accepted_options(spec), dict(options)
     if "bank" in known:
         given["bank"] = bank
     if "seed" in known:

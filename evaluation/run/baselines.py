@@ -74,9 +74,12 @@ class CrossFitted:
     needs_controls = False
 
     def __init__(
-        self, name: str, questions: Sequence[Question], seed: int = 0,
+        self,
+        name: str,
+        questions: Sequence[Question],
+        seed: int = 0,
         group_of: Callable[[str], str | None] = lambda name: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name = name
         folds = group_folds([question.group_key for question in questions], seed).tolist()
         self._folds = {question.group_key: fold for question, fold in zip(questions, folds, strict=True)}

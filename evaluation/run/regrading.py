@@ -12,17 +12,16 @@ from anatomy_r1.envs import RewardConfig, Score, score
 from anatomy_r1.evaluation.records import (
     CONTROL_ROLLOUTS,
     ROLLOUTS,
-    Columns,
     Results,
     Rollout,
+    RolloutTable,
     RunLog,
     describe_environment,
     iterate_rollouts,
     load_results,
     question_of,
 )
-from anatomy_r1.evaluation.run.judging import judge as judge_response
-from anatomy_r1.evaluation.run.judging import weights_of
+from anatomy_r1.evaluation.run.grading import grade, weights_of
 from anatomy_r1.evaluation.summaries import summarise
 
 Judge = Callable[[Question, str, RewardConfig], Score]
@@ -56,7 +55,7 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
     config = dict(before.config) | {"reward": weights_of(reward), "rescored_from": str(run)}
     if judge is not score:
         config["judge"] = f"{judge.__module__}:{getattr(judge, '__qualname__', type(judge).__name__)}"
-    columns, changed = Columns(), {(False, True): 0, (True, False): 0}
+    columns, changed = RolloutTable(), {(False, True): 0, (True, False): 0}
     with RunLog(out, config, resume=False) as log:
         for name in (ROLLOUTS, CONTROL_ROLLOUTS):
             for batch in _batches(run, name):
@@ -73,10 +72,15 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
         shutil.copytree(run / "images", out / "images")
     asked = {key: before.environment.get(key) for key in ("bank_hash", "prompt_hash", "policy")}
     after = summarise(
-        columns, policy=before.policy, bank=before.bank, split=before.split, config=config,
+        columns,
+        policy=before.policy,
+        bank=before.bank,
+        split=before.split,
+        config=config,
         environment=describe_environment() | asked,
-        seconds=before.seconds, policy_seconds=before.policy_seconds,
-    )  # fmt: skip
+        seconds=before.seconds,
+        policy_seconds=before.policy_seconds,
+    )
     after.save(out)
     return Rescored(before, after, changed[False, True], changed[True, False])
 
@@ -93,6 +97,6 @@ def _batches(run: Path, name: str) -> Iterator[list[Rollout]]:
 
 def _again(rollout: Rollout, reward: RewardConfig, judge: Judge) -> Rollout:
     response = Response(rollout.text, truncated=rollout.truncated, failed=rollout.failed)
-    new = judge_response(question_of(rollout), response, reward, judge=judge)
+    new = grade(question_of(rollout), response, reward, judge=judge)
     kept = ("format", "correct", "choice", "reward", "parts", "lenient_choice")
     return dataclasses.replace(rollout, **{name: getattr(new, name) for name in kept})

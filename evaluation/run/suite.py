@@ -34,7 +34,7 @@ from typing import Any
 from anatomy_r1.agents import Policy
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.evaluation.records import CONTROLS, RESULTS, ROLLOUTS, Columns, iterate_rollouts, load_results
+from anatomy_r1.evaluation.records import CONTROLS, RESULTS, ROLLOUTS, RolloutTable, iterate_rollouts, load_results
 from anatomy_r1.evaluation.run.asking import open_policy
 from anatomy_r1.evaluation.run.baselines import default_baselines
 from anatomy_r1.evaluation.run.rollouts import evaluate
@@ -155,13 +155,27 @@ def _run(
 ) -> None:
     name = f"{entrant.label} · {place.label} · seed {seed}"
     evaluate(
-        open_policy(entrant.spec, bank, seed, entrant.options), bank, split=place.split, limit=place.limit, seed=seed,
-        n=suite.n, permutations=suite.permutations, controls=suite.controls, batch_size=suite.batch_size, out=folder,
-        resume=True, baselines=baselines,
+        open_policy(entrant.spec, bank, seed, entrant.options),
+        bank,
+        split=place.split,
+        limit=place.limit,
+        seed=seed,
+        n=suite.n,
+        permutations=suite.permutations,
+        controls=suite.controls,
+        batch_size=suite.batch_size,
+        out=folder,
+        resume=True,
+        fail_fast=True,
+        baselines=baselines,
         progress=None if told is None else lambda done, total, accuracy: told(name, done, total, accuracy),
-        config={"policy_spec": entrant.spec, "policy_options": dict(entrant.options), "bank_spec": place.spec,
-                "bank_options": dict(place.options)},
-    )  # fmt: skip
+        config={
+            "policy_spec": entrant.spec,
+            "policy_options": dict(entrant.options),
+            "bank_spec": place.spec,
+            "bank_options": dict(place.options),
+        },
+    )
 
 
 def _baselines(bank: Bank, seed: int) -> tuple[Policy, ...]:
@@ -172,7 +186,7 @@ def _cell(entrant: Entrant, place: Field, folders: list[Path], out: Path, proble
     names = tuple(folder.relative_to(out).as_posix() for folder in folders)
     if not folders:
         return Cell(entrant.label, place.label, names, None, None, problem)
-    columns = Columns.of(chain.from_iterable(iterate_rollouts(folder, ROLLOUTS) for folder in folders))
+    columns = RolloutTable.from_rollouts(chain.from_iterable(iterate_rollouts(folder, ROLLOUTS) for folder in folders))
     hits, groups = columns.values("correct"), columns.codes("group_key")
     yardstick = {load_results(folder).blind_yardstick for folder in folders}
     gain = None

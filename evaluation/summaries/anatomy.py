@@ -8,14 +8,14 @@ import numpy as np
 
 from anatomy_r1.core import normalise
 from anatomy_r1.curricula.similarity import FOLDER, read_taxonomy
-from anatomy_r1.evaluation.records import Columns, Errors
+from anatomy_r1.evaluation.records import Errors, RolloutTable
 
 Distance = Callable[[str, str], float | None]
 """Distance of two structures in [0, 1]; None where it is not known."""
 _SIDE = re.compile(r"\b(left|right)\b")
 
 
-def anatomical_errors(columns: Columns, distance: Distance | None = None) -> Errors:
+def anatomical_errors(columns: RolloutTable, distance: Distance | None = None) -> Errors:
     """Of the responses that chose a wrong option.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.core import normalise
-from anatomy_r1.evaluation.records import Codes, Columns, Confusion
+from anatomy_r1.evaluation.records import Codes, Confusion, RolloutTable
 
 SHOWN = 24
 """Right answers with a row of their own in the confusion matrix."""
@@ -23,7 +23,7 @@ class Classes:
     """(R,); -1 where no option could be read."""
 
     @classmethod
-    def of(cls, columns: Columns) -> "Classes":
+    def from_table(cls, columns: RolloutTable) -> "Classes":
         """Texts count as equal however they are spelt (:func:`normalise`)."""
         codes: dict[str, int] = {}
         sides = []

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.evaluation.records import iterate_rollouts, load_results
-from anatomy_r1.evaluation.stats import LEVEL, Estimate
+from anatomy_r1.evaluation.records import RESULTS, iterate_rollouts, load_results
+from anatomy_r1.evaluation.stats import LEVEL, Estimate, difference
 
 LEAST = 30
 """Shared questions below which nothing is compared."""
@@ -78,7 +78,7 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> Comparison:
     """Compare the evaluations in two or more folders.
 
     Args:
-        folders: of evaluations of the same split.
+        folders: of evaluations of the same split; of a training run, its evaluation after training counts.
         seed: of the bootstrap.
 
     Raises:
@@ -87,20 +87,27 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> Comparison:
     """
     if len(folders) < 2:
         raise AnatomyError(f"compare needs two evaluations or more, got {len(folders)}.")
-    results = [load_results(folder) for folder in folders]
+    found_in = [evaluation_of(folder) for folder in folders]
+    results = [load_results(folder) for folder in found_in]
     if len({(found.bank, found.split) for found in results}) > 1:
-        asked = "; ".join(f"{folder}: {r.bank}, {r.split}" for folder, r in zip(folders, results, strict=True))
+        asked = "; ".join(f"{folder}: {r.bank}, {r.split}" for folder, r in zip(found_in, results, strict=True))
         raise AnatomyError(f"compare needs evaluations of the same split of the same bank, got {asked}.")
     names = _names([found.policy for found in results], folders)
-    runs = {name: read_run(folder) for name, folder in zip(names, folders, strict=True)}
+    runs = {name: read_run(folder) for name, folder in zip(names, found_in, strict=True)}
     pairs = [_pair(first, second, runs, seed) for first, second in combinations(names, 2)]
     corrected = _holm([pair["p"] for pair in pairs])
     return Comparison(
-        runs=dict(zip(names, map(str, folders), strict=True)),
+        runs=dict(zip(names, map(str, found_in), strict=True)),
         bank=results[0].bank,
         split=results[0].split,
         pairs=tuple(Pair(**pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)),
     )
+
+
+def evaluation_of(folder: Path) -> Path:
+    """Folder of the evaluation that stands for a folder: of a training run, ``after``; else the folder itself."""
+    after = folder / "after"
+    return after if (after / RESULTS).exists() and not (folder / RESULTS).exists() else folder
 
 
 def read_run(folder: Path) -> dict[Key, Answered]:
@@ -114,13 +121,12 @@ def read_run(folder: Path) -> dict[Key, Answered]:
     return {key: Answered(float(np.mean(right)), right[0], *about[key]) for key, right in responses.items()}
 
 
-def paired_change(before: Path, after: Path, *, seed: int = 0) -> Estimate:
+def paired_change(before: Path, after: Path) -> Estimate:
     """Accuracy of the second evaluation less that of the first, over the questions that both asked.
 
     Args:
         before: folder of an evaluation.
         after: folder of another, of the same questions.
-        seed: of the bootstrap.
 
     Raises:
         AnatomyError: they have no question in common.
@@ -129,8 +135,8 @@ def paired_change(before: Path, after: Path, *, seed: int = 0) -> Estimate:
     shared = [key for key in first if key in second]
     if not shared:
         raise AnatomyError(f"{before} and {after} have no question in common.")
-    one, other = (np.array([run[key].share for key in shared]) for run in (first, second))
-    return bootstrap(one, other, [first[key].group for key in shared], seed)
+    before_shares, after_shares = ([run[key].share for key in shared] for run in (first, second))
+    return difference(after_shares, before_shares, [first[key].group for key in shared])
 
 
 def bootstrap(first: NDArray[Any], second: NDArray[Any], groups: Sequence[str], seed: int = 0) -> Estimate:
@@ -170,14 +176,19 @@ def _pair(first: str, second: str, runs: Mapping[str, Run], seed: int) -> dict[s
     lost = sum(a[key].first and not b[key].first for key in shared)
     by = {name: np.flatnonzero(structures == name) for name in sorted(set(structures.tolist()))}
     return {
-        "first": first, "second": second, "shared": len(shared), "only_first": len(a) - len(shared),
-        "only_second": len(b) - len(shared), "accuracy_first": float(one.mean()),
+        "first": first,
+        "second": second,
+        "shared": len(shared),
+        "only_first": len(a) - len(shared),
+        "only_second": len(b) - len(shared),
+        "accuracy_first": float(one.mean()),
         "accuracy_second": float(other.mean()),
-        "difference": bootstrap(one, other, groups, seed), "won": won, "lost": lost, "p": mcnemar(won, lost),
-        "by_structure": {
-            name: bootstrap(one[at], other[at], [groups[i] for i in at], seed) for name, at in by.items()
-        },
-    }  # fmt: skip
+        "difference": bootstrap(one, other, groups, seed),
+        "won": won,
+        "lost": lost,
+        "p": mcnemar(won, lost),
+        "by_structure": {name: bootstrap(one[at], other[at], [groups[i] for i in at], seed) for name, at in by.items()},
+    }
 
 
 def _holm(values: Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anatomy_r1.core import Floats
-from anatomy_r1.evaluation.records import Bin, Calibration, Codes, Columns
+from anatomy_r1.evaluation.records import Bin, Calibration, Codes, RolloutTable
 from anatomy_r1.evaluation.stats import Estimate, proportion
 
 BINS = 10
@@ -29,12 +29,14 @@ class Votes(NamedTuple):
     """(F,) chance that the option with most votes is the right one, ties broken at random."""
 
 
-def count_votes(columns: Columns) -> Votes:
+def count_votes(columns: RolloutTable) -> Votes:
     """Count responses by form (question and order of its options)."""
     forms, first, form = np.unique(
         np.stack([columns.codes("question_id"), columns.values("permutation").astype(np.int64)]),
-        axis=1, return_index=True, return_inverse=True,
-    )  # fmt: skip
+        axis=1,
+        return_index=True,
+        return_inverse=True,
+    )
     form, size = form.ravel(), forms.shape[1]
     correct, chosen = columns.values("correct"), columns.codes("chosen")
     read = chosen >= 0
@@ -47,12 +49,16 @@ def count_votes(columns: Columns) -> Votes:
     winners = np.bincount(pairs[0][leads], minlength=size)
     right_wins = np.bincount(pairs[0][leads], correct[read][pair_first][leads], minlength=size)
     return Votes(
-        columns.codes("group_key")[first], forms[0], np.bincount(form, minlength=size),
-        np.bincount(form, correct, minlength=size).astype(np.int64), top, right_wins / np.maximum(winners, 1),
-    )  # fmt: skip
+        columns.codes("group_key")[first],
+        forms[0],
+        np.bincount(form, minlength=size),
+        np.bincount(form, correct, minlength=size).astype(np.int64),
+        top,
+        right_wins / np.maximum(winners, 1),
+    )
 
 
-def sampling_shares(columns: Columns) -> dict[str, Estimate]:
+def sampling_shares(columns: RolloutTable) -> dict[str, Estimate]:
     """``pass@k`` for k = 1, 2, 4, … n, ``majority@n`` and ``all@n``; empty where no form was answered twice."""
     votes = count_votes(columns)
     n = int(votes.total.min())
@@ -70,7 +76,7 @@ def pass_at_k(total: Codes, right: Codes, k: int) -> Floats:
     return np.array([table[pair] for pair in zip(total.tolist(), right.tolist(), strict=True)])
 
 
-def permutation_shares(columns: Columns) -> dict[str, Estimate]:
+def permutation_shares(columns: RolloutTable) -> dict[str, Estimate]:
     """Of questions, by the first response to each order: ``consistency`` and ``all-right``; empty for one order."""
     first = columns.values("sample") == 0
     question, chosen = columns.codes("question_id")[first], columns.codes("chosen")[first]
@@ -86,7 +92,7 @@ def permutation_shares(columns: Columns) -> dict[str, Estimate]:
     return {name: proportion(values.astype(np.float64), clusters) for name, values in shares.items()}
 
 
-def calibration(columns: Columns) -> Calibration | None:
+def calibration(columns: RolloutTable) -> Calibration | None:
     """Confidence against accuracy, from stated probabilities or, failing these, from votes; else None."""
     confidence, hit = columns.values("confidence"), columns.values("confident_hit")
     stated = np.isfinite(confidence)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anatomy_r1.core import Floats
-from anatomy_r1.evaluation.records import Codes, Columns, Results, Row
+from anatomy_r1.evaluation.records import Codes, Results, RolloutTable, Row
 from anatomy_r1.evaluation.stats import difference, exact, proportion
 from anatomy_r1.evaluation.summaries.anatomy import anatomical_errors
 from anatomy_r1.evaluation.summaries.classes import Classes, confusion
@@ -24,7 +24,7 @@ class _Rows(NamedTuple):
     questions: Codes
 
 
-def summarise(columns: Columns, **facts: Any) -> Results:
+def summarise(columns: RolloutTable, **facts: Any) -> Results:
     """Results of an evaluation.
 
     Args:
@@ -36,7 +36,7 @@ def summarise(columns: Columns, **facts: Any) -> Results:
     yardstick = next((name for name in YARDSTICKS if name in columns.baselines), None)
     firsts = np.unique(questions, return_index=True)[1]
     gains = {name: difference(hits, columns.aligned(name), clusters) for name in columns.baselines}
-    classes = Classes.of(columns)
+    classes = Classes.from_table(columns)
     return Results(
         n=len(firsts),
         responses=len(columns),
@@ -65,7 +65,7 @@ def summarise(columns: Columns, **facts: Any) -> Results:
     )
 
 
-def _tables(columns: Columns, rows: _Rows, blind: Floats | None) -> dict[str, tuple[Row, ...]]:
+def _tables(columns: RolloutTable, rows: _Rows, blind: Floats | None) -> dict[str, tuple[Row, ...]]:
     parts = {
         name: (columns.codes(name), columns.names(name))
         for name in ("structure", "question_type", "modality", "answer", *columns.groups)
@@ -92,7 +92,7 @@ def _counts(options: Floats) -> tuple[Codes, list[str]]:
     return codes, [f"{int(size)} options" for size in sizes]
 
 
-def _terciles(columns: Columns, questions: Codes) -> tuple[Codes, list[str]]:
+def _terciles(columns: RolloutTable, questions: Codes) -> tuple[Codes, list[str]]:
     """Which third of S(q) each response's question falls into (equal S stay together), and the names of the thirds."""
     similarity = columns.values("similarity")
     known = similarity[np.unique(questions, return_index=True)[1]]
@@ -102,7 +102,7 @@ def _terciles(columns: Columns, questions: Codes) -> tuple[Codes, list[str]]:
     return np.where(np.isfinite(similarity), np.searchsorted(edges, similarity), -1), names
 
 
-def _group_f1(classes: Classes, columns: Columns, group: str) -> dict[str, float]:
+def _group_f1(classes: Classes, columns: RolloutTable, group: str) -> dict[str, float]:
     codes, names = columns.codes(group), columns.names(group)
     found = {name: classes.macro_f1(codes == code) for code, name in sorted(enumerate(names), key=lambda pair: pair[1])}
     return found | {"mean": float(np.mean(list(found.values())))} if found else {}

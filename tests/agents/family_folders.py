@@ -11,26 +11,38 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from warm_start import corpus
 
 TEXT = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 2048,
-}  # fmt: skip
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+}
 SIGLIP = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 8,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "patch_size": 8,
     "image_size": 32,
-}  # fmt: skip
+}
 QWEN_VISION = {"depth": 2, "hidden_size": 32, "num_heads": 4, "patch_size": 8, "out_hidden_size": 32}
 MROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10_000.0}
 QWEN_TOKENS = {
-    "image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_bos_token": "<|vision_start|>",
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_bos_token": "<|vision_start|>",
     "vision_eos_token": "<|vision_end|>",
-}  # fmt: skip
+}
 
 
 def qwen_ids(ids):
     return {
-        "image_token_id": ids["image_token"], "video_token_id": ids["video_token"],
-        "vision_start_token_id": ids["vision_bos_token"], "vision_end_token_id": ids["vision_eos_token"],
-    }  # fmt: skip
+        "image_token_id": ids["image_token"],
+        "video_token_id": ids["video_token"],
+        "vision_start_token_id": ids["vision_bos_token"],
+        "vision_end_token_id": ids["vision_eos_token"],
+    }
 
 
 def qwen_images():
@@ -48,8 +60,10 @@ def qwen2_5_vl(ids):
 
 def qwen3_vl(ids):
     vision = QWEN_VISION | {
-        "intermediate_size": 48, "deepstack_visual_indexes": [0], "num_position_embeddings": 64,
-    }  # fmt: skip
+        "intermediate_size": 48,
+        "deepstack_visual_indexes": [0],
+        "num_position_embeddings": 64,
+    }
     text = TEXT | {"rope_parameters": MROPE | {"mrope_interleaved": True}, "head_dim": 8}
     config = {"text_config": text, "vision_config": vision, **qwen_ids(ids)}
     return config, qwen_images(), "Qwen3VLProcessor", {}
@@ -81,12 +95,21 @@ def llava_onevision(ids):
     config = {
         "text_config": TEXT | {"model_type": "qwen2"},
         "vision_config": SIGLIP | {"model_type": "siglip_vision_model", "vision_use_head": False},
-        "image_token_id": ids["image_token"], "image_token_index": ids["image_token"],
-        "video_token_index": ids["video_token"], "image_grid_pinpoints": [[32, 32]],
-    }  # fmt: skip
-    return config, images, "LlavaOnevisionProcessor", {
-        "num_image_tokens": 16, "vision_feature_select_strategy": "full", "patch_size": 8,
-    }  # fmt: skip
+        "image_token_id": ids["image_token"],
+        "image_token_index": ids["image_token"],
+        "video_token_index": ids["video_token"],
+        "image_grid_pinpoints": [[32, 32]],
+    }
+    return (
+        config,
+        images,
+        "LlavaOnevisionProcessor",
+        {
+            "num_image_tokens": 16,
+            "vision_feature_select_strategy": "full",
+            "patch_size": 8,
+        },
+    )
 
 
 def gemma3(ids):
@@ -102,18 +125,36 @@ def gemma3(ids):
 FAMILIES = {
     "qwen2_5_vl": (qwen2_5_vl, QWEN_TOKENS, "<|vision_start|><|image_pad|><|vision_end|>"),
     "qwen3_vl": (qwen3_vl, QWEN_TOKENS, "<|vision_start|><|image_pad|><|vision_end|>"),
-    "smolvlm": (smolvlm, {
-        "image_token": "<image>", "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>",
-    }, "<image>"),
-    "internvl": (internvl, {
-        "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
-        "video_token": "<video>",
-    }, "<IMG_CONTEXT>\n"),
+    "smolvlm": (
+        smolvlm,
+        {
+            "image_token": "<image>",
+            "fake_image_token": "<fake_token_around_image>",
+            "global_image_token": "<global-img>",
+        },
+        "<image>",
+    ),
+    "internvl": (
+        internvl,
+        {
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+        "<IMG_CONTEXT>\n",
+    ),
     "llava_onevision": (llava_onevision, {"image_token": "<image>", "video_token": "<video>"}, "<image>"),
-    "gemma3": (gemma3, {
-        "image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>",
-    }, "<start_of_image>"),
-}  # fmt: skip
+    "gemma3": (
+        gemma3,
+        {
+            "image_token": "<image_soft_token>",
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+        },
+        "<start_of_image>",
+    ),
+}
 TEMPLATE = (
     "{% for message in messages %}<|user|>{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}"

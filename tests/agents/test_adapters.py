@@ -21,9 +21,13 @@ from anatomy_r1.cli.main import run
 from anatomy_r1.core import AnatomyError, render_prompt
 
 SMALL = {
-    "questions_per_step": 3, "num_generations": 4, "max_completion_length": 20, "learning_rate": 1e-3,
-    "temperature": 2.0, "warmup_steps": 1,
-}  # fmt: skip
+    "questions_per_step": 3,
+    "num_generations": 4,
+    "max_completion_length": 20,
+    "learning_rate": 1e-3,
+    "temperature": 2.0,
+    "warmup_steps": 1,
+}
 LORA = ModelConfig(lora=LoraConfig(rank=4))
 DORA = ModelConfig(lora=LoraConfig(rank=4, use_dora=True))
 

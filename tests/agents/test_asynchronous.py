@@ -13,9 +13,14 @@ from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.core import AnatomyError
 
 SMALL = {
-    "questions_per_step": 3, "num_generations": 4, "max_completion_length": 16, "learning_rate": 2e-3,
-    "warmup_steps": 1, "save_every": 3, "entropy_coef": 1e-9,
-}  # fmt: skip
+    "questions_per_step": 3,
+    "num_generations": 4,
+    "max_completion_length": 16,
+    "learning_rate": 2e-3,
+    "warmup_steps": 1,
+    "save_every": 3,
+    "entropy_coef": 1e-9,
+}
 # The entropy term, small as it is, makes every response count, whatever its reward.
 GAP = "sampling/logprob_difference"
 

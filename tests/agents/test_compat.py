@@ -342,8 +342,10 @@ def test_vllm_is_given_weights_and_forgets_what_it_knew_by_others():
     vllm_compat.reload_weights(engine, [("a", torch.zeros(1))])
     vllm_compat.forget_caches(engine)
     assert asked_of == [
-        ("collective_rpc", "reload_weights", "weights_iterator"), ("reset_prefix_cache",), ("reset_encoder_cache",)
-    ]  # fmt: skip
+        ("collective_rpc", "reload_weights", "weights_iterator"),
+        ("reset_prefix_cache",),
+        ("reset_encoder_cache",),
+    ]
 
 
 def test_vllm_has_the_parts_that_we_take_from_it():

@@ -60,9 +60,12 @@ def alone(tmp_path_factory):
 
 
 SHARDED = {
-    "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_RESHARD_AFTER_FORWARD": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
-}  # fmt: skip
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+}
 
 
 HALVES = {"whole": LOOK, "half": LOOK | {"until": 3}, "resumed": LOOK | {"resume": "half"}}
@@ -123,10 +126,24 @@ def test_processes_that_are_asked_different_questions_are_stopped(together):
 
 def test_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path):
     arguments = [
-        "-m", "anatomy_r1", "train", "--grpo.questions-per-step", "2", "--grpo.num-generations", "4",
-        "--grpo.max-completion-length", "16", "--grpo.steps", "400", "--grpo.save-every", "1", "--held-out.limit", "0",
-        "--out", "run",
-    ]  # fmt: skip
+        "-m",
+        "anatomy_r1",
+        "train",
+        "--grpo.questions-per-step",
+        "2",
+        "--grpo.num-generations",
+        "4",
+        "--grpo.max-completion-length",
+        "16",
+        "--grpo.steps",
+        "400",
+        "--grpo.save-every",
+        "1",
+        "--held-out.limit",
+        "0",
+        "--out",
+        "run",
+    ]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -16,10 +16,17 @@ from anatomy_r1.agents.model import Backbone, EncodedPrompt
 from anatomy_r1.agents.policies import TransformersPolicy
 
 TEXT = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 120, "max_position_embeddings": 256, "pad_token_id": 0, "eos_token_id": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 120,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "eos_token_id": 2,
     "bos_token_id": None,
-}  # fmt: skip
+}
 MROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10_000.0}
 IMAGE, START, END = 110, 111, 112
 SHARED_IDS = {
@@ -29,9 +36,13 @@ SHARED_IDS = {
     "vision_end_token_id": END,
 }
 SIGLIP = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 8,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "patch_size": 8,
     "image_size": 32,
-}  # fmt: skip
+}
 
 
 def qwen2_vl():
@@ -42,18 +53,30 @@ def qwen2_vl():
 
 def qwen2_5_vl():
     vision = {
-        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "patch_size": 8, "out_hidden_size": 32,
-        "fullatt_block_indexes": [1], "window_size": 32,
-    }  # fmt: skip
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "patch_size": 8,
+        "out_hidden_size": 32,
+        "fullatt_block_indexes": [1],
+        "window_size": 32,
+    }
     config = {"text_config": TEXT | {"rope_parameters": MROPE}, "vision_config": vision, **SHARED_IDS}
     return "qwen2_5_vl", config, qwen_image
 
 
 def qwen3_vl():
     vision = {
-        "depth": 3, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "patch_size": 8, "out_hidden_size": 32,
-        "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16,
-    }  # fmt: skip
+        "depth": 3,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "patch_size": 8,
+        "out_hidden_size": 32,
+        "deepstack_visual_indexes": [0, 1],
+        "num_position_embeddings": 16,
+    }
     rope = MROPE | {"mrope_interleaved": True}
     config = {"text_config": TEXT | {"rope_parameters": rope, "head_dim": 8}, "vision_config": vision, **SHARED_IDS}
     return "qwen3_vl", config, qwen_image

@@ -51,8 +51,15 @@ def test_a_batch_tells_phantom_groups_from_those_that_teach():
     answers[0] = "no form"  # the first group differs in form alone, the second in nothing
     rewards, info = env.step(answers)[1::3]
     columns = {**{name: value for name, value in info.items() if isinstance(value, np.ndarray)}}
-    batch = Batch(env.questions, observations["image"], observations["prompt"], [Response(a) for a in answers],
-                  rewards, columns | {"parts/format": info["reward_parts"]["format"]}, 4)  # fmt: skip
+    batch = Batch(
+        env.questions,
+        observations["image"],
+        observations["prompt"],
+        [Response(a) for a in answers],
+        rewards,
+        columns | {"parts/format": info["reward_parts"]["format"]},
+        4,
+    )
     row = batch_metrics(batch)
     assert (row["groups/form_only"], row["groups/all_wrong"]) == (0.5, 0.5)
     assert (row["frac_reward_zero_std"], row["frac_correct_zero_std"]) == (0.5, 1.0)

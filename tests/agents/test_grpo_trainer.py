@@ -12,7 +12,7 @@ from anatomy_r1.agents.grpo.learner import Learner
 from anatomy_r1.agents.logprobs import ResponseLogProbs
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import RunFolder
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Stopped
 
 SMALL = {
     "questions_per_step": 3,
@@ -213,3 +213,58 @@ def test_environment_of_another_shape_is_refused(make_talker, make_env):
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(AnatomyError, match=f"grpo: {field} must be"):
         GRPOConfig(**{field: value})
+
+
+def test_broken_weights_end_the_run_and_leave_the_last_sound_checkpoint(make_talker, make_env, tmp_path):
+    backbone = make_talker()
+    trainer = GRPO(backbone, make_env(), GRPOConfig(**SMALL | {"steps": 20, "save_every": 1}))
+
+    def break_after_two(row):
+        if row["step"] == 2:
+            next(backbone.model.parameters()).data[0] = float("nan")
+
+    with pytest.raises(AnatomyError, match=r"weights are not finite after step 2.*\n.*step-000001"):
+        trainer.train(RunFolder(tmp_path / "run"), on_step=break_after_two)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-000001"]
+
+
+def test_a_policy_that_never_responds_ends_the_run(make_talker, make_env, tmp_path, monkeypatch):
+    trainer = GRPO(make_talker(), make_env(), GRPOConfig(**SMALL | {"steps": 20, "max_skipped": 3}))
+    nothing = [Response("", failed="the model's logits are not finite")] * 12
+    monkeypatch.setattr(trainer.worker.policy, "respond", lambda *given, **options: nothing)
+    with (
+        pytest.warns(UserWarning, match="no response"),
+        pytest.raises(AnatomyError, match="no response came in 3 steps in a row, last at step 3"),
+    ):
+        trainer.train(RunFolder(tmp_path / "run"))
+
+
+def test_a_step_that_fails_leaves_a_checkpoint_from_which_the_run_goes_on_the_same(make_talker, make_env, tmp_path):
+    config = GRPOConfig(**SMALL | {"steps": 3, "save_every": 10})
+    whole = make_talker()
+    GRPO(whole, make_env(), config).train(RunFolder(tmp_path / "whole"))
+
+    trainer = GRPO(make_talker(), make_env(), config)
+    env, reset = trainer.worker.env, trainer.worker.env.reset
+
+    def broken(**options):
+        if trainer.step_index == 2:
+            reset(**options)  # the draw has begun when the image turns out to be broken
+            raise AnatomyError("frames/7.png: image is broken or truncated.")
+        return reset(**options)
+
+    env.reset = broken
+    with pytest.raises(AnatomyError, match=r"7.png.*\nThe state after step 2 is in .*step-000002; .*--resume"):
+        trainer.train(RunFolder(tmp_path / "halves"))
+    mended = make_talker()
+    GRPO(mended, make_env(), config).train(RunFolder(tmp_path / "halves", resume=True))
+    assert equal(weights(mended), weights(whole))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_a_run_as_ctrl_c_does(make_talker, make_env, tmp_path, number):
+    trainer = GRPO(make_talker(), make_env(), GRPOConfig(**SMALL | {"steps": 5, "save_every": 5}))
+    with pytest.raises(Stopped) as stopped:
+        trainer.train(RunFolder(tmp_path / "run"), on_step=lambda row: os.kill(os.getpid(), number))
+    assert stopped.value.signal == number
+    assert (tmp_path / "run/checkpoints/step-000001").is_dir()

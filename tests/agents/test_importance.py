@@ -34,9 +34,14 @@ def test_the_weight_is_on_the_policy_gradient_and_not_on_the_kl_term():
     logprobs = torch.zeros(1, 1, requires_grad=True)
     reference, weights = torch.full((1, 1), math.log(2)), torch.full((1, 1), 1.5)
     terms = token_terms(
-        logprobs, torch.zeros(1, 1), torch.tensor([2.0]), torch.ones(1, 1) > 0, beta=0.1, ref_logprobs=reference,
+        logprobs,
+        torch.zeros(1, 1),
+        torch.tensor([2.0]),
+        torch.ones(1, 1) > 0,
+        beta=0.1,
+        ref_logprobs=reference,
         weights=weights,
-    )  # fmt: skip
+    )
     assert terms.loss.item() == pytest.approx(-1.5 * 2.0 + 0.1 * (2 - math.log(2) - 1))
 
 

@@ -38,9 +38,15 @@ def test_equal_rewards_that_are_not_round_have_exactly_no_advantage():
 def test_token_terms_by_hand():
     ratios = torch.tensor([[1.0, 1.5], [0.5, 1.1]])
     terms = token_terms(
-        ratios.log(), torch.zeros(2, 2), torch.tensor([2.0, -1.0]), ALL, clip_low=0.2, clip_high=0.3, beta=0.1,
+        ratios.log(),
+        torch.zeros(2, 2),
+        torch.tensor([2.0, -1.0]),
+        ALL,
+        clip_low=0.2,
+        clip_high=0.3,
+        beta=0.1,
         ref_logprobs=torch.zeros(2, 2),
-    )  # fmt: skip
+    )
     k3 = [[1 / r - 1 + math.log(r) for r in row] for row in ratios.tolist()]
     # A > 0: min(ρA, 1.3A); A < 0: min(ρA, clip(ρ)A) = the larger loss.
     plain = [[-2.0, -2.6], [0.8, 1.1]]
@@ -64,9 +70,16 @@ def test_loss_and_gradient_are_those_of_trl(case):
     given = {name: torch.tensor(value, dtype=torch.float64) for name, value in TRL["given"].items()}
     logprobs, real = given["logprobs"].requires_grad_(), given["mask"].bool()
     terms = token_terms(
-        logprobs, given["old"], given["advantages"], real, loss=case["loss_type"], clip_low=0.2,
-        clip_high=case["epsilon_high"], beta=case["beta"], ref_logprobs=given["reference"] if case["beta"] else None,
-    )  # fmt: skip
+        logprobs,
+        given["old"],
+        given["advantages"],
+        real,
+        loss=case["loss_type"],
+        clip_low=0.2,
+        clip_high=case["epsilon_high"],
+        beta=case["beta"],
+        ref_logprobs=given["reference"] if case["beta"] else None,
+    )
     weights = token_weights(
         real.sum(1).numpy(), given["advantages"].numpy(), len(real), case["loss_type"], TRL["longest"]
     )

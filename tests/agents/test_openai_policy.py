@@ -178,9 +178,10 @@ def test_a_misbehaving_server_loses_nothing_and_doubles_nothing(server, tmp_path
     assert did["failed"] >= 30
     answered = 120 - len(failed)
     assert results.usage == {
-        "prompt_tokens": 100.0 * answered, "completion_tokens": 7.0 * answered,
+        "prompt_tokens": 100.0 * answered,
+        "completion_tokens": 7.0 * answered,
         "cost": pytest.approx(answered * (0.1 + 0.014)),
-    }  # fmt: skip
+    }
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
 
@@ -304,8 +305,12 @@ def test_a_question_that_is_refused_fails_at_once_and_alone(server):
 
 
 def test_cut_off_filtered_and_separate_thoughts(server):
-    replies = [{"finish": "length", "text": "<think>long"}, {"finish": "content_filter", "text": ""},
-               {"text": "<answer>B</answer>", "reasoning_content": "I see."}, {"text": None}]  # fmt: skip
+    replies = [
+        {"finish": "length", "text": "<think>long"},
+        {"finish": "content_filter", "text": ""},
+        {"text": "<answer>B</answer>", "reasoning_content": "I see."},
+        {"text": None},
+    ]
     server.act = lambda handler, body, prompt, number: handler.reply(**replies[int(prompt.split()[2].rstrip("?"))])
     cut, filtered, thought, empty = policy_of(server).respond(observations(4))
     assert cut.truncated and cut.text == "<think>long"

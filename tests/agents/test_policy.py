@@ -113,9 +113,14 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("attribute", "name", "said"),
-    [("Plain", "Plain", "plain"), ("instance", "Plain", "plain"), ("function", "function", "function"),
-     ("called", "Called", "called"), ("Called", "Called", "called")],
-)  # fmt: skip
+    [
+        ("Plain", "Plain", "plain"),
+        ("instance", "Plain", "plain"),
+        ("function", "function", "function"),
+        ("called", "Called", "called"),
+        ("Called", "Called", "called"),
+    ],
+)
 def test_whatever_can_respond_is_a_policy_from_a_module_of_the_current_folder(here, attribute, name, said):
     policy = make_policy(f"plugged_here:{attribute}")
     assert name_of(policy) == name

@@ -12,7 +12,7 @@ from anatomy_r1.agents.policies import TextClassifier
 from anatomy_r1.banks import open_bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.envs import observe, score
-from anatomy_r1.evaluation.records import CONTROLS, control, permuted
+from anatomy_r1.evaluation.records import CONTROLS, apply_control, permute_options
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate")
 RELEASED = Path("/work/shared/data/anatomy_r1")
@@ -45,10 +45,17 @@ class WordBank:
         options = [str(organ) for organ in rng.permutation([answer, *rng.choice(others, 3, replace=False)])]
         colour = ("brown", "red", "yellow", "green", "white")[ORGANS.index(answer) if self.leak else rng.integers(5)]
         return Question(
-            id=f"words/{self.part}/{index}", image=lambda: np.zeros((4, 4, 3), np.uint8),
-            stem=f"What is the {colour} thing?", options=tuple(options), answer=options.index(answer),
-            structure=answer, question_type="zero-hop", modality="none", group_key=str(index), source="words",
-        )  # fmt: skip
+            id=f"words/{self.part}/{index}",
+            image=lambda: np.zeros((4, 4, 3), np.uint8),
+            stem=f"What is the {colour} thing?",
+            options=tuple(options),
+            answer=options.index(answer),
+            structure=answer,
+            question_type="zero-hop",
+            modality="none",
+            group_key=str(index),
+            source="words",
+        )
 
 
 class Pair:
@@ -229,14 +236,14 @@ def released_row(row):
 def test_the_oracle_finds_the_answer_of_other_orders_controls_and_names_that_look_like_orders():
     bank = WordBank()
     asked = questions_of(bank, 20)
-    forms = [permuted(question, number) for question in asked for number in range(6)]
-    forms += [control(name, asked[3], 3, range(20), bank.split("test").question) for name in CONTROLS]
+    forms = [permute_options(question, number) for question in asked for number in range(6)]
+    forms += [apply_control(name, asked[3], 3, range(20), bank.split("test").question) for name in CONTROLS]
     assert all(one.correct for one in scores(make_policy("oracle", bank=bank), forms))
     assert all(one.correct for one in scores(make_policy("oracle", bank=bank.split("test")), forms))
 
     first, second = replace(asked[0], id="q"), replace(asked[1], id="q~1", stem="What else?")
     pair = Pair((first, second))
-    assert all(one.correct for one in scores(make_policy("oracle", bank=pair), [second, permuted(first, 1)]))
+    assert all(one.correct for one in scores(make_policy("oracle", bank=pair), [second, permute_options(first, 1)]))
 
 
 def test_the_oracle_knows_its_own_bank_alone():

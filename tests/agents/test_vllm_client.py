@@ -74,10 +74,14 @@ def like_vllm(path, body):
     expanded = known.encode(IMAGE, prompt).tokens.tolist()
     token = known.tokenizer.convert_tokens_to_ids("liver" if "liver" in prompt else "gut")
     choices = [
-        {"index": i, "token_ids": [token], "finish_reason": "length",
-         "logprobs": {"content": [{"token_id": token, "logprob": -0.5 - i}]}}
+        {
+            "index": i,
+            "token_ids": [token],
+            "finish_reason": "length",
+            "logprobs": {"content": [{"token_id": token, "logprob": -0.5 - i}]},
+        }
         for i in reversed(range(body["sampling_params"]["n"]))
-    ]  # fmt: skip
+    ]
     return 200, {"prompt_token_ids": expanded, "choices": choices}
 
 
@@ -220,8 +224,10 @@ def test_weights_of_another_model_are_refused_with_their_names(serve, make_backb
     with pytest.raises(AnatomyError) as told:
         check_names({"a": torch.zeros(3), "c": torch.zeros(1)}, known, "it")
     assert [line.strip() for line in str(told.value).splitlines()[1:4]] == [
-        "a: (3,), the sampler has (2,)", "b: missing", "c: the sampler has none",
-    ]  # fmt: skip
+        "a: (3,), the sampler has (2,)",
+        "b: missing",
+        "c: the sampler has none",
+    ]
 
 
 @pytest.mark.parametrize("dora", [False, True])

@@ -24,13 +24,22 @@ def trainer(options):
     choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=options.pop("rank", 0))))
     groups, size = options.pop("groups", 3), 4
     env = gymnasium.make_vec(
-        "AnatomyVQA-v0", num_envs=groups * size, vectorization_mode="vector_entry_point", group_size=size,
-        curriculum="asc", augmentation="gdqa", seed=int(os.environ["RANK"]) if options.pop("apart", False) else 0,
-    )  # fmt: skip
+        "AnatomyVQA-v0",
+        num_envs=groups * size,
+        vectorization_mode="vector_entry_point",
+        group_size=size,
+        curriculum="asc",
+        augmentation="gdqa",
+        seed=int(os.environ["RANK"]) if options.pop("apart", False) else 0,
+    )
     config = GRPOConfig(
-        questions_per_step=groups, num_generations=size, max_completion_length=20, learning_rate=1e-4, save_every=1,
+        questions_per_step=groups,
+        num_generations=size,
+        max_completion_length=20,
+        learning_rate=1e-4,
+        save_every=1,
         **{"warmup_steps": 1, "steps": 3, **options},
-    )  # fmt: skip
+    )
     return GRPO(backbone, env, config)
 
 

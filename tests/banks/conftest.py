@@ -59,9 +59,32 @@ def medical_images(shared, tmp_path_factory) -> Path:
 
 
 TOKENS = [
-    b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"1e999", b"\\ud800", b"\xff", b"\x00", b"\n", b"\r\n",
-    b"../", b"/", b"|", b"<|image_pad|>", b"<answer>", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"-1", b"NaN", b"[" * 3000,
-]  # fmt: skip
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"null",
+    b"true",
+    b"1e999",
+    b"\\ud800",
+    b"\xff",
+    b"\x00",
+    b"\n",
+    b"\r\n",
+    b"../",
+    b"/",
+    b"|",
+    b"<|image_pad|>",
+    b"<answer>",
+    b"\xef\xbb\xbf",
+    b"\xe2\x80\xa8",
+    b"-1",
+    b"NaN",
+    b"[" * 3000,
+]
 
 
 def mutate_bytes(data: bytes, rng: np.random.Generator) -> bytes:
@@ -76,10 +99,29 @@ def mutate_bytes(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 VALUES: list[Any] = [
-    None, True, 0, -1, 1e300, "", "   ", [], {}, [1], {"a": 1}, "A", "Z", "<|image_pad|>", "<answer>A</answer>",
+    None,
+    True,
+    0,
+    -1,
+    1e300,
+    "",
+    "   ",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    "A",
+    "Z",
+    "<|image_pad|>",
+    "<answer>A</answer>",
     "../x.png",
-    "/etc/passwd", "\x00", "x" * 30_000, "liver\nB. gut", "é\u2028", ["liver", "liver"],
-]  # fmt: skip
+    "/etc/passwd",
+    "\x00",
+    "x" * 30_000,
+    "liver\nB. gut",
+    "é\u2028",
+    ["liver", "liver"],
+]
 
 
 def mutate_row(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

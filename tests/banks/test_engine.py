@@ -41,8 +41,22 @@ def test_every_template_is_reachable(template):
 def test_all_kinds_of_words_are_used():
     bank = open_bank("scenes", split="train")
     text = " ".join(bank.question(i).stem for i in range(400))
-    wanted = ("to the left of", "on the left side of", " left of", " right of", "above", "below", "that is both",
-              "cystic_plate", " by the", "instrument", "object", "thing", "anatomy", "center")  # fmt: skip
+    wanted = (
+        "to the left of",
+        "on the left side of",
+        " left of",
+        " right of",
+        "above",
+        "below",
+        "that is both",
+        "cystic_plate",
+        " by the",
+        "instrument",
+        "object",
+        "thing",
+        "anatomy",
+        "center",
+    )
     assert [words for words in wanted if words not in text] == []
 
 

@@ -11,9 +11,30 @@ ORGANS = ("liver", "gut", "lung", "heart")
 
 @pytest.mark.parametrize(
     "value",
-    ["B", "b", "(B)", "(b)", "B.", "B)", "b:", "B: gut", "B. Gut", "gut", " Gut. ", "Option B", "answer: b", ["B"],
-     "<answer> B </answer>", "（Ｂ）", "1", 1, 1.0, "(1)", "1."],
-)  # fmt: skip
+    [
+        "B",
+        "b",
+        "(B)",
+        "(b)",
+        "B.",
+        "B)",
+        "b:",
+        "B: gut",
+        "B. Gut",
+        "gut",
+        " Gut. ",
+        "Option B",
+        "answer: b",
+        ["B"],
+        "<answer> B </answer>",
+        "（Ｂ）",
+        "1",
+        1,
+        1.0,
+        "(1)",
+        "1.",
+    ],
+)
 def test_an_answer_is_read_in_any_usual_form(value):
     assert read_answer(value, ORGANS, 0) == 1
 
@@ -79,12 +100,19 @@ def test_numbers_whose_readings_agree_are_fine():
 @pytest.mark.parametrize(
     "values",
     [
-        ["liver", "gut"], ["liver", "gut", None, None], {"A": "liver", "B": "gut", "C": None},
+        ["liver", "gut"],
+        ["liver", "gut", None, None],
+        {"A": "liver", "B": "gut", "C": None},
         {"a": "liver", "b": "gut"},
-        '["liver", "gut"]', "['liver', 'gut']", "['liver' 'gut']", '{"A": "liver", "B": "gut"}',
-        "A. liver\nB. gut", "(A) liver\n\n(B) gut", [{"key": "A", "value": "liver"}, {"key": "B", "value": "gut"}],
+        '["liver", "gut"]',
+        "['liver', 'gut']",
+        "['liver' 'gut']",
+        '{"A": "liver", "B": "gut"}',
+        "A. liver\nB. gut",
+        "(A) liver\n\n(B) gut",
+        [{"key": "A", "value": "liver"}, {"key": "B", "value": "gut"}],
     ],
-)  # fmt: skip
+)
 def test_options_are_read_in_any_usual_form(values):
     assert read_options(values) == ("liver", "gut")
 
@@ -97,10 +125,18 @@ def test_numbers_truth_values_and_quotes_are_texts():
 @pytest.mark.parametrize(
     "values",
     [
-        "liver, gut", None, 3, ["liver", None, "gut"], {"A": "liver", "C": "gut"}, ["liver", ["gut"]], "[" * 5000,
-        "['liver', __import__('os')]", ["x"] * 1000, {"A": "x", "colour": "y"},
+        "liver, gut",
+        None,
+        3,
+        ["liver", None, "gut"],
+        {"A": "liver", "C": "gut"},
+        ["liver", ["gut"]],
+        "[" * 5000,
+        "['liver', __import__('os')]",
+        ["x"] * 1000,
+        {"A": "x", "colour": "y"},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_list_of_options_is_refused_in_a_line(values):
     with pytest.raises(AnatomyError, match="options: ") as caught:
         read_options(values)

@@ -25,17 +25,48 @@ COUNTS = {
     "GRPO": {"F": 475, "Z1": 112, "O1": 145, "A1": 144, "A2": 124},
     "GRPO-ASC-Learning": {"F": 463, "Z1": 114, "O1": 136, "A1": 128, "A2": 159},
     "GRPO-GDQA": {
-        "F": 283, "Z1": 88, "Z2": 76, "O1": 81, "O2": 102, "A1": 99, "A2": 84, "A3": 97, "A4": 90,
+        "F": 283,
+        "Z1": 88,
+        "Z2": 76,
+        "O1": 81,
+        "O2": 102,
+        "A1": 99,
+        "A2": 84,
+        "A3": 97,
+        "A4": 90,
     },
-}  # fmt: skip
+}
 PARTS = (
-    "liver", "cystic plate", "abdominal wall cavity", "hook", "left of", "both", "vertebrae l5", "L5 vertebra",
-    "3rd ventricle", "Meckel's diverticulum", "heart-atrium (left)", "right/left", "T2*, hyperintense", "Öse",
-)  # fmt: skip
+    "liver",
+    "cystic plate",
+    "abdominal wall cavity",
+    "hook",
+    "left of",
+    "both",
+    "vertebrae l5",
+    "L5 vertebra",
+    "3rd ventricle",
+    "Meckel's diverticulum",
+    "heart-atrium (left)",
+    "right/left",
+    "T2*, hyperintense",
+    "Öse",
+)
 WORDINGS = (
-    "above", "below", "within", "left of", "to the left of", "on the left side of", "right of", "to the right of",
-    "on the right side of", "horizontal", "vertical", "retracted by", "coagulated by",
-)  # fmt: skip
+    "above",
+    "below",
+    "within",
+    "left of",
+    "to the left of",
+    "on the left side of",
+    "right of",
+    "to the right of",
+    "on the right side of",
+    "horizontal",
+    "vertical",
+    "retracted by",
+    "coagulated by",
+)
 
 phrases = st.builds(
     NounPhrase,
@@ -109,8 +140,10 @@ def test_rewrites_are_other_words_for_the_same_and_lead_back(parsed):
 
 
 def test_fields_of_a_stem():
-    parsed = parse("What name is the brown top-mid thing that is both to the left of the silver grasper instrument and "
-                   "retracted by the abdominal_wall_cavity object?")  # fmt: skip
+    parsed = parse(
+        "What name is the brown top-mid thing that is both to the left of the silver grasper instrument and "
+        "retracted by the abdominal_wall_cavity object?"
+    )
     assert parsed == Parsed(
         "A2",
         NounPhrase("thing", "top-mid", None, "brown"),
@@ -126,9 +159,17 @@ def test_fields_of_a_stem():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "What is this?", "What is the liver?", "what is the thing?", "What is the thing? ", "What is the thing?\n",
-     "There is a thing", "What anatomy is at the moon of the frame ?"],
-)  # fmt: skip
+    [
+        "",
+        "What is this?",
+        "What is the liver?",
+        "what is the thing?",
+        "What is the thing? ",
+        "What is the thing?\n",
+        "There is a thing",
+        "What anatomy is at the moon of the frame ?",
+    ],
+)
 def test_other_text_is_no_stem(text):
     assert parse(text) is None
 

@@ -37,8 +37,15 @@ def save(rows: list[dict], folder) -> str:
 
 
 def rows(count: int = 4) -> list[dict]:
-    return [{"figure": {"bytes": png(k), "path": None}, "q": "Which organ?", "opts": ["liver", "gut", "lung"],
-             "label": k % 3} for k in range(count)]  # fmt: skip
+    return [
+        {
+            "figure": {"bytes": png(k), "path": None},
+            "q": "Which organ?",
+            "opts": ["liver", "gut", "lung"],
+            "label": k % 3,
+        }
+        for k in range(count)
+    ]
 
 
 def test_a_saved_data_set_with_images(tmp_path):
@@ -60,15 +67,23 @@ def test_pmc_vqa(tmp_path):
     )
     bank = HuggingFaceBank(str(tmp_path), images=tmp_path / "figures")
     assert [(q.options, q.letter) for q in map(bank.question, range(2))] == [
-        (("The lung", "Liver", "Gut", "Bone"), "B"), (("CT", "MRI", "PET", "US"), "D"),
-    ]  # fmt: skip
+        (("The lung", "Liver", "Gut", "Bone"), "B"),
+        (("CT", "MRI", "PET", "US"), "D"),
+    ]
 
 
 def test_medxpertqa_mm(tmp_path):
     (tmp_path / "MM").mkdir()
     Pil.new("RGB", (20, 30)).save(tmp_path / "a.jpeg")
-    row = {"id": "MM-0", "question": "What?\nAnswer Choices: (A) One (B) Two", "options": {"A": "One", "B": "Two"},
-           "label": "B", "images": ["a.jpeg"], "medical_task": "Diagnosis", "body_system": "Skeletal"}  # fmt: skip
+    row = {
+        "id": "MM-0",
+        "question": "What?\nAnswer Choices: (A) One (B) Two",
+        "options": {"A": "One", "B": "Two"},
+        "label": "B",
+        "images": ["a.jpeg"],
+        "medical_task": "Diagnosis",
+        "body_system": "Skeletal",
+    }
     two = row | {"id": "MM-1", "images": ["a.jpeg", "a.jpeg"]}
     (tmp_path / "MM/test.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(two) + "\n")
     bank = HuggingFaceBank(str(tmp_path / "MM"), columns="medxpertqa-mm", images=tmp_path, allow_bad=True)
@@ -125,8 +140,15 @@ def test_mistakes_in_mappings_and_data_sets(tmp_path):
 
 def test_a_thousand_mutations(tmp_path, rng, survives, spoil_row):
     """Rows are spoilt before they are saved; the columns' types stay what they are, as a data set has types."""
-    base = {"figure": "a.png", "q": "Which organ is this?", "opts": "liver, gut, lung", "label": "B", "A": "liver",
-            "B": "gut", "C": "lung"}  # fmt: skip
+    base = {
+        "figure": "a.png",
+        "q": "Which organ is this?",
+        "opts": "liver, gut, lung",
+        "label": "B",
+        "A": "liver",
+        "B": "gut",
+        "C": "lung",
+    }
     Pil.new("RGB", (4, 4)).save(tmp_path / "a.png")
     good = [base | {"q": f"Which organ is in place {k}?"} for k in range(3)]
     mapping = "image=figure,stem=q,options=A|B|C,answer=label"
@@ -215,8 +237,13 @@ def test_golden_questions(tmp_path):
 
 
 def numbered(folder, values, options=("liver", "gut", "lung", "heart")) -> str:
-    return save([{"figure": {"bytes": png(at), "path": None}, "q": f"{at}?", "opts": list(options), "label": value}
-                 for at, value in enumerate(values)], folder)  # fmt: skip
+    return save(
+        [
+            {"figure": {"bytes": png(at), "path": None}, "q": f"{at}?", "opts": list(options), "label": value}
+            for at, value in enumerate(values)
+        ],
+        folder,
+    )
 
 
 def letters(bank) -> str:
@@ -246,8 +273,9 @@ def test_a_column_that_contradicts_itself_is_refused_even_where_bad_rows_may_go(
 
 
 def test_classes_go_by_their_names(tmp_path):
-    table = datasets.Dataset.from_list([{"figure": {"bytes": png(at), "path": None}, "q": "?", "opts": ["liver", "gut"],
-                                         "label": at} for at in (1, 1)])  # fmt: skip
+    table = datasets.Dataset.from_list(
+        [{"figure": {"bytes": png(at), "path": None}, "q": "?", "opts": ["liver", "gut"], "label": at} for at in (1, 1)]
+    )
     for names, letter in ((["A", "B"], "B"), (["liver", "gut"], "B"), (["gut", "liver"], "A")):
         data = table.cast_column("label", datasets.ClassLabel(names=names))
         data.save_to_disk(str(tmp_path / "".join(names)))

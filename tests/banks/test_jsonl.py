@@ -82,11 +82,20 @@ def some_questions(draw) -> list[Question]:
         pixels = np.random.default_rng(draw(st.integers(0, 3))).integers(0, 256, (height, width, 3), dtype=np.uint8)
         questions.append(
             Question(
-                name, lambda pixels=pixels: pixels, draw(words), tuple(options), right, draw(words), draw(anything),
-                draw(anything), draw(anything), draw(anything), tuple(wrong),
+                name,
+                lambda pixels=pixels: pixels,
+                draw(words),
+                tuple(options),
+                right,
+                draw(words),
+                draw(anything),
+                draw(anything),
+                draw(anything),
+                draw(anything),
+                tuple(wrong),
                 draw(st.dictionaries(words, values, max_size=3)),
             )
-        )  # fmt: skip
+        )
     return questions
 
 
@@ -352,8 +361,30 @@ def test_a_thousand_mutations_are_refused_or_read_right(folder):
     whole = write(folder, *rows).read_bytes()
     path = folder / "mutated.jsonl"
     rng = np.random.default_rng(11)
-    tokens = [b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"1e999", b"\\ud800", b"\xff", b"\x00", b"\n",
-              b"../", b"/", b"<|im_end|>", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"-1", b'"id"', b'"answer"']  # fmt: skip
+    tokens = [
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"null",
+        b"true",
+        b"1e999",
+        b"\\ud800",
+        b"\xff",
+        b"\x00",
+        b"\n",
+        b"../",
+        b"/",
+        b"<|im_end|>",
+        b"\xef\xbb\xbf",
+        b"\xe2\x80\xa8",
+        b"-1",
+        b'"id"',
+        b'"answer"',
+    ]
     refusals = 0
     for turn in range(1200):
         data = whole[: rng.integers(len(whole))] if turn % 10 == 0 else whole
@@ -385,13 +416,24 @@ def encoded() -> str:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"answer": "b"}, {"answer": "(B)"}, {"answer": "B."}, {"answer": "1"}, {"answer": 1.0}, {"answer": ["B"]},
-        {"options": {"A": "liver", "B": "gut", "C": "B cell"}}, {"options": '["liver", "gut", "B cell"]'},
-        {"options": ["liver", "gut", "B cell", None]}, {"stem": "<image>\nWhich organ is this?"},
-        {"image": ["a.png"]}, {"image": None, "images": ["a.png"]}, {"image": "./a.png"}, {"image": ".\\a.png"},
-        {"modality": None, "split": None, "distractors": None, "details": None, "structure": None}, {"id": 1},
+        {"answer": "b"},
+        {"answer": "(B)"},
+        {"answer": "B."},
+        {"answer": "1"},
+        {"answer": 1.0},
+        {"answer": ["B"]},
+        {"options": {"A": "liver", "B": "gut", "C": "B cell"}},
+        {"options": '["liver", "gut", "B cell"]'},
+        {"options": ["liver", "gut", "B cell", None]},
+        {"stem": "<image>\nWhich organ is this?"},
+        {"image": ["a.png"]},
+        {"image": None, "images": ["a.png"]},
+        {"image": "./a.png"},
+        {"image": ".\\a.png"},
+        {"modality": None, "split": None, "distractors": None, "details": None, "structure": None},
+        {"id": 1},
     ],
-)  # fmt: skip
+)
 def test_other_forms_of_the_same_row(folder, changes):
     row = {key: value for key, value in (ROW | changes).items() if (key, value) != ("image", None)}
     question = JsonlBank(write(folder, row)).question(0)
@@ -418,6 +460,15 @@ def test_answers_counted_from_one_are_refused_until_it_is_said(folder):
     refused(path, "fit options counted from 1, not from 0", "answer_base=1", allow_bad=True)
     bank = open_bank(f"jsonl:{path}", answer_base=1)
     assert [bank.question(at).answer for at in range(3)] == [0, 1, 2]
+
+
+def test_answers_that_are_never_the_first_option_are_worth_a_warning(folder, caplog):
+    four = ROW | {"options": ["liver", "gut", "lung", "heart"]}
+    JsonlBank(write(folder, *(four | {"id": str(k), "answer": 1 + k % 2} for k in range(19))))
+    JsonlBank(write(folder, *(four | {"id": str(k), "answer": k % 3} for k in range(40))))
+    assert not caplog.text
+    JsonlBank(write(folder, *(four | {"id": str(k), "answer": 1 + k % 2} for k in range(20))))
+    assert "none of 20 answers is 0, though they count from 0" in caplog.text and "say answer_base=1" in caplog.text
 
 
 def test_linked_image_folders_are_followed_where_the_user_says_so(traps):

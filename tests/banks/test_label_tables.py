@@ -40,11 +40,17 @@ def asked(folder, **options):
 @pytest.mark.parametrize(
     "text",
     [
-        CSV.replace(",", ";"), CSV.replace(",", "\t"), CSV.replace(",", ", "), CSV.replace("value,name", "Value,Name"),
-        "\ufeff" + CSV.replace("\n", "\r\n"), CSV.replace("value,", "id,"), CSV.replace("1,", "1.0,", 1),
-        CSV + "0,background\n", CSV.replace("name\n", "name,kind,parent\n"),
+        CSV.replace(",", ";"),
+        CSV.replace(",", "\t"),
+        CSV.replace(",", ", "),
+        CSV.replace("value,name", "Value,Name"),
+        "\ufeff" + CSV.replace("\n", "\r\n"),
+        CSV.replace("value,", "id,"),
+        CSV.replace("1,", "1.0,", 1),
+        CSV + "0,background\n",
+        CSV.replace("name\n", "name,kind,parent\n"),
     ],
-)  # fmt: skip
+)
 def test_a_csv_table_in_any_usual_form(folder, text):
     expected = asked(folder)
     (folder / "labels.csv").write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -150,6 +151,12 @@ def test_order_of_calls_does_not_matter(folder):
     assert [bank.question(at) for at in reversed(range(16))] == every(MasksBank(folder))[15::-1]
 
 
+def test_a_pickled_bank_asks_the_same(folder):
+    bank = MasksBank(folder)
+    bank.question(0)
+    assert every(pickle.loads(pickle.dumps(bank))) == every(bank)
+
+
 def test_layout_of_cholecseg8k(tmp_path):
     for video in (1, 9, 12):
         for at in (80, 81):
@@ -255,9 +262,18 @@ def test_a_broken_label_map_is_passed_over_where_that_is_allowed(folder):
 
 
 def test_options_out_of_range(folder):
-    for options in ({"plane": "oblique"}, {"every": 0}, {"n_options": 9}, {"size": 3}, {"per_frame": 0},
-                    {"images": "/x/*"},
-                    {"labels": "{nothing}"}, {"group": "("}, {"kinds": "shape"}, {"images": "pictures/*"}):  # fmt: skip
+    for options in (
+        {"plane": "oblique"},
+        {"every": 0},
+        {"n_options": 9},
+        {"size": 3},
+        {"per_frame": 0},
+        {"images": "/x/*"},
+        {"labels": "{nothing}"},
+        {"group": "("},
+        {"kinds": "shape"},
+        {"images": "pictures/*"},
+    ):
         with pytest.raises(AnatomyError):
             MasksBank(folder, **options)
 

@@ -19,14 +19,23 @@ from anatomy_r1.banks import open_bank
 ROOT = Path(__file__).parents[2]
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 SPACE = {
-    "anterior to": (1, 1), "posterior to": (1, -1), "superior to": (2, 1), "inferior to": (2, -1),
-    "to the patient's left of": (0, -1), "to the patient's right of": (0, 1),
-    "medial to": (0, "medial"), "lateral to": (0, "lateral"),
-}  # fmt: skip
+    "anterior to": (1, 1),
+    "posterior to": (1, -1),
+    "superior to": (2, 1),
+    "inferior to": (2, -1),
+    "to the patient's left of": (0, -1),
+    "to the patient's right of": (0, 1),
+    "medial to": (0, "medial"),
+    "lateral to": (0, "lateral"),
+}
 FRAME = {
-    "above": (1, -1), "below": (1, 1), "left of": (0, -1), "right of": (0, 1), "left side of": (0, -1),
+    "above": (1, -1),
+    "below": (1, 1),
+    "left of": (0, -1),
+    "right of": (0, 1),
+    "left side of": (0, -1),
     "right side of": (0, 1),
-}  # fmt: skip
+}
 ROWS, COLUMNS = ("top", "mid", "bottom"), ("left", "mid", "right")
 
 

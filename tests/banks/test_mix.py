@@ -74,12 +74,22 @@ def test_same_order_every_time():
 
 @pytest.mark.parametrize(
     "text",
-    ["bank = 3",
-     "[[bank]]\nweight = 1", "[[bank]]\nspec = 'scenes'\ncolour = 1", "[[bank]]\nspec = 'scenes'\nweight = -1",
-     "[[bank]]\nspec = 'scenes'\nweight = [[0, 1], [0.5]]", "[[bank]]\nspec = 'scenes'\nweight = true", "length = 'x'",
-     "[[bank]]\nspec = 'scenes'\nweight = [[1, 1], [0, 1]]", "[[bank]]\nspec = 'scenes'\nweight = 0", "[[", "\xff",
-     "[[bank]]\nspec = 'scenes'\nweight = nan", "[[bank]]\nspec = 'nothing'"],
-)  # fmt: skip
+    [
+        "bank = 3",
+        "[[bank]]\nweight = 1",
+        "[[bank]]\nspec = 'scenes'\ncolour = 1",
+        "[[bank]]\nspec = 'scenes'\nweight = -1",
+        "[[bank]]\nspec = 'scenes'\nweight = [[0, 1], [0.5]]",
+        "[[bank]]\nspec = 'scenes'\nweight = true",
+        "length = 'x'",
+        "[[bank]]\nspec = 'scenes'\nweight = [[1, 1], [0, 1]]",
+        "[[bank]]\nspec = 'scenes'\nweight = 0",
+        "[[",
+        "\xff",
+        "[[bank]]\nspec = 'scenes'\nweight = nan",
+        "[[bank]]\nspec = 'nothing'",
+    ],
+)
 def test_mistakes(tmp_path, text):
     path = tmp_path / "mix.toml"
     path.write_text(text, encoding="latin-1")

@@ -9,11 +9,18 @@ from anatomy_r1.banks.omnimedvqa import merge_equal, read_problem, tidy
 from anatomy_r1.core import AnatomyError
 
 NATIVE = {
-    "dataset": "ACRIMA", "question_id": "ACRIMA_0000", "question_type": "Anatomy Identification",
-    "question": "What organ is it?", "gt_answer": "Lung.", "image_path": "Images/ACRIMA/a.png",
+    "dataset": "ACRIMA",
+    "question_id": "ACRIMA_0000",
+    "question_type": "Anatomy Identification",
+    "question": "What organ is it?",
+    "gt_answer": "Lung.",
+    "image_path": "Images/ACRIMA/a.png",
     "option_A": "lung nodule",
-    "option_B": "Lung.", "option_C": "Liver", "option_D": "Heart", "modality_type": "CT(Computed Tomography)",
-}  # fmt: skip
+    "option_B": "Lung.",
+    "option_C": "Liver",
+    "option_D": "Heart",
+    "modality_type": "CT(Computed Tomography)",
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +81,11 @@ def test_normalised_options_hide_the_letter_case_that_tells(shared, medical_imag
 
 def test_same_questions_on_every_machine(shared, medical_images):
     bank = OmniMedVQABank(shared / "omnimedvqa", images=medical_images, options="normalised", grouping="image", seed=3)
-    rows = [(split, q.id, q.stem, q.options, q.answer) for split in bank.splits
-            for q in map(bank.split(split).question, range(len(bank.split(split))))]  # fmt: skip
+    rows = [
+        (split, q.id, q.stem, q.options, q.answer)
+        for split in bank.splits
+        for q in map(bank.split(split).question, range(len(bank.split(split))))
+    ]
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "b347ed3fffaba8b1"
 
 

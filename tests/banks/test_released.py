@@ -20,8 +20,16 @@ def bank(shared, frames):
 def test_all_three_thousand_rows_load_and_are_classified(bank):
     questions = [bank.question(i) for i in range(len(bank))]
     assert Counter(q.details["template"] for q in questions) == {
-        "F": 1221, "A1": 371, "A2": 367, "O1": 362, "Z1": 314, "O2": 102, "A3": 97, "A4": 90, "Z2": 76,
-    }  # fmt: skip
+        "F": 1221,
+        "A1": 371,
+        "A2": 367,
+        "O1": 362,
+        "Z1": 314,
+        "O2": 102,
+        "A3": 97,
+        "A4": 90,
+        "Z2": 76,
+    }
     assert len({q.id for q in questions}) == 3000
     assert bank.refused == ()
 
@@ -42,10 +50,22 @@ def test_parts_of_the_stem_are_fields(bank):
     details = next(dict(q.details) for q in map(bank.question, range(3000)) if q.stem == stem)
     del details["prompt"]
     assert details == {
-        "template": "O1", "noun": "thing", "colour": None, "location": "top-mid", "component": None,
-        "relations": [{"relation": "above", "wording": "above", "noun": "anatomy", "colour": None,
-                       "location": "bottom-left", "component": None}],
-    }  # fmt: skip
+        "template": "O1",
+        "noun": "thing",
+        "colour": None,
+        "location": "top-mid",
+        "component": None,
+        "relations": [
+            {
+                "relation": "above",
+                "wording": "above",
+                "noun": "anatomy",
+                "colour": None,
+                "location": "bottom-left",
+                "component": None,
+            }
+        ],
+    }
 
 
 def test_distractors_are_never_named_nor_right(bank):

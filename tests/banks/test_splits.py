@@ -25,8 +25,12 @@ def file_of(folder, count=60, images=60, **fields):
     (folder / "images").mkdir(exist_ok=True)
     for at in range(images):
         Pil.fromarray(np.full((8, 8, 3), at, np.uint8)).save(folder / f"images/{at}.png")
-    rows = [README_ROW | {"id": f"q{at}", "image": f"images/{at % images}.png", "answer": at % 2}
-            | {name: make(at) for name, make in fields.items()} for at in range(count)]  # fmt: skip
+    rows = [
+        README_ROW
+        | {"id": f"q{at}", "image": f"images/{at % images}.png", "answer": at % 2}
+        | {name: make(at) for name, make in fields.items()}
+        for at in range(count)
+    ]
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return JsonlBank(folder / "questions.jsonl")
 
@@ -82,8 +86,10 @@ def test_an_evaluation_asks_what_training_held_out(tmp_path):
 
 def test_one_group_is_cut_between_images(tmp_path):
     divided, _, notice = train_and_test_parts(file_of(tmp_path, images=20, group_key=lambda at: "one"))
-    parts = {name: {str(divided.split(name).question(at).image) for at in range(len(divided.split(name)))}
-             for name in divided.splits}  # fmt: skip
+    parts = {
+        name: {str(divided.split(name).question(at).image) for at in range(len(divided.split(name)))}
+        for name in divided.splits
+    }
     assert {name: len(found) for name, found in parts.items()} == {"train": 16, "validation": 2, "test": 2}
     assert not parts["train"] & parts["test"] and "images, as all are of one group" in notice
 
@@ -129,8 +135,10 @@ def test_one_split_banks_of_every_kind(tmp_path):
     bank = open_bank(f"masks:{folder}")
     assert bank.splits == ("train",)
     divided, name, notice = train_and_test_parts(bank)
-    frames = {part: {divided.split(part).question(at).details["frame"] for at in range(len(divided.split(part)))}
-              for part in divided.splits}  # fmt: skip
+    frames = {
+        part: {divided.split(part).question(at).details["frame"] for at in range(len(divided.split(part)))}
+        for part in divided.splits
+    }
     assert frames == {"train": {f"{at}.png" for at in range(4)}, "validation": {"4.png"}, "test": {"5.png"}}
     assert divided.regions(0).labels.shape == (64, 64) and "held out by frames" in notice
 
@@ -138,6 +146,8 @@ def test_one_split_banks_of_every_kind(tmp_path):
 def test_a_mixture_of_a_bank_with_splits_and_one_without(tmp_path):
     mix = MixBank({"mine": file_of(tmp_path), "scenes": open_bank("scenes")}, {"mine": 1, "scenes": 1}, length=200)
     assert mix.splits == ("train", "validation", "test")
-    mine = {part: {mix.split(part).question(at).id.partition("/mine/")[2] for at in range(200)} - {""}
-            for part in ("train", "test")}  # fmt: skip
+    mine = {
+        part: {mix.split(part).question(at).id.partition("/mine/")[2] for at in range(200)} - {""}
+        for part in ("train", "test")
+    }
     assert mine["train"] and mine["test"] and not mine["train"] & mine["test"]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 import shutil
 
 import pytest
@@ -167,6 +168,13 @@ def test_same_questions_on_every_machine(shared, frames):
     banks = [ssg_vqa(shared / "ssg_vqa", images=frames, source=source, seed=5) for source in ("questions", "graphs")]
     rows = [(q.id, q.stem, q.options, q.answer) for bank in banks for q in map(bank.question, range(len(bank)))]
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "7f4541298272d791"
+
+
+@pytest.mark.parametrize("source", ["questions", "graphs"])
+def test_a_pickled_bank_asks_the_same(shared, frames, source):
+    bank = ssg_vqa(shared / "ssg_vqa", images=frames, source=source)
+    bank.question(0)
+    assert pickle.loads(pickle.dumps(bank)).question(1) == bank.question(1)
 
 
 def test_a_thousand_mutations_of_question_files(questions, frames, rng, survives, spoil_bytes):

@@ -16,9 +16,13 @@ SHAPE = (40, 32, 12)
 RAS = np.diag([2.0, 2.0, 4.0, 1.0])
 NAMES = ("kidney_left", "kidney_right", "liver", "aorta", "lung_upper_lobe_left", "vertebrae_L1")
 PLACES = (
-    np.s_[5:12, 6:12], np.s_[28:35, 6:12], np.s_[22:36, 16:28], np.s_[17:23, 10:14], np.s_[4:14, 16:28],
+    np.s_[5:12, 6:12],
+    np.s_[28:35, 6:12],
+    np.s_[22:36, 16:28],
+    np.s_[17:23, 10:14],
+    np.s_[4:14, 16:28],
     np.s_[16:24, 2:8],
-)  # fmt: skip
+)
 VALUES = (40, 45, 60, 150, -800, 600)
 """Six blocks; x grows to the patient's right, y to anterior."""
 
@@ -154,8 +158,12 @@ def test_oblique_slices_are_refused_or_set_upright(tmp_path):
 def test_each_window_is_recorded_and_asks_of_what_it_shows(tmp_path):
     root = write(tmp_path)
     soft = {"left kidney", "right kidney", "liver", "aorta"}
-    expected = {"lung": {"upper lobe of the left lung"}, "bone": {"L1 vertebra"}, "soft-tissue": soft,
-                "mediastinum": soft}  # fmt: skip
+    expected = {
+        "lung": {"upper lobe of the left lung"},
+        "bone": {"L1 vertebra"},
+        "soft-tissue": soft,
+        "mediastinum": soft,
+    }
     for window, structures in expected.items():
         questions = every(opened(root, window=window))
         assert {q.structure for q in questions} == structures
@@ -236,8 +244,14 @@ def test_gdqa_reaches_volumes(tmp_path):
 
 def test_names_are_a_clinicians_unless_they_shall_stay(tmp_path):
     root = write(tmp_path)
-    assert opened(root).structures == ("left kidney", "right kidney", "liver", "aorta", "upper lobe of the left lung",
-                                       "L1 vertebra")  # fmt: skip
+    assert opened(root).structures == (
+        "left kidney",
+        "right kidney",
+        "liver",
+        "aorta",
+        "upper lobe of the left lung",
+        "L1 vertebra",
+    )
     assert opened(root, rename=False).structures[-1] == "vertebrae L1"
 
 

@@ -42,8 +42,17 @@ def evaluate(capsys, bank, policy, out, *more):
 
 def test_evaluate_shows_what_stands_beside_the_result(capsys, bank):
     shown = evaluate(capsys, bank, "noisy-oracle:0.6", "one", "--n", "3", "--permutations", "2", "--limit", "None")
-    for words in ("Chance", "Longest option", "Odd letter case", "pass@2", "majority@3", "consistency", "macro-F1",
-                  "evaluate 60/60", "report: one/report.html"):  # fmt: skip
+    for words in (
+        "Chance",
+        "Longest option",
+        "Odd letter case",
+        "pass@2",
+        "majority@3",
+        "consistency",
+        "macro-F1",
+        "evaluate 60/60",
+        "report: one/report.html",
+    ):
         assert words in shown
     results = json.loads(Path("one/results.json").read_text())
     assert (results["n"], results["responses"], results["schema_version"]) == (60, 360, 2)

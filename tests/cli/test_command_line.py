@@ -14,9 +14,15 @@ from anatomy_r1.cli.main import COMMANDS, run
 
 PYTHON = [sys.executable, "-m", "anatomy_r1"]
 TINY_RUN = [
-    "--grpo.questions-per-step", "2", "--grpo.num-generations", "4", "--grpo.max-completion-length", "16",
-    "--held-out.limit", "8",
-]  # fmt: skip
+    "--grpo.questions-per-step",
+    "2",
+    "--grpo.num-generations",
+    "4",
+    "--grpo.max-completion-length",
+    "16",
+    "--held-out.limit",
+    "8",
+]
 
 
 def command(*arguments, cwd):

@@ -91,11 +91,29 @@ def test_mistakes_stop_a_dry_run_too(tmp_path, monkeypatch, capsys):
 
 def test_the_cpu_preset_trains_with_two_processes_and_one_writes(tmp_path, monkeypatch):
     line = [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "accelerate/cpu.yaml"),
-        "-m", "anatomy_r1", "train", "--config", str(CONFIGS / "tiny-cpu.toml"), "--grpo.steps", "2",
-        "--grpo.questions-per-step", "3", "--grpo.num-generations", "4", "--held-out.limit", "4",
-        "--model.lora.rank", "2", "--out", "run",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(CONFIGS / "accelerate/cpu.yaml"),
+        "-m",
+        "anatomy_r1",
+        "train",
+        "--config",
+        str(CONFIGS / "tiny-cpu.toml"),
+        "--grpo.steps",
+        "2",
+        "--grpo.questions-per-step",
+        "3",
+        "--grpo.num-generations",
+        "4",
+        "--held-out.limit",
+        "4",
+        "--model.lora.rank",
+        "2",
+        "--out",
+        "run",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr

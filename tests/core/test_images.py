@@ -41,8 +41,15 @@ def test_jpeg_in_rgb_grey_and_cmyk(tmp_path):
         assert np.abs(read_image(path) - expected).mean() < 6, mode
 
 
-@pytest.mark.parametrize("orientation, turned", [(3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)),
-                                                 (8, lambda a: np.rot90(a)), (2, lambda a: a[:, ::-1])])  # fmt: skip
+@pytest.mark.parametrize(
+    "orientation, turned",
+    [
+        (3, lambda a: a[::-1, ::-1]),
+        (6, lambda a: np.rot90(a, -1)),
+        (8, lambda a: np.rot90(a)),
+        (2, lambda a: a[:, ::-1]),
+    ],
+)
 def test_exif_orientation_is_applied(tmp_path, orientation, turned):
     exif = Pil.Exif()
     exif[0x0112] = orientation

@@ -31,9 +31,18 @@ from anatomy_r1.envs import score
 
 def ask(options, answer=0, stem="Which organ?", **form) -> Question:
     return Question(
-        id="q", image=lambda: np.zeros((2, 3, 3), np.uint8), stem=stem, options=tuple(options), answer=answer,
-        structure="x", question_type="F", modality="MRI", group_key="v1", source="t", **form,
-    )  # fmt: skip
+        id="q",
+        image=lambda: np.zeros((2, 3, 3), np.uint8),
+        stem=stem,
+        options=tuple(options),
+        answer=answer,
+        structure="x",
+        question_type="F",
+        modality="MRI",
+        group_key="v1",
+        source="t",
+        **form,
+    )
 
 
 texts = st.text(min_size=1, max_size=30).filter(lambda text: normalise(text) and not find_markup(text))
@@ -77,10 +86,15 @@ def test_what_is_no_prompt_of_ours_is_refused(prompt):
 @pytest.mark.parametrize("name", ["random", "longest", "odd-case"])
 def test_scripted_policies_answer_all_variants_from_the_prompt(name):
     env = gymnasium.make_vec(
-        "anatomy_r1.envs:AnatomyVQA-v0", num_envs=16, vectorization_mode="vector_entry_point", group_size=8,
-        bank="scenes", curriculum="asc", augmentation="gdqa",
+        "anatomy_r1.envs:AnatomyVQA-v0",
+        num_envs=16,
+        vectorization_mode="vector_entry_point",
+        group_size=8,
+        bank="scenes",
+        curriculum="asc",
+        augmentation="gdqa",
         augmentation_options={"edits": "wordings", "trigger": "always"},
-    )  # fmt: skip
+    )
     policy, styles = make_policy(name), set()
     for step in range(6):
         observations, _ = env.reset(seed=2 if step == 0 else None)

@@ -257,9 +257,12 @@ def test_flips_are_in_no_preset_and_the_default_is_the_papers():
 
 def test_edits_are_named_in_a_config_and_seen_by_the_policy():
     env = AnatomyVQAVectorEnv(
-        8, group_size=8, bank="scenes", augmentation="gdqa",
+        8,
+        group_size=8,
+        bank="scenes",
+        augmentation="gdqa",
         augmentation_options={"trigger": "always", "edits": "grammatical", "variants": 8},
-    )  # fmt: skip
+    )
     observations, info = env.reset(seed=0)
     assert len(set(observations["prompt"])) > 4
     assert len({image.tobytes() for image in observations["image"]}) > 2

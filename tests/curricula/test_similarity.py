@@ -239,10 +239,19 @@ def test_regions_of_the_brain_are_as_displayed():
             assert (regions.pixels == regions.pixels[..., :1]).all()
 
 
-def test_a_structure_that_is_never_seen_is_listed(bank_of, make_question):
+def test_a_structure_that_is_never_seen_is_listed_and_stands_in_the_middle(bank_of, make_question, caplog):
     bank = painted_bank(bank_of, make_question, masks=True)
+    seen = make_similarity("visual", bank)
+    count = len(bank.structures)
     bank.structures += ("organ 9",)
-    with pytest.raises(AnatomyError, match=r"1 structures .* in none of the 99 questions looked at: \['organ 9'\]"):
+    found = make_similarity("visual", bank)
+    assert "1 of" in caplog.text and "in none of the 99 questions looked at: ['organ 9']" in caplog.text
+    unseen, others = found.values[-1, :-1], found.values[:-1, :-1]
+    assert np.ptp(unseen) == 0 and others.min() < unseen[0] < np.sort(others)[:, -2].max()
+    pairs = np.triu_indices(count, 1)
+    assert (np.argsort(others[pairs]) == np.argsort(seen.values[pairs])).all()
+    bank.structures = ("organ 8", "organ 9")
+    with pytest.raises(AnatomyError, match=r"2 of 2 structures .* occur in none of the 99 questions"):
         make_similarity("visual", bank)
 
 

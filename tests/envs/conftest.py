@@ -37,9 +37,17 @@ class ToyBank:
         index += self.offset
         options = tuple(STRUCTURES[(index + shift) % 5] for shift in range(4))
         return Question(
-            f"toy-{index}", partial(paint, index), f"What is the name of number {index}?", options, index % 4,
-            options[index % 4], "toy", "paint", f"scene-{index}", "toy",
-        )  # fmt: skip
+            f"toy-{index}",
+            partial(paint, index),
+            f"What is the name of number {index}?",
+            options,
+            index % 4,
+            options[index % 4],
+            "toy",
+            "paint",
+            f"scene-{index}",
+            "toy",
+        )
 
     def index_of(self, question_id: str) -> int:
         number = question_id.removeprefix("toy-")

@@ -19,9 +19,18 @@ OPTIONS = ("liver", "gallbladder", "gut", "omentum")
 
 def ask(options=OPTIONS, answer=1, style="A."):
     return Question(
-        id="q", image=Path("unread.png"), stem="Which organ?", options=tuple(options), answer=answer, structure="x",
-        question_type="", modality="", group_key="g", source="s", option_style=style,
-    )  # fmt: skip
+        id="q",
+        image=Path("unread.png"),
+        stem="Which organ?",
+        options=tuple(options),
+        answer=answer,
+        structure="x",
+        question_type="",
+        modality="",
+        group_key="g",
+        source="s",
+        option_style=style,
+    )
 
 
 def letter(result):
@@ -46,13 +55,43 @@ def test_the_corpus_is_large_reasoned_and_without_repetition():
 
 
 pieces = st.sampled_from(
-    ["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "B", "A", "(b)", "2.", "liver", "B. gallbladder",
-     "**", "\\boxed{", "}", "Answer: ", "the answer is ", " or ", ", ", "not ", "\u200b", "\u0301", "（", "Ｂ",
-     "。", "?", "."]
-)  # fmt: skip
-responses = st.text() | st.lists(pieces, max_size=14).map("".join) | st.tuples(
-    st.lists(pieces, max_size=4).map("".join), st.lists(pieces, max_size=4).map("".join)
-).map(lambda pair: f"<think>{pair[0]}</think><answer>{pair[1]}</answer>")  # fmt: skip
+    [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        " ",
+        "\n",
+        "B",
+        "A",
+        "(b)",
+        "2.",
+        "liver",
+        "B. gallbladder",
+        "**",
+        "\\boxed{",
+        "}",
+        "Answer: ",
+        "the answer is ",
+        " or ",
+        ", ",
+        "not ",
+        "\u200b",
+        "\u0301",
+        "（",
+        "Ｂ",
+        "。",
+        "?",
+        ".",
+    ]
+)
+responses = (
+    st.text()
+    | st.lists(pieces, max_size=14).map("".join)
+    | st.tuples(st.lists(pieces, max_size=4).map("".join), st.lists(pieces, max_size=4).map("".join)).map(
+        lambda pair: f"<think>{pair[0]}</think><answer>{pair[1]}</answer>"
+    )
+)
 
 
 @settings(max_examples=400)
@@ -105,12 +144,29 @@ def test_the_plain_spelling_is_stable(text):
 
 
 FLOODS = {
-    "open tags": "<answer>", "closing tags": "</think></answer>", "thoughts": "<think>x</think>", "boxes": "\\boxed{",
-    "cues": "the answer is ", "cues with letters": "the answer is B, ", "lines": "B\n", "other lines": "A\nB\n",
-    "bold": "**B** ", "asterisks": "*", "blanks": " ", "brackets": "(", "stops": "B. ", "labels": "(B) ",
-    "marks": "\u0301\u0323", "letters under marks": "e\u0301", "full width": "（Ｂ）", "fences": "```json ",
-    "I choose": "I choose ", "confirmed": "option B is correct ", "words": "it is the liver ", "commas": "B, ",
-}  # fmt: skip
+    "open tags": "<answer>",
+    "closing tags": "</think></answer>",
+    "thoughts": "<think>x</think>",
+    "boxes": "\\boxed{",
+    "cues": "the answer is ",
+    "cues with letters": "the answer is B, ",
+    "lines": "B\n",
+    "other lines": "A\nB\n",
+    "bold": "**B** ",
+    "asterisks": "*",
+    "blanks": " ",
+    "brackets": "(",
+    "stops": "B. ",
+    "labels": "(B) ",
+    "marks": "\u0301\u0323",
+    "letters under marks": "e\u0301",
+    "full width": "（Ｂ）",
+    "fences": "```json ",
+    "I choose": "I choose ",
+    "confirmed": "option B is correct ",
+    "words": "it is the liver ",
+    "commas": "B, ",
+}
 
 
 def steps(judge, text):

@@ -12,7 +12,7 @@ from anatomy_r1.agents.training.sft import question_example
 from anatomy_r1.banks import open_bank
 from anatomy_r1.core import AnatomyError, Question, image_key, render_prompt
 from anatomy_r1.envs import BrokenImage, observe, observe_one
-from anatomy_r1.evaluation.records import CONTROLS, control, decoded_once, permuted
+from anatomy_r1.evaluation.records import CONTROLS, apply_control, permute_options, with_cached_image
 
 MARK = "the-gold-answer"
 
@@ -24,9 +24,18 @@ def question_of(number=0, image=None):
         return np.full((4, 4, 3), len(right), np.uint8)
 
     return Question(
-        id=f"q/{number}", image=image or draw, stem="What is it?", options=("liver", "gut", "spleen"), answer=1,
-        structure=MARK, question_type="t", modality="m", group_key="g", source=MARK, details={"right": MARK},
-    )  # fmt: skip
+        id=f"q/{number}",
+        image=image or draw,
+        stem="What is it?",
+        options=("liver", "gut", "spleen"),
+        answer=1,
+        structure=MARK,
+        question_type="t",
+        modality="m",
+        group_key="g",
+        source=MARK,
+        details={"right": MARK},
+    )
 
 
 def reachable(start):
@@ -46,8 +55,11 @@ def reachable(start):
         waiting += [getattr(one, name) for name in getattr(type(one), "__slots__", ()) if hasattr(one, name)]
         waiting += [cell.cell_contents for cell in getattr(one, "__closure__", None) or ()]
         waiting += list(getattr(one, "__defaults__", None) or ())
-        waiting += [getattr(one, name) for name in ("__wrapped__", "__self__", "func", "args", "keywords", "base")
-                    if hasattr(one, name) and not isinstance(one, np.ufunc)]  # fmt: skip
+        waiting += [
+            getattr(one, name)
+            for name in ("__wrapped__", "__self__", "func", "args", "keywords", "base")
+            if hasattr(one, name) and not isinstance(one, np.ufunc)
+        ]
 
 
 def leaks(observation):
@@ -58,15 +70,21 @@ def leaks(observation):
 
 def test_the_walker_finds_an_answer_wherever_it_hides():
     question = question_of()
-    hidden = (question.image, question.pixels, functools.partial(print, question), functools.cache(question.pixels),
-              {"a": [{"b": (question,)}]}, lambda: question)  # fmt: skip
+    hidden = (
+        question.image,
+        question.pixels,
+        functools.partial(print, question),
+        functools.cache(question.pixels),
+        {"a": [{"b": (question,)}]},
+        lambda: question,
+    )
     assert all(leaks([one, 1, 2, 3, 4]) for one in hidden)
 
 
 def test_nothing_that_an_observation_leads_to_knows_the_answer():
     plain = [question_of(number) for number in range(3)]
-    forms = [*plain, *map(decoded_once, plain), *(permuted(one, 2) for one in plain)]
-    forms += [control(name, plain[0], 0, range(3), question_of) for name in CONTROLS]
+    forms = [*plain, *map(with_cached_image, plain), *(permute_options(one, 2) for one in plain)]
+    forms += [apply_control(name, plain[0], 0, range(3), question_of) for name in CONTROLS]
     observations = observe(forms)
     assert leaks(observations) == []
     assert observations["image"][0].shape == (4, 4, 3)  # and after a look

@@ -17,7 +17,7 @@ OPTIONS = ("Gallbladder", "Cystic Plate", "Omentum", "Gut")
 def ask(options: tuple[str, ...] = OPTIONS, answer: int = 1) -> Question:
     return Question(
         "q1", Path("unread.png"), "What is it?", options, answer, options[answer], "toy", "toy", "scene", "toy"
-    )  # fmt: skip
+    )
 
 
 def wrap(answer: str, thought: str = "It is next to the liver.") -> str:
@@ -25,10 +25,25 @@ def wrap(answer: str, thought: str = "It is next to the liver.") -> str:
 
 
 RIGHT = [
-    "B", "b", " B ", "\nB\n", "B.", "B)", "(B)", "B. Cystic Plate", "B) cystic plate", "(B) CYSTIC_PLATE.",
-    "Cystic Plate", "cystic_plate", "  CYSTIC \t plate. ", "(B)cystic plate", "Ｂ", "（B）", "B。",
+    "B",
+    "b",
+    " B ",
+    "\nB\n",
+    "B.",
+    "B)",
+    "(B)",
+    "B. Cystic Plate",
+    "B) cystic plate",
+    "(B) CYSTIC_PLATE.",
+    "Cystic Plate",
+    "cystic_plate",
+    "  CYSTIC \t plate. ",
+    "(B)cystic plate",
+    "Ｂ",
+    "（B）",
+    "B。",
     "Cystic\u200b Plate。",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("answer", RIGHT)

@@ -250,9 +250,15 @@ def test_gymnasium_makes_it_and_its_wrappers_fit(bank: Bank) -> None:
 
 def test_the_loop_of_training_on_scenes_with_asc_and_gdqa() -> None:
     env = gymnasium.make_vec(
-        ID, num_envs=16, vectorization_mode="vector_entry_point", group_size=8, bank="scenes", curriculum="asc",
-        augmentation="gdqa", augmentation_options={"trigger": "always", "variants": 4},
-    )  # fmt: skip
+        ID,
+        num_envs=16,
+        vectorization_mode="vector_entry_point",
+        group_size=8,
+        bank="scenes",
+        curriculum="asc",
+        augmentation="gdqa",
+        augmentation_options={"trigger": "always", "variants": 4},
+    )
     targets = []
     for progress in (0.0, 1.0):
         observations, info = env.reset(seed=0, options={"progress": progress})

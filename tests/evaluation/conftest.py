@@ -6,7 +6,7 @@ import pytest
 from anatomy_r1.agents import Response
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.evaluation import Rollout
-from anatomy_r1.evaluation.records import permuted
+from anatomy_r1.evaluation.records import permute_options
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate", "spleen")
 
@@ -44,17 +44,24 @@ class ClusterBank:
             return np.full((40, 60, 3), index % 256, np.uint8)
 
         return Question(
-            id=f"{self.part}/{index}", image=image, stem=f"What is at place {index}?", options=options, answer=answer,
-            structure=options[answer], question_type=("marker", "relation")[index % 2], modality="none",
-            group_key=f"patient-{index // 5}", source="clusters",
-        )  # fmt: skip
+            id=f"{self.part}/{index}",
+            image=image,
+            stem=f"What is at place {index}?",
+            options=options,
+            answer=answer,
+            structure=options[answer],
+            question_type=("marker", "relation")[index % 2],
+            modality="none",
+            group_key=f"patient-{index // 5}",
+            source="clusters",
+        )
 
 
 def form_of_id(question_id):
     """The question of :class:`ClusterBank` in the form that an id names: ``test/7~2`` is the second order of test/7."""
     name, _, number = question_id.partition("~")
     part = ClusterBank(split=name.partition("/")[0])
-    return permuted(part.question(part.index_of(name)), int(number or 0))
+    return permute_options(part.question(part.index_of(name)), int(number or 0))
 
 
 class TextPolicy:
@@ -97,12 +104,31 @@ def rollout_of():
     def build(**fields):
         number = next(numbers)
         known = {
-            "question_id": f"q{number}", "permutation": 0, "sample": 0, "control": None, "stem": "What is it?",
-            "options": ("liver", "gut"), "answer": "A", "structure": "liver", "question_type": "t", "modality": "m",
-            "group_key": f"g{number}", "groups": {}, "similarity": None, "image": None, "text": "", "truncated": False,
-            "format": True, "choice": "A", "reward": 0.0, "parts": {}, "probabilities": None, "usage": {},
-            "baselines": {}, "failed": None,
-        } | fields  # fmt: skip
+            "question_id": f"q{number}",
+            "permutation": 0,
+            "sample": 0,
+            "control": None,
+            "stem": "What is it?",
+            "options": ("liver", "gut"),
+            "answer": "A",
+            "structure": "liver",
+            "question_type": "t",
+            "modality": "m",
+            "group_key": f"g{number}",
+            "groups": {},
+            "similarity": None,
+            "image": None,
+            "text": "",
+            "truncated": False,
+            "format": True,
+            "choice": "A",
+            "reward": 0.0,
+            "parts": {},
+            "probabilities": None,
+            "usage": {},
+            "baselines": {},
+            "failed": None,
+        } | fields
         return Rollout(**{"correct": known["choice"] == known["answer"]} | known)
 
     return build

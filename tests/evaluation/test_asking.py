@@ -2,7 +2,7 @@ import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.evaluation.records import permuted
+from anatomy_r1.evaluation.records import permute_options
 from anatomy_r1.evaluation.run import ask
 from anatomy_r1.evaluation.run.asking import observe
 
@@ -31,10 +31,15 @@ def questions_of(bank, count):
 def test_one_bad_question_fails_alone(bank):
     answers = ask(Moody(["test/2"]), questions_of(bank, 4), n=2)
     assert [answer.failed or answer.text for answer in answers] == [
-        "test/0 0", "test/0 1", "test/1 0", "test/1 1",
-        "the policy raised ValueError: too hard", "the policy raised ValueError: too hard",
-        "test/3 0", "test/3 1",
-    ]  # fmt: skip
+        "test/0 0",
+        "test/0 1",
+        "test/1 0",
+        "test/1 1",
+        "the policy raised ValueError: too hard",
+        "the policy raised ValueError: too hard",
+        "test/3 0",
+        "test/3 1",
+    ]
 
 
 def test_a_wrong_number_of_responses_is_a_failure_with_both_numbers(bank):
@@ -57,7 +62,7 @@ def test_mistakes_of_the_user_and_interrupts_stop_the_run(bank, error):
 
 def test_forms_of_a_question_share_one_decoded_image(bank):
     question = questions_of(bank, 1)[0]
-    images = observe([question, permuted(question, 1), permuted(question, 2)])["image"]
+    images = observe([question, permute_options(question, 1), permute_options(question, 2)])["image"]
     assert images[0] is images[1] is images[2] and bank.decoded == [0]
 
 

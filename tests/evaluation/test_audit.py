@@ -21,10 +21,17 @@ def plain(number, seed=0):
     options = tuple(str(name) for name in rng.permutation(ORGANS)[:4])
     answer = int(rng.integers(4))
     return Question(
-        id=str(number), image=Path(f"frame-{number}.png"), stem=f"What is at place {rng.integers(30)}?",
-        options=options, answer=answer, structure=options[answer], question_type="t", modality="m",
-        group_key=f"g{number // 3}", source="s",
-    )  # fmt: skip
+        id=str(number),
+        image=Path(f"frame-{number}.png"),
+        stem=f"What is at place {rng.integers(30)}?",
+        options=options,
+        answer=answer,
+        structure=options[answer],
+        question_type="t",
+        modality="m",
+        group_key=f"g{number // 3}",
+        source="s",
+    )
 
 
 class Listed:
@@ -85,9 +92,13 @@ def test_each_planted_shortcut_is_found_and_named(rule, change):
 
 
 WORDS = {
-    "longest": "longest option", "odd-case": "odd one out in letter case", "stop": "odd one out in full stop",
-    "named": "options named in the question", "blind": "text-only classifier", "letter": "most frequent letter",
-}  # fmt: skip
+    "longest": "longest option",
+    "odd-case": "odd one out in letter case",
+    "stop": "odd one out in full stop",
+    "named": "options named in the question",
+    "blind": "text-only classifier",
+    "letter": "most frequent letter",
+}
 
 
 def test_a_frequent_answer_is_found():
@@ -119,10 +130,15 @@ def test_rules_learn_on_other_groups_only():
         assert len({int(f) for f, q in zip(folds, questions, strict=True) if q.group_key == group}) == 1
     # All questions of a group say the same strange word beside the same answer: it must not help on that group.
     marked = [
-        replace(q, stem=f"What is word{q.group_key}?", options=("Liver", "Gut"), answer=int(q.group_key[1:]) % 2,
-                structure=("Liver", "Gut")[int(q.group_key[1:]) % 2])
+        replace(
+            q,
+            stem=f"What is word{q.group_key}?",
+            options=("Liver", "Gut"),
+            answer=int(q.group_key[1:]) % 2,
+            structure=("Liver", "Gut")[int(q.group_key[1:]) % 2],
+        )
         for q in questions
-    ]  # fmt: skip
+    ]
     assert bets(marked)["blind"].mean() < 0.75
 
 
@@ -134,7 +150,7 @@ def test_a_single_group_is_not_cut_for_want_of_others():
     assert set(bets(questions)) == {"longest", "odd-case", "stop"}
     found = audit(Listed({"test": questions}))
     assert found.findings == () and found.left_out.keys() == {"letter", "majority", "named", "blind"}
-    assert found.too_few == "all questions are of 1 group: too few groups to say (at least 5)"
+    assert found.too_few == "all questions are of 1 group; it takes at least 5"
 
 
 @pytest.mark.parametrize(("groups", "said"), [(2, True), (4, True), (5, False)])

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from anatomy_r1.banks import export_jsonl, open_bank
 from anatomy_r1.core import Question
 from anatomy_r1.evaluation.audits import open_tolerant, validate
 from anatomy_r1.evaluation.audits.bank_check import ungradable
-from anatomy_r1.evaluation.audits.near_duplicates import Print, find_pairs, take_print
+from anatomy_r1.evaluation.audits.near_duplicates import ImageHash, find_pairs, hash_image
 
 
 def picture(seed: int, size: int = 96) -> np.ndarray:
@@ -23,8 +24,17 @@ def folder(tmp_path):
     rows = []
     for k in range(10):
         Pil.fromarray(picture(k)).save(tmp_path / f"{k}.png")
-        rows.append({"id": f"q{k}", "image": f"{k}.png", "stem": "What?", "options": ["liver", "gut"], "answer": k % 2,
-                     "group_key": f"g{k}", "split": "train" if k < 5 else "test"})  # fmt: skip
+        rows.append(
+            {
+                "id": f"q{k}",
+                "image": f"{k}.png",
+                "stem": "What?",
+                "options": ["liver", "gut"],
+                "answer": k % 2,
+                "group_key": f"g{k}",
+                "split": "train" if k < 5 else "test",
+            }
+        )
     return tmp_path, rows
 
 
@@ -95,12 +105,12 @@ def test_gold_answers_must_earn_full_marks():
 
 def test_near_duplicates_are_found_among_many():
     pytest.importorskip("imagehash")
-    prints = [take_print(picture(k)) for k in range(60)]
-    prints += [take_print(np.asarray(Pil.fromarray(picture(k)).resize((70, 70)))) for k in range(0, 60, 10)]
+    prints = [hash_image(picture(k)) for k in range(60)]
+    prints += [hash_image(np.asarray(Pil.fromarray(picture(k)).resize((70, 70)))) for k in range(0, 60, 10)]
     splits = ["train"] * 60 + ["test"] * 6
     assert sorted(find_pairs(prints, splits)) == [(10 * k, 60 + k) for k in range(6)]
     assert not list(find_pairs(prints, ["train"] * 66))
-    crowd = [Print(7, prints[0].copy)] * 5000  # all in one bucket: must not take minutes
+    crowd = [ImageHash(7, prints[0].copy)] * 5000  # all in one bucket: must not take minutes
     assert len(list(find_pairs(crowd, ["train", "test"] * 2500))) <= 2500
 
 
@@ -109,3 +119,37 @@ def test_what_is_exported_validates(tmp_path):
     export_jsonl(bank, range(12), tmp_path / "out", split="test")
     found = validate(open_tolerant(f"jsonl:{tmp_path / 'out/questions.jsonl'}"))
     assert (found.questions, found.splits, found.refused) == (12, {"test": 12}, [])
+
+
+def test_rows_are_checked_without_images(folder):
+    """The same image is known by its place, and by what splits share of it."""
+    path, rows = folder
+    for row in rows:
+        row["image"] = f"far/{row['image']}"
+    rows[5]["image"] = rows[0]["image"]
+    rows[6]["group_key"] = "g1"
+    rows[7] |= {"answer": "spleen"}
+    (path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"jsonl:{path / 'q.jsonl'}"
+    assert open_tolerant(spec, require_images=False).question(0).stem == "What?"
+    found = validate(open_tolerant(spec, require_images=False), images=False)
+    assert (found.questions, found.images, len(found.refused), found.bad_images) == (9, 8, 1, 0)
+    kinds = {leak.kind: leak.splits for leak in found.leaks}
+    assert kinds == {"same group": ("train", "test"), "same image": ("train", "test")}
+    assert not found.decoded and not found.looked_alike
+
+
+@pytest.mark.parametrize("to", ["anatomy-r1:{}/anatomy_r1", "omnimedvqa:{}/omnimedvqa"])
+def test_rows_whose_images_are_not_here_are_checked_and_exported(tmp_path, to):
+    data = Path("/work/shared/data")
+    if not data.is_dir():
+        pytest.skip("the shared data are not here")
+    bank = open_tolerant(to.format(data), require_images=False)
+    found = validate(bank, images=False)
+    assert found.questions == len(bank) > 2900 and not found.bad_images
+    path = export_jsonl(bank, range(20), tmp_path, images=False)
+    back = open_bank(f"jsonl:{path}", require_images=False)
+    root = data / to.partition("/")[2]
+    for at in range(20):
+        one, other = back.question(at), bank.question(at)
+        assert one == other and root / one.image.relative_to(tmp_path) == other.image

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from anatomy_r1.agents import make_policy
 from anatomy_r1.banks import open_bank
 from anatomy_r1.evaluation import evaluate, read_rollouts
-from anatomy_r1.evaluation.records import Columns
+from anatomy_r1.evaluation.records import RolloutTable
 from anatomy_r1.evaluation.summaries.anatomy import anatomical_errors, is_laterality_error, taxonomy_distance
 from anatomy_r1.evaluation.summaries.classes import Classes, confusion
 
@@ -78,7 +78,7 @@ def test_errors_are_measured_in_the_taxonomy(rollout_of):
     rows = [
         rollout(rollout_of, "left lung", chosen, pool) for chosen in ("left lung", "right lung", "heart", "alien", None)
     ]
-    found = anatomical_errors(Columns.of(rows), lambda a, b: far.get(frozenset((a, b))))
+    found = anatomical_errors(RolloutTable.from_rollouts(rows), lambda a, b: far.get(frozenset((a, b))))
     assert (found.wrong, found.placed) == (3, 2)
     assert found.distance == pytest.approx((0.1 + 0.5) / 2)
     assert found.chance_distance == pytest.approx((0.1 + 0.5) / 2)
@@ -86,7 +86,7 @@ def test_errors_are_measured_in_the_taxonomy(rollout_of):
 
 
 def test_no_wrong_answers_have_no_distance(rollout_of):
-    found = anatomical_errors(Columns.of([rollout(rollout_of, "heart", "heart", ("heart", "lung"))]))
+    found = anatomical_errors(RolloutTable.from_rollouts([rollout(rollout_of, "heart", "heart", ("heart", "lung"))]))
     assert (found.wrong, found.distance, found.laterality) == (0, None, 0.0)
 
 

@@ -127,3 +127,9 @@ def test_tables_escape_what_their_languages_take_for_markup(runs):
     assert {line.replace(r"\|", "").count("|") for line in rows} == {9, 5}
     assert r"a\_b $\to$ 50\% \& \textbar{} more" in latex and latex.count(r"\\") == 2
     assert rows_of(found)[0][2] == "+33.3"
+
+
+def test_a_latex_row_may_begin_with_a_bracket(runs):
+    """After the end of a row, LaTeX would take it for the space to leave."""
+    latex = to_latex(compare([runs("[1] mine", range(20)), runs("b", range(40))]))
+    assert r"{[}1{]} mine $\to$ b" in latex and "\n[" not in latex

@@ -31,8 +31,22 @@ def test_an_installed_policy_is_known_by_its_name(tmp_path):
     )
     if pip.returncode:
         pytest.skip(f"pip can't build here: {pip.stderr[-300:]}")
-    command = ("-m", "anatomy_r1", "evaluate", "--policy", "my-policy", "--policy-options", "shade", "0.4",
-               "--limit", "12", "--controls", "blank", "--out", "run")  # fmt: skip
+    command = (
+        "-m",
+        "anatomy_r1",
+        "evaluate",
+        "--policy",
+        "my-policy",
+        "--policy-options",
+        "shade",
+        "0.4",
+        "--limit",
+        "12",
+        "--controls",
+        "blank",
+        "--out",
+        "run",
+    )
     done = run(*command, cwd=tmp_path, path=tmp_path / "site")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())

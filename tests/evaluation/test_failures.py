@@ -46,15 +46,18 @@ class Looks:
 
     def respond(self, observations, *, n=1):
         self.calls += 1
-        return [Response(f"<think>{image.mean()}</think><answer>A</answer>")
-                for image in observations["image"] for _ in range(n)]  # fmt: skip
+        return [
+            Response(f"<think>{image.mean()}</think><answer>A</answer>")
+            for image in observations["image"]
+            for _ in range(n)
+        ]
 
 
 @pytest.mark.parametrize("error", [AnatomyError("a.jpg: image is broken"), OSError("stale handle")])
 @pytest.mark.parametrize("batch_size", [1, 5, 60])
 def test_a_broken_image_is_a_failed_row_and_resuming_asks_for_it_again(bank, tmp_path, error, batch_size):
     torn = Torn(bank, {0, 7, 41}, error)
-    results = evaluate(Looks(), torn, out=tmp_path, batch_size=batch_size, baselines=(), gallery=100)
+    results = evaluate(Looks(), torn, out=tmp_path, batch_size=batch_size, baselines=(), gallery=100, fail_fast=True)
     rows = read_rollouts(tmp_path)
     assert len(rows) == 60 and results.failed == 3
     failed = [row for row in rows if row.failed is not None]
@@ -101,10 +104,20 @@ def test_a_first_batch_without_a_response_ends_the_evaluation_and_the_folder_can
     if at_once is not None:
         policy.at_once = at_once
     with pytest.raises(AnatomyError, match=r"'dead' gave no response to any of the first \d+ questions") as caught:
-        evaluate(policy, bank, out=tmp_path / "run", batch_size=batch_size, baselines=(), controls=(), limit=limit)
+        evaluate(
+            policy,
+            bank,
+            out=tmp_path / "run",
+            batch_size=batch_size,
+            baselines=(),
+            controls=(),
+            limit=limit,
+            fail_fast=True,
+        )
     assert "status 401: the key 'k' is unknown\nto us" in str(caught.value)
-    assert policy.asked == min(batch_size if at_once is None else -(-min(batch_size, limit or 60) // at_once) * at_once,
-                               limit or 60)  # fmt: skip
+    assert policy.asked == min(
+        batch_size if at_once is None else -(-min(batch_size, limit or 60) // at_once) * at_once, limit or 60
+    )
     if at_once is None:
         assert list((tmp_path / "run").iterdir()) == []
         evaluate(make_policy("random"), bank, out=tmp_path / "run", baselines=())
@@ -113,7 +126,7 @@ def test_a_first_batch_without_a_response_ends_the_evaluation_and_the_folder_can
 def test_a_bank_without_a_single_image_is_no_result(bank, tmp_path):
     torn = Torn(bank, set(range(60)), AnatomyError("a.png: image not found"))
     with pytest.raises(AnatomyError, match=r"no response to any of the first 60 questions.*\na\.png: image not found"):
-        evaluate(Looks(), torn, out=tmp_path, baselines=(), batch_size=10)
+        evaluate(Looks(), torn, out=tmp_path, baselines=(), batch_size=10, fail_fast=True)
 
 
 def test_a_policy_that_fails_after_its_first_batch_goes_on(bank):
@@ -124,8 +137,8 @@ def test_a_policy_that_fails_after_its_first_batch_goes_on(bank):
             assert self.calls < 1, "tired"
             return super().respond(observations, n=n)
 
-    assert evaluate(policy, bank, batch_size=10, baselines=(), controls=()).failed == 0
-    assert evaluate(Tired(), bank, batch_size=10, baselines=(), controls=()).failed == 50
+    assert evaluate(policy, bank, batch_size=10, baselines=(), controls=(), fail_fast=True).failed == 0
+    assert evaluate(Tired(), bank, batch_size=10, baselines=(), controls=(), fail_fast=True).failed == 50
 
 
 def test_failures_are_told_by_kind_with_the_first_reason_of_each(bank, tmp_path):

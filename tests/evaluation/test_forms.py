@@ -8,21 +8,29 @@ from hypothesis import strategies as st
 from anatomy_r1.agents import CallablePolicy, make_policy
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.evaluation import evaluate, read_rollouts
-from anatomy_r1.evaluation.records import permuted
+from anatomy_r1.evaluation.records import permute_options
 
 
 def question_of(size, answer=0):
     names = tuple(f"organ {number}" for number in range(size))
     return Question(
-        id="q", image=lambda: np.zeros((2, 2, 3), np.uint8), stem="What?", options=names, answer=answer,
-        structure=names[answer], question_type="t", modality="m", group_key="g", source="s",
-    )  # fmt: skip
+        id="q",
+        image=lambda: np.zeros((2, 2, 3), np.uint8),
+        stem="What?",
+        options=names,
+        answer=answer,
+        structure=names[answer],
+        question_type="t",
+        modality="m",
+        group_key="g",
+        source="s",
+    )
 
 
 @given(st.integers(2, 8), st.data(), st.integers(0, 40))
 def test_an_order_keeps_the_options_and_the_right_one(size, data, number):
     question = question_of(size, data.draw(st.integers(0, size - 1)))
-    form = permuted(question, number)
+    form = permute_options(question, number)
     assert sorted(form.options) == sorted(question.options)
     assert form.options[form.answer] == question.options[question.answer]
     assert form.image is question.image and form.structure == question.structure
@@ -31,7 +39,7 @@ def test_an_order_keeps_the_options_and_the_right_one(size, data, number):
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_the_first_orders_bring_the_right_option_to_every_letter_and_all_differ(size):
     question = question_of(size, 1)
-    orders = [permuted(question, number) for number in range(2 * size)]
+    orders = [permute_options(question, number) for number in range(2 * size)]
     assert {form.answer for form in orders[:size]} == set(range(size))
     assert len({form.options for form in orders}) == (2 * size if size > 2 else 2)
     assert orders[0] is question and orders[1].id == "q~1"

@@ -15,16 +15,26 @@ def written(tmp_path, rows, tail=""):
 
 
 def test_series_leave_out_steps_without_a_finite_number(tmp_path):
-    rows = [{"step": 1, "reward": 0.5}, {"step": 2}, {"step": 3, "reward": None}, {"step": 4, "reward": True},
-            {"step": 5, "reward": float("nan")}, {"step": 6, "reward": 1}]  # fmt: skip
+    rows = [
+        {"step": 1, "reward": 0.5},
+        {"step": 2},
+        {"step": 3, "reward": None},
+        {"step": 4, "reward": True},
+        {"step": 5, "reward": float("nan")},
+        {"step": 6, "reward": 1},
+    ]
     series = Metrics.read(written(tmp_path, rows)).series("reward")
     assert (series.steps.tolist(), series.values.tolist()) == ([1, 6], [0.5, 1.0])
     assert Metrics.read(written(tmp_path, rows)).series("absent").values.shape == (0,)
 
 
 def test_a_step_that_was_logged_twice_counts_once_as_it_was_last(tmp_path):
-    rows = [{"step": 1, "reward": 0.1}, {"step": 2, "reward": 0.2}, {"step": 3, "reward": 0.3},
-            {"step": 2, "reward": 0.9}]  # fmt: skip
+    rows = [
+        {"step": 1, "reward": 0.1},
+        {"step": 2, "reward": 0.2},
+        {"step": 3, "reward": 0.3},
+        {"step": 2, "reward": 0.9},
+    ]
     series = Metrics.read(written(tmp_path, rows, tail='{"step": 4, "rew')).series("reward")
     assert (series.steps.tolist(), series.values.tolist()) == ([1, 2, 3], [0.1, 0.9, 0.3])
 

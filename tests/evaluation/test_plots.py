@@ -18,11 +18,17 @@ def runs(tmp_path):
     for name, slope in (("grpo", 0.0), ("asc", 0.01)):
         (tmp_path / name).mkdir()
         rows = [
-            {"step": step, "reward": 0.4 + slope * step, "similarity": 0.2, "target_similarity": 0.25,
-             "frac_reward_zero_std": 0.5 - slope * step, "frac_reward_zero_std/gut": 0.5 * (step % 3)}
+            {
+                "step": step,
+                "reward": 0.4 + slope * step,
+                "similarity": 0.2,
+                "target_similarity": 0.25,
+                "frac_reward_zero_std": 0.5 - slope * step,
+                "frac_reward_zero_std/gut": 0.5 * (step % 3),
+            }
             | ({"frac_reward_zero_std/rare": 1.0} if step < 5 else {})
             for step in range(40)
-        ]  # fmt: skip
+        ]
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {name: tmp_path / name for name in ("grpo", "asc")}
 
@@ -46,6 +52,18 @@ def test_a_figure_holds_the_runs_own_values(runs):
     assert similarity.lines[-1].get_ydata() == pytest.approx(np.full(40, 0.25))
     panels = plot_invalid_gradient_ratio(metrics).axes
     assert [axis.get_title(loc="left") for axis in panels] == ["all structures", "gut"]
+
+
+def test_axes_and_lines_of_a_single_run_say_what_they_are(runs):
+    metrics = {"asc": [Metrics.read(runs["asc"] / "metrics.jsonl")]}
+    reward, similarity = plot_reward_and_similarity(metrics).axes
+    invalid = plot_invalid_gradient_ratio(metrics).axes[0]
+    assert [axis.get_ylabel() for axis in (reward, invalid)] == ["mean of a step", "share of groups"]
+    assert {axis.get_xlabel() for axis in (reward, similarity, invalid)} == {"training step"}
+    explained = [text.get_text() for text in similarity.get_legend().get_texts()]
+    assert explained == ["moving average", "each step", "the curriculum's target"]
+    for axis in (reward, invalid):
+        assert [text.get_text() for text in axis.get_legend().get_texts()] == ["asc"]
 
 
 def test_drawing_leaves_the_global_state_of_matplotlib_alone(runs, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from anatomy_r1.agents import CallablePolicy, Response
 from anatomy_r1.evaluation import Rollout, evaluate
-from anatomy_r1.evaluation.records import Columns
+from anatomy_r1.evaluation.records import RolloutTable
 from anatomy_r1.evaluation.summaries.repeats import calibration, count_votes, pass_at_k, sampling_shares
 
 
@@ -13,14 +13,35 @@ def rollouts_of(answers, options=("liver", "gut", "spleen"), right=0):
     """Rollouts of questions, each a string of letters; ``-`` is no answer."""
     return [
         Rollout(
-            question_id=f"q{number}", permutation=0, sample=sample, control=None, stem="What?", options=options,
-            answer="ABC"[right], structure=options[right], question_type="t", modality="m", group_key=f"g{number}",
-            groups={}, similarity=None, image=None, text="", truncated=False, format=letter != "-",
-            correct=letter == "ABC"[right], choice=None if letter == "-" else letter, reward=0.0, parts={},
-            probabilities=None, usage={}, baselines={}, failed=None,
+            question_id=f"q{number}",
+            permutation=0,
+            sample=sample,
+            control=None,
+            stem="What?",
+            options=options,
+            answer="ABC"[right],
+            structure=options[right],
+            question_type="t",
+            modality="m",
+            group_key=f"g{number}",
+            groups={},
+            similarity=None,
+            image=None,
+            text="",
+            truncated=False,
+            format=letter != "-",
+            correct=letter == "ABC"[right],
+            choice=None if letter == "-" else letter,
+            reward=0.0,
+            parts={},
+            probabilities=None,
+            usage={},
+            baselines={},
+            failed=None,
         )
-        for number, letters in enumerate(answers) for sample, letter in enumerate(letters)
-    ]  # fmt: skip
+        for number, letters in enumerate(answers)
+        for sample, letter in enumerate(letters)
+    ]
 
 
 @pytest.mark.parametrize(("n", "right"), [(5, 0), (5, 2), (6, 3), (8, 8)])
@@ -33,7 +54,7 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(n, right):
 
 
 def test_votes_break_ties_evenly_and_ignore_what_is_no_answer():
-    columns = Columns.of(rollouts_of(["AAB-", "ABBB", "AABB", "ABC-", "----"]))
+    columns = RolloutTable.from_rollouts(rollouts_of(["AAB-", "ABBB", "AABB", "ABC-", "----"]))
     votes = count_votes(columns)
     assert votes.top.tolist() == [2, 3, 2, 1, 0]
     assert votes.top_right == pytest.approx([1, 0, 1 / 2, 1 / 3, 0])
@@ -46,21 +67,25 @@ def test_votes_break_ties_evenly_and_ignore_what_is_no_answer():
 
 
 def test_questions_answered_once_have_no_shares_over_samples():
-    assert sampling_shares(Columns.of(rollouts_of(["A", "B"]))) == {}
+    assert sampling_shares(RolloutTable.from_rollouts(rollouts_of(["A", "B"]))) == {}
 
 
 def test_pass_at_the_number_of_tries_need_not_be_a_power_of_two():
-    assert set(sampling_shares(Columns.of(rollouts_of(["AAB", "BBB"])))) == {
-        "pass@1", "pass@2", "pass@3", "majority@3", "all@3",
-    }  # fmt: skip
+    assert set(sampling_shares(RolloutTable.from_rollouts(rollouts_of(["AAB", "BBB"])))) == {
+        "pass@1",
+        "pass@2",
+        "pass@3",
+        "majority@3",
+        "all@3",
+    }
 
 
 def test_votes_stand_in_for_probabilities():
-    found = calibration(Columns.of(rollouts_of(["AAAA", "AAAB", "BBBA", "AABB"])))
+    found = calibration(RolloutTable.from_rollouts(rollouts_of(["AAAA", "AAAB", "BBBA", "AABB"])))
     assert found.source == "votes"
     assert [(one.n, one.confidence) for one in found.bins] == [(1, 0.5), (2, 0.75), (1, 1.0)]
     assert found.ece == pytest.approx((0 + 2 * abs(0.75 - 0.5) + 0) / 4)
-    assert calibration(Columns.of(rollouts_of(["AAA", "BBB"]))) is None
+    assert calibration(RolloutTable.from_rollouts(rollouts_of(["AAA", "BBB"]))) is None
 
 
 class Sure:

@@ -69,11 +69,22 @@ def after(question):
 
 def metrics_row(step):
     return {
-        "step": step, "reward": 0.7 + step / 100, "rewards/format/mean": 0.9, "rewards/correct/mean": step / 60,
-        "accuracy": step / 60, "similarity": 0.3, "target_similarity": 0.35, "frac_reward_zero_std": 0.4,
-        "frac_reward_zero_std/liver": 0.5, "frac_reward_zero_std/gut": 0.25, "entropy": 0.5, "kl": None,
-        "completions/mean_length": 20.5, "seconds/sampling": 0.5, "learning_rate": 1e-4,
-    }  # fmt: skip
+        "step": step,
+        "reward": 0.7 + step / 100,
+        "rewards/format/mean": 0.9,
+        "rewards/correct/mean": step / 60,
+        "accuracy": step / 60,
+        "similarity": 0.3,
+        "target_similarity": 0.35,
+        "frac_reward_zero_std": 0.4,
+        "frac_reward_zero_std/liver": 0.5,
+        "frac_reward_zero_std/gut": 0.25,
+        "entropy": 0.5,
+        "kl": None,
+        "completions/mean_length": 20.5,
+        "seconds/sampling": 0.5,
+        "learning_rate": 1e-4,
+    }
 
 
 def group(step, image):
@@ -82,12 +93,15 @@ def group(step, image):
     varied = asked | {"stem": "There is a center thing, what is its name?", "edits": ["grammar:Z1>Z2"]}
     wrong = {"text": ATTACK, "reward": 0.0, "format": 0.0, "correct": False}
     return {
-        "step": step, "structure": "gut", "similarity": 0.4, "image": image,
+        "step": step,
+        "structure": "gut",
+        "similarity": 0.4,
+        "image": image,
         "responses": [
             asked | said | {"edits": [], "text": "<think>t</think><answer>B</answer>"},
             varied | said | wrong,
         ],
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -110,12 +124,27 @@ def test_a_training_run_shows_headline_curves_tables_and_gallery(run):
     outcomes = [item["outcome"] for item in gallery(page)["items"]]
     assert {outcome: outcomes.count(outcome) for outcome in set(outcomes)} == {"won": 48, "lost": 12}
     for words in (
-        "From 20.0\u202f% to 80.0\u202f% on clusters questions", "60 test questions, the same before and after",
-        "30 training steps", "+60.0", "Gain over text alone", "Text only, no image", "Invalid-gradient ratio",
-        "By structure", "By question type", "gallbladder", "What is at place 0?", "I see the", "Newly right 48",
-        "Newly wrong 12", "not in the required form", "grammar:Z1>Z2",
-        "There is a center thing, what is its name?", 'bank = "<scenes> & co"', "Step 7", "git_commit",
-    ):  # fmt: skip
+        "From 20.0\u202f% to 80.0\u202f% on clusters questions",
+        "60 test questions, the same before and after",
+        "30 training steps",
+        "+60.0",
+        "Gain over text alone",
+        "Text only, no image",
+        "Invalid-gradient ratio",
+        "By structure",
+        "By question type",
+        "gallbladder",
+        "What is at place 0?",
+        "I see the",
+        "Newly right 48",
+        "Newly wrong 12",
+        "not in the required form",
+        "grammar:Z1>Z2",
+        "There is a center thing, what is its name?",
+        'bank = "<scenes> & co"',
+        "Step 7",
+        "git_commit",
+    ):
         assert words in text
     assert "both times" not in text
 

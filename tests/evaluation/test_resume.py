@@ -66,8 +66,10 @@ def test_a_killed_run_goes_on_where_it_was_and_equals_a_whole_one(bank, tmp_path
     assert resumed == load_results(folder)
     reference = load_results(tmp_path / "whole")
     assert (resumed.tables, resumed.gains, resumed.sampling) == (
-        reference.tables, reference.gains, reference.sampling,
-    )  # fmt: skip
+        reference.tables,
+        reference.gains,
+        reference.sampling,
+    )
     assert resumed.environment["bank_hash"] == reference.environment["bank_hash"]
 
 

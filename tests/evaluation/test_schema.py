@@ -63,8 +63,15 @@ def test_results_have_the_documented_form(written):
         assert set(found) == estimate
         assert -1 <= found["ci_low"] <= found["value"] <= found["ci_high"] <= 1
     assert set(results["baselines"]) == {
-        "chance", "random", "longest", "odd-case", "majority", "blind", "blank", "other-image",
-    }  # fmt: skip
+        "chance",
+        "random",
+        "longest",
+        "odd-case",
+        "majority",
+        "blind",
+        "blank",
+        "other-image",
+    }
     assert set(results["gains"]) == set(results["baselines"]) - {"chance"}
     assert set(results["sampling"]) == {"pass@1", "pass@2", "pass@4", "majority@4", "all@4"}
     assert set(results["permutations"]) == {"consistency", "all-right"}

@@ -42,8 +42,10 @@ def suite(tmp_path, monkeypatch, make_bank):
 def test_every_cell_is_an_evaluation_and_seeds_are_pooled(suite, tmp_path):
     cells = run_suite(suite, tmp_path / "out")
     assert [(cell.policy, cell.bank) for cell in cells] == [
-        ("noisy-oracle:0.7", "clusters"), ("guess", "clusters"), ("hf:/nowhere", "clusters"),
-    ]  # fmt: skip
+        ("noisy-oracle:0.7", "clusters"),
+        ("guess", "clusters"),
+        ("hf:/nowhere", "clusters"),
+    ]
     first, _, broken = cells
     results = [load_results(tmp_path / "out" / folder) for folder in first.folders]
     assert [found.config["seed"] for found in results] == [0, 1]
@@ -107,8 +109,10 @@ def test_scoring_again_with_the_same_reward_changes_nothing(bank, tmp_path):
     assert (found.newly_right, found.newly_wrong) == (0, 0)
     assert read_rollouts(tmp_path / "again") == read_rollouts(tmp_path / "run")
     assert (found.after.tables, found.after.gains, found.after.permutations) == (
-        found.before.tables, found.before.gains, found.before.permutations,
-    )  # fmt: skip
+        found.before.tables,
+        found.before.gains,
+        found.before.permutations,
+    )
     assert (tmp_path / "again" / "images" / "0000.png").exists()
 
 

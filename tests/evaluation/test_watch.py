@@ -184,8 +184,18 @@ class TestInTheBrowser:
 
     def test_a_group_with_markup_stays_text(self, serve, page, tmp_path):
         attack = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
-        said = {"stem": "What?", "options": ["liver", "gut"], "answer": "A", "edits": [], "text": attack, "reward": 0.0,
-                "parts": {}, "format": False, "correct": False, "truncated": False}  # fmt: skip
+        said = {
+            "stem": "What?",
+            "options": ["liver", "gut"],
+            "answer": "A",
+            "edits": [],
+            "text": attack,
+            "reward": 0.0,
+            "parts": {},
+            "format": False,
+            "correct": False,
+            "truncated": False,
+        }
         row = {"step": 1, "structure": "liver", "similarity": None, "image": None, "responses": [said]}
         page.goto(serve(run=tmp_path))
         (tmp_path / "groups.jsonl").write_text(json.dumps(row) + "\n")

@@ -9,10 +9,25 @@ import sys
 import pytest
 
 TRAIN = [
-    "train", "--sampler", "vllm", "--vllm.memory-share", "0.05", "--vllm.enforce-eager", "--held-out.limit", "0",
-    "--grpo.questions-per-step", "3", "--grpo.num-generations", "4", "--grpo.max-completion-length", "24",
-    "--grpo.save-every", "2", "--grpo.entropy-coef", "1e-9",
-]  # fmt: skip
+    "train",
+    "--sampler",
+    "vllm",
+    "--vllm.memory-share",
+    "0.05",
+    "--vllm.enforce-eager",
+    "--held-out.limit",
+    "0",
+    "--grpo.questions-per-step",
+    "3",
+    "--grpo.num-generations",
+    "4",
+    "--grpo.max-completion-length",
+    "24",
+    "--grpo.save-every",
+    "2",
+    "--grpo.entropy-coef",
+    "1e-9",
+]
 
 
 def command(*arguments):
@@ -30,8 +45,19 @@ def rows(folder):
 
 def test_evaluation_finds_what_transformers_finds(tmp_path):
     common = ["--bank", "scenes", "--limit", "24", "--controls", "none"]
-    command("evaluate", "--policy", "vllm:tiny", "--policy-options", "memory_share", "0.05", "enforce_eager", "True",
-            *common, "--out", tmp_path / "vllm")  # fmt: skip
+    command(
+        "evaluate",
+        "--policy",
+        "vllm:tiny",
+        "--policy-options",
+        "memory_share",
+        "0.05",
+        "enforce_eager",
+        "True",
+        *common,
+        "--out",
+        tmp_path / "vllm",
+    )
     command("evaluate", "--policy", "tiny", *common, "--out", tmp_path / "tiny")
     found, expected = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("vllm", "tiny"))
     assert found["accuracy"] == expected["accuracy"]

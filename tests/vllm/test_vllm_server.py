@@ -16,9 +16,14 @@ from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.core import AnatomyError
 
 SMALL = {
-    "steps": 4, "questions_per_step": 3, "num_generations": 4, "max_completion_length": 24, "learning_rate": 3e-4,
-    "save_every": 50, "entropy_coef": 1e-9,
-}  # fmt: skip
+    "steps": 4,
+    "questions_per_step": 3,
+    "num_generations": 4,
+    "max_completion_length": 24,
+    "learning_rate": 3e-4,
+    "save_every": 50,
+    "entropy_coef": 1e-9,
+}
 
 
 def connect(address, **options):
@@ -43,9 +48,14 @@ def test_answers_and_new_weights_are_those_of_transformers(server_address, obser
 def train(address, folder, after=lambda step: None, **options):
     """Train the embedded model; returns its weights and the rows of metrics."""
     env = gymnasium.make_vec(
-        "AnatomyVQA-v0", num_envs=12, vectorization_mode="vector_entry_point", group_size=4, seed=4,
-        curriculum="asc", augmentation="gdqa",
-    )  # fmt: skip
+        "AnatomyVQA-v0",
+        num_envs=12,
+        vectorization_mode="vector_entry_point",
+        group_size=4,
+        seed=4,
+        curriculum="asc",
+        augmentation="gdqa",
+    )
     backbone = Backbone.load(TINY_FOLDER)
     trainer = GRPO(backbone, env, GRPOConfig(**SMALL | options), sampler=connect(address, temperature=1.0, dummy=True))
     trainer.train(RunFolder(folder, resume=folder.exists()), lambda row: after(row["step"]))

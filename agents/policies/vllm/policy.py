@@ -1,7 +1,7 @@
 """VllmPolicy: the policy of ``TransformersPolicy``, sampled by vLLM."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,7 +16,7 @@ from anatomy_r1.agents.policies.protocol import Observations, Response, with_ope
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
 from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
-from anatomy_r1.core import AnatomyError, Image
+from anatomy_r1.core import AnatomyError, Image, image_key
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
@@ -86,9 +86,9 @@ class VllmPolicy:
             AnatomyError: vLLM reads other tokens out of image and prompt than the processor gives.
         """
         images, prompts = observations["image"], observations["prompt"]
-        places: dict[tuple[int, str], list[int]] = {}
+        places: dict[tuple[Hashable, str], list[int]] = {}
         for place, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
-            places.setdefault((id(image), prompt), []).append(place)
+            places.setdefault((image_key(image), prompt), []).append(place)
         wanted = range(len(prompts)) if only is None else only
         asked = set(wanted)
         groups = [group for group in places.values() if asked.intersection(group)]

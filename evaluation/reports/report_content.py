@@ -8,12 +8,20 @@ import numpy as np
 
 from anatomy_r1.evaluation.records import Results, Rollout
 from anatomy_r1.evaluation.run import LABELS
-from anatomy_r1.evaluation.stats import Estimate, difference
+from anatomy_r1.evaluation.stats import Estimate, difference, per_cent, points
 
 TRAINING = ["Before", "After"]
-_TABLES = {"structure": "By structure", "question_type": "By question type", "similarity": "By similarity S(q)",
-           "modality": "By modality", "hops": "By hops", "asks": "By what is asked", "dataset": "By data set",
-           "options": "By number of options", "letter": "By letter of the right option"}  # fmt: skip
+_TABLES = {
+    "structure": "By structure",
+    "question_type": "By question type",
+    "similarity": "By similarity S(q)",
+    "modality": "By modality",
+    "hops": "By hops",
+    "asks": "By what is asked",
+    "dataset": "By data set",
+    "options": "By number of options",
+    "letter": "By letter of the right option",
+}
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,12 @@ def short(policy: str) -> str:
 
 def percent(value: float, digits: int = 1) -> str:
     """``0.4567`` as ``45.7 %``."""
-    return f"{100 * value:.{digits}f}\u202f%"
+    return f"{per_cent(value, digits)}\u202f%"
 
 
 def interval(estimate: Estimate) -> str:
     """The ends of an interval of shares, in per cent."""
-    return f"{100 * estimate.ci_low:.1f} – {100 * estimate.ci_high:.1f}"
-
-
-def points(value: float) -> str:
-    """A difference of shares in percentage points, signed."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return f"{per_cent(estimate.ci_low)} – {per_cent(estimate.ci_high)}"
 
 
 def headline(results: Mapping[str, Results]) -> str:

@@ -19,7 +19,7 @@ TRIES = 64
 """How many of the next questions are looked at for an image of another patient, video or scene."""
 
 
-def permuted(question: Question, number: int) -> Question:
+def permute_options(question: Question, number: int) -> Question:
     """The question with its options in order ``number``; 0 is its own.
 
     The orders are the cyclic shifts, so that the right option comes to stand at each letter once (arXiv 2307.06281),
@@ -39,12 +39,12 @@ def permuted(question: Question, number: int) -> Question:
     )
 
 
-def decoded_once(question: Question) -> Question:
+def with_cached_image(question: Question) -> Question:
     """The question, whose image is decoded on the first look and kept."""
     return replace(question, image=cache(question.pixels))
 
 
-def control(
+def apply_control(
     name: str, question: Question, index: int, indices: Sequence[int], make: Callable[[int], Question]
 ) -> Question:
     """The question of a control.

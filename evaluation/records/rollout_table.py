@@ -1,6 +1,6 @@
 """Rollouts without their texts, column by column: what statistics need, some 80 bytes a response.
 
-Names that repeat are kept once. Those that may be different on every line (questions and their groups) are kept as
+TextColumn that repeat are kept once. Those that may be different on every line (questions and their groups) are kept as
 hashes of 8 bytes: two of a million differing ones are confounded with a chance of 3e-8.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.core import Floats
-from anatomy_r1.evaluation.records.forms import CONTROLS
+from anatomy_r1.evaluation.records.perturbations import CONTROLS
 from anatomy_r1.evaluation.records.results import Rollout
 
 Codes = NDArray[np.int64]
@@ -21,12 +21,23 @@ NAN = float("nan")
 
 _NAMED = ("structure", "question_type", "modality", "right", "chosen", "answer", "pool")
 _HASHED = ("question_id", "group_key")
-_KINDS = {"truncated": "b", "format": "b", "correct": "b", "lenient_correct": "b", "failed": "b", "permutation": "i",
-          "sample": "i", "options": "b",
-          "confidence": "d", "confident_hit": "b", "similarity": "d", "reward": "d"}  # fmt: skip
+_KINDS = {
+    "truncated": "b",
+    "format": "b",
+    "correct": "b",
+    "lenient_correct": "b",
+    "failed": "b",
+    "permutation": "i",
+    "sample": "i",
+    "options": "b",
+    "confidence": "d",
+    "confident_hit": "b",
+    "similarity": "d",
+    "reward": "d",
+}
 
 
-class Names:
+class TextColumn:
     """A column of texts, each kept once.
 
     Args:
@@ -55,13 +66,13 @@ class Names:
         return len(self._code)
 
 
-class Columns:
+class RolloutTable:
     """R rollouts; those of one question come together."""
 
     def __init__(self) -> None:
-        self.named = {name: Names() for name in _NAMED}
+        self.named = {name: TextColumn() for name in _NAMED}
         """``structure``, …; ``right`` and ``chosen`` are texts of options, ``pool`` all, sorted."""
-        self.groups: dict[str, Names] = {}
+        self.groups: dict[str, TextColumn] = {}
         self.baselines: dict[str, array[int]] = {}
         """By visit: 1 or 0 for right or wrong."""
         self.usage: dict[str, float] = {}
@@ -82,8 +93,8 @@ class Columns:
         return len(np.unique(self._hashes["question_id"]))
 
     @classmethod
-    def of(cls, rollouts: Iterable[Rollout]) -> "Columns":
-        """Columns of some rollouts."""
+    def from_rollouts(cls, rollouts: Iterable[Rollout]) -> "RolloutTable":
+        """RolloutTable of some rollouts."""
         columns = cls()
         for rollout in rollouts:
             columns.add(rollout)
@@ -103,13 +114,19 @@ class Columns:
             column.add(derived[name] if name in derived else known[name])
         confidence, hit = _stated(rollout)
         similarity = NAN if rollout.similarity is None else rollout.similarity
-        numbers = {**known, "options": len(rollout.options), "failed": rollout.failed is not None,
-                   "lenient_correct": rollout.lenient_correct,
-                   "similarity": similarity, "confidence": confidence, "confident_hit": hit}  # fmt: skip
+        numbers = {
+            **known,
+            "options": len(rollout.options),
+            "failed": rollout.failed is not None,
+            "lenient_correct": rollout.lenient_correct,
+            "similarity": similarity,
+            "confidence": confidence,
+            "confident_hit": hit,
+        }
         for name, values in self._numbers.items():
             values.append(numbers[name])
         for name in {**self.groups, **rollout.groups}:
-            self.groups.setdefault(name, Names(len(self) - 1)).add(rollout.groups.get(name))
+            self.groups.setdefault(name, TextColumn(len(self) - 1)).add(rollout.groups.get(name))
         self._use(rollout)
         if fresh:
             self.add_baselines(rollout.baselines)
@@ -141,7 +158,7 @@ class Columns:
         """Texts of a named column or a group, by code."""
         return self._column(name).names
 
-    def _column(self, name: str) -> Names:
+    def _column(self, name: str) -> TextColumn:
         return self.named[name] if name in self.named else self.groups[name]
 
     def values(self, name: str) -> Floats:

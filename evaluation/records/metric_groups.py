@@ -4,12 +4,16 @@ from anatomy_r1.core import Question
 
 _HOPS = {"zero_hop": "zero-hop", "one_hop": "one-hop", "single_and": "single-and"}
 _ASKS = {
-    "query_component": "object", "query_color": "attribute", "query_type": "attribute", "query_location": "attribute",
-    "exist": "exist", "count": "count",
-}  # fmt: skip
+    "query_component": "object",
+    "query_color": "attribute",
+    "query_type": "attribute",
+    "query_location": "attribute",
+    "exist": "exist",
+    "count": "count",
+}
 
 
-def groups_of(question: Question) -> dict[str, str]:
+def metric_groups_of(question: Question) -> dict[str, str]:
     """By the metric's name for the grouping, the question's group; empty where its data set has no such metric."""
     details = question.details
     found = {}

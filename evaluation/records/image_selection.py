@@ -9,7 +9,7 @@ from collections import Counter
 from anatomy_r1.evaluation.records.results import Rollout
 
 
-class Keeper:
+class ImageSelection:
     """Chooses while the questions come in.
 
     Args:
@@ -21,7 +21,7 @@ class Keeper:
         self.limit, self._all = limit, 0 < total <= limit
         self._kept: Counter[tuple[str, str]] = Counter()
 
-    def wants(self, first: Rollout) -> bool:
+    def select(self, first: Rollout) -> bool:
         """Whether to keep the image of a question, given its first response; to be asked once, in order."""
         key = (first.outcome, first.structure)
         self._kept.setdefault(key, 0)

@@ -1,0 +1,85 @@
+"""One owner per folder: an advisory lock that a process holds until it ends, however it ends."""
+
+import atexit
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from anatomy_r1.core.errors import AnatomyError
+
+try:
+    import fcntl
+except ImportError:  # no POSIX locks: folders are not guarded there
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+_held: dict[Path, IO[str]] = {}
+
+
+def claim_folder(folder: Path) -> None:
+    """Lock a folder that exists, until :func:`release_folder` or the end of the process; once more changes nothing.
+
+    Raises:
+        AnatomyError: another process has it, and which.
+    """
+    key, path = folder.resolve(), folder / LOCK
+    if fcntl is None or (key in _held and _is(path, _held[key])):
+        return
+    while True:
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise AnatomyError(f"{folder}: can't be written ({error.strerror or error}).") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = " ".join(file.read(200).split()) or "another process"
+            file.close()
+            raise AnatomyError(
+                f"{folder}: in use by {owner}; two processes would spoil each other's files.\n"
+                "Wait until it has ended, or give another folder."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        if _is(path, file):  # else whoever had it removed the file in between
+            break
+        file.close()
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+    file.flush()
+    _held[key] = file
+
+
+def release_folder(folder: Path) -> None:
+    """Give up a lock of this process."""
+    if (file := _held.pop(folder.resolve(), None)) is not None:
+        _remove(folder / LOCK, file)
+
+
+def _is(path: Path, file: IO[str]) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
+
+
+def _remove(path: Path, file: IO[str]) -> None:
+    if _is(path, file):
+        path.unlink(missing_ok=True)
+    file.close()
+
+
+@atexit.register
+def _release_all() -> None:
+    owner = os.getpid()
+    for folder, file in list(_held.items()):
+        try:
+            file.seek(0)
+            if file.read().startswith(f"process {owner} "):  # a fork inherits what its parent holds
+                _remove(folder / LOCK, file)
+        except (OSError, ValueError):
+            continue

@@ -1,0 +1,134 @@
+"""Help, suggestions and options: what a user is told before anything runs."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import anatomy_r1
+from anatomy_r1.agents import POLICIES
+from anatomy_r1.banks import BANKS
+from anatomy_r1.cli.commands import COMMANDS
+from anatomy_r1.cli.main import run
+from anatomy_r1.cli.options import options_of, summary_of
+from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
+
+REGISTRIES = (BANKS, CURRICULA, AUGMENTATIONS, POLICIES)
+NAMED = [(registry, name) for registry in REGISTRIES for name in registry.names()]
+
+
+def helped(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def refused(arguments, capsys):
+    assert run(arguments) == 2
+    return capsys.readouterr().err
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import contextlib, io, sys; from anatomy_r1.cli.main import COMMANDS, run\n"
+        "for name in [*COMMANDS, '']:\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "        run([*name.split(), '--help'])\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib', 'vllm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_two_examples_short_placeholders_and_names_no_file_of_the_source(name, capsys):
+    shown = helped([*name.split(), "--help"], capsys)
+    examples = shown.split("\nexamples\n")[1].strip().splitlines()
+    assert len(examples) == 2 and all(line.strip().startswith(f"anatomy-r1 {name}") for line in examples)
+    assert "{True,False}" not in shown and "STR" not in shown
+    assert not re.findall(r"\w\.(?:py|md)\b", shown)
+    assert all(len(line) <= 110 for line in shown.splitlines())
+
+
+def test_help_shows_basic_settings_first_and_all_of_them(capsys):
+    shown = helped(["train", "--help"], capsys)
+    basic, *rest = shown.split("\nmore")
+    assert "--policy TEXT" in basic and "--grpo.steps N" in basic and "--resume" in basic
+    assert "--grpo.loss-type" not in basic and "--vllm.server" not in basic
+    assert "--grpo.loss-type" in "".join(rest) and "--vllm.no-sleep turns it off" in " ".join(shown.split())
+    assert "[tiny]" in basic and "[0.0003]" in basic
+
+
+def test_settings_that_help_names_first_exist(capsys):
+    for name, command in COMMANDS.items():
+        shown = helped([*name.split(), "--help"], capsys).split("\nmore")[0]
+        for flag in command.basic:
+            assert f"--{flag}" in shown or flag.upper().replace("-", "_") in shown, (name, flag)
+
+
+def test_groups_and_the_version(capsys):
+    for group in ("bank", "curriculum", "policy", "augmentation"):
+        for arguments in ([group], [group, "--help"]):
+            assert run(arguments) == 0
+            shown = capsys.readouterr().out
+            assert f"{group} options" in shown and "train" not in shown.split("\n\n")[1].split()
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"anatomy-r1 {anatomy_r1.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trian"], "unknown command 'trian'. Did you mean train?"),
+        (["bank", "lst"], "unknown command 'bank lst'. Did you mean bank list?"),
+        (["curriculum", "prview"], "Did you mean curriculum preview?"),
+        (["train", "--grpo.step", "3"], "unknown option --grpo.step. Did you mean --grpo.steps?"),
+        (["train", "--grpo.steps", "many"], "--grpo.steps must be a whole number, got 'many'."),
+        (["train", "--grpo.learning-rate=fast"], "--grpo.learning-rate must be a number, got 'fast'."),
+        (["train", "--sampler", "vlm"], "--sampler must be one of own, vllm, got 'vlm'. Did you mean vllm?"),
+        (["evaluate", "--limit", "x"], "--limit must be a whole number or None, got 'x'."),
+        (["evaluate", "--out"], "--out needs a value: --out PATH."),
+        (["evaluate", "--bank-options", "size"], "--bank-options"),
+        (["train", "--config", "paper-qwen"], "Did you mean the preset paper-qwen2.5-vl-7b?"),
+        (["train", "--config", "configs/tiny-cpu.tml"], "Presets: paper-qwen2.5-vl-7b, "),
+        (["bank", "options", "scense"], "unknown bank 'scense'. Did you mean 'scenes'?"),
+    ],
+)
+def test_mistakes_end_in_two_lines_with_a_suggestion(arguments, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = refused(arguments, capsys)
+    assert expected in shown and shown.count("\n") <= 2 and "Traceback" not in shown
+
+
+@pytest.mark.parametrize(("registry", "name"), NAMED, ids=[f"{r.kind}-{name}" for r, name in NAMED])
+def test_every_option_is_told_in_words(registry, name):
+    if name == "vllm":
+        pytest.importorskip("torch")
+    assert summary_of(registry, name)
+    assert not [option.name for option in options_of(registry, name) if not option.doc]
+
+
+def test_options_are_listed_with_defaults_and_without_what_the_command_gives(capsys):
+    assert run(["bank", "options", "masks"]) == 0
+    shown = capsys.readouterr().out
+    assert "labels" in shown and "[images/**/*]" in shown and "\n  path" not in shown
+    assert run(["curriculum", "options", "asc"]) == 0
+    shown = capsys.readouterr().out
+    assert "tolerance" in shown and "[0.05]" in shown and "\n  bank" not in shown and "\n  seed" not in shown
+    assert run(["policy", "options", "random"]) == 0
+    assert capsys.readouterr().out == "policy random takes no --policy-options.\n"
+
+
+def test_the_list_has_a_line_for_everything(capsys):
+    assert run(["bank", "list"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    for _, name in NAMED:
+        assert any(line.startswith(f"  {name} ") and len(line.split()) > 2 for line in shown), name
+
+
+def test_a_preset_is_given_by_its_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", "--config", "tiny-cpu", "--dry-run"]) == 0
+    assert 'out = "runs/tiny-cpu"' in capsys.readouterr().out
