@@ -198,7 +198,8 @@ class MasksBank(GraphBank):
     def _hint(self) -> str:
         if self._unlisted:
             return f"{self.notes[0]}."
-        return "do they show two structures of the table? (One is enough with the option allow_absent.)"
+        window = "" if self._window == AUTO else ", and not all black or all white in this window"
+        return f"do they show two structures of the table{window}? (One is enough with the option allow_absent.)"
 
     def _look(self, frame: int) -> View:
         at = self._all[frame]
