@@ -30,7 +30,7 @@ _FENCE = re.compile(r"```[a-z]{0,12}")
 _BOX = re.compile(r"\\f?box(?:ed)?[ ]{0,3}\{")
 _BOLD = re.compile(r"(?:([A-Za-z']{1,12}) )?\*\*([^*\n]{1,400})\*\*")
 _CUE = re.compile(
-    r"(?:\b(?P<before>[a-z']{1,12}) )?(?:\b(?:answers?|réponse|respuesta|antwort|resposta|risposta)|ответ|答案|答え"
+    r"(?:\b(?:answers?|réponse|respuesta|antwort|resposta|risposta)|ответ|答案|答え"
     r"|\b(?:correct|right|best|final|chosen) (?:option|choice|letter))"
     r"[ \"'*_`)]{0,4}(?::|=|- |\b(?:is|est|es|ist|é|(?:would|should|must|will) be)\b(?!n't)|為|为|是|は)[ ]{0,3}:?"
     r"|\b(?:I|we)(?:'ll|'d| will| would)? (?:choose|pick|select|go with|opt for)\b:?",
@@ -40,6 +40,7 @@ _CONFIRMED = re.compile(
     r"(?<![\w'])(?:option |choice )?\(?([A-Z])[).:]? is (?:clearly )?(?:the )?(?:correct|right|best)\b"
 )
 _DENIAL = re.compile(r"(?:\b(?:not|never|no|wrong|incorrect|except|neither|nor|without|unlike)|n't)\b", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:never|no|wrong|incorrect|except|neither|nor|without|unlike) $", re.IGNORECASE)
 _SUPPOSED = re.compile(r"(?:\b(?:if|whether|unless|not)|n't)(?: [a-z]{1,10}){0,3} ?$", re.IGNORECASE)
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|f?boxed|f?box)[ ]{0,3}\{")
 _NAMED = re.compile(
@@ -139,12 +140,10 @@ class _Reader:
         for box in _BOX.finditer(text):
             yield self.exact(_braced(text, box.end()))
         for cue in _CUE.finditer(text):
-            supposed = _SUPPOSED.search(text[max(0, cue.start() - 40) : cue.start()])
-            if supposed or _DENIAL.fullmatch(cue["before"] or ""):
-                continue
-            yield from self._opening(text[cue.end() : cue.end() + _LONGEST].lstrip(_EDGES))
+            if not _supposed(text, cue.start()):
+                yield from self._opening(text[cue.end() : cue.end() + _LONGEST].lstrip(_EDGES))
         for found in _CONFIRMED.finditer(text):
-            if not _SUPPOSED.search(text[max(0, found.start() - 40) : found.start()]):
+            if not _supposed(text, found.start()):
                 yield self.exact(found[1])
 
     def exact(self, text: str) -> int | None:
@@ -216,6 +215,12 @@ class _Reader:
         choices = self._opening(first)
         others = {place for place in others if place < len(self.texts)} - set(choices)
         return choices[0] if len(choices) == 1 and not others else None
+
+
+def _supposed(text: str, start: int) -> bool:
+    """Whether the words before ``start`` make what follows a condition, a question or what is not so."""
+    before = text[max(0, start - 40) : start]
+    return _SUPPOSED.search(before) is not None or _DENIED.search(before) is not None
 
 
 def _unwrapped(text: str) -> str:
