@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, VllmSettings
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.workflows.config import Scalar
 
 CONFIG = "config.toml"
@@ -23,6 +24,13 @@ class HeldOut:
     """Seed of their draw; the same questions before and after."""
     temperature: float = 0.0
     """Of the answers; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 0 or self.temperature < 0:
+            raise AnatomyError(
+                f"held-out: limit and temperature must be ≥ 0, got {self.limit} and {self.temperature}.\n"
+                "A limit of 0 leaves the evaluations out."
+            )
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,13 @@ class RunConfig:
     """Evaluation before and after."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """What of the model learns, and how it is held."""
+
+    def __post_init__(self) -> None:
+        if self.evaluate_every < 0 or self.seed < 0 or self.wait_minutes <= 0:
+            raise AnatomyError(
+                "expected evaluate_every and seed ≥ 0 and wait_minutes > 0, "
+                f"got {self.evaluate_every}, {self.seed} and {self.wait_minutes}."
+            )
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,11 @@ class SFTRunConfig(RunConfig):
     """Tokens of an answer in the evaluations."""
     sft: SFTConfig = field(default_factory=SFTConfig)
     """Optimisation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_completion_length < 1:
+            raise AnatomyError(f"sft: max_completion_length must be ≥ 1, got {self.max_completion_length}.")
 
 
 @dataclass(frozen=True)

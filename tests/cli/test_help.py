@@ -91,6 +91,8 @@ def test_groups_and_the_version(capsys):
         (["evaluate", "--limit", "x"], "--limit must be a whole number or None, got 'x'."),
         (["evaluate", "--out"], "--out needs a value: --out PATH."),
         (["evaluate", "--bank-options", "size"], "--bank-options"),
+        (["train", "--held-out.limit", "-3"], "limit and temperature must be ≥ 0, got -3"),
+        (["sft", "--evaluate-every", "-1"], "expected evaluate_every and seed ≥ 0"),
         (["train", "--config", "paper-qwen"], "Did you mean the preset paper-qwen2.5-vl-7b?"),
         (["train", "--config", "configs/tiny-cpu.tml"], "Presets: paper-qwen2.5-vl-7b, "),
         (["bank", "options", "scense"], "unknown bank 'scense'. Did you mean 'scenes'?"),
