@@ -13,7 +13,7 @@ from anatomy_r1.cli.console import console, progress, table
 from anatomy_r1.cli.curriculum_figures import Example, draw_heat_map, draw_preview
 from anatomy_r1.cli.curriculum_paper import Overlay, overlay
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError, write_bytes
+from anatomy_r1.core import AnatomyError, Floats, write_bytes
 from anatomy_r1.curricula import Choice, Curriculum, Levelled, make_augmentation, make_curriculum
 from anatomy_r1.curricula.similarity import Similarity, feature_similarity, make_similarity, visual_features
 from anatomy_r1.workflows import Scalar, extras
@@ -143,9 +143,7 @@ class PreviewConfig:
             target, realised = (np.array([getattr(c, name) for c in some]) for name in ("target", "similarity"))
             near = np.abs(realised - target) <= 0.05 + 1e-9
             share = f"{len(some) / len(choices):.0%}"
-            rows.append(
-                (str(stage), share, f"{np.nanmean(target):.3f}", f"{np.nanmean(realised):.3f}", f"{near.mean():.0%}")
-            )
+            rows.append((str(stage), share, _mean(target), _mean(realised), f"{near.mean():.0%}"))
         columns = ("stage", "share", "target S(q)", "realised S(q)", "within 0.05")
         table(f"{self.curriculum}, {self.draws} questions", columns, rows)
         counts = Counter(choice.question.structure for choice in choices).most_common()
@@ -153,6 +151,12 @@ class PreviewConfig:
         table(f"{len(counts)} structures asked for", ("structure", "questions"), [(n, str(c)) for n, c in shown])
         if paper is not None:
             console.print(f"paper's Fig. 1: RMSE {paper.rmse:.4f}, moving average over {paper.window:.0%} of training.")
+
+
+def _mean(values: Floats) -> str:
+    """Of the values there are; a curriculum that measures nothing has none."""
+    known = values[~np.isnan(values)]
+    return f"{known.mean():.3f}" if len(known) else "–"
 
 
 def _reach(curriculum: Curriculum, choices: list[Choice]) -> tuple[float, float]:

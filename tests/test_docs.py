@@ -36,7 +36,7 @@ SMALLER = {
     "evaluate": {"--limit": 32},  # compare wants 30
     "bank validate": {"--limit": 20},
     "bank export": {"--limit": 8},
-    "curriculum preview": {"--steps": 4},
+    "curriculum preview": {"--draws": 20},
 }
 """Flags that make a page's commands cheap; they replace those that the page gives."""
 PLACEHOLDERS = {"S": "0", "SEED": "0"}
