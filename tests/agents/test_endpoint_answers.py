@@ -265,9 +265,9 @@ def test_an_unreachable_endpoint_is_given_up_after_two_tries_for_all_questions(m
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
         said = make_policy(f"openai:m@{address}", concurrency=2).respond(observations(20))
-    assert all(f"{address} can't be reached" in one.failed for one in said) and len(waits) <= 2
-    with pytest.raises(AnatomyError, match="can't be reached"):
-        evaluate(make_policy(f"openai:m@{address}"), "scenes", limit=40, baselines=(), controls=())
+        assert all(f"{address} can't be reached" in one.failed for one in said) and len(waits) <= 2
+        with pytest.raises(AnatomyError, match="can't be reached"):
+            evaluate(make_policy(f"openai:m@{address}"), "scenes", limit=40, baselines=(), controls=(), fail_fast=True)
 
 
 def test_an_endpoint_that_goes_away_later_is_waited_for(endpoint):
