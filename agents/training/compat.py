@@ -3,7 +3,7 @@
 Each function says in which versions it was seen to hold; ``tests/agents/test_compat.py`` asks the installed ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,19 @@ def shard_weights(accelerator: Accelerator, module: nn.Module) -> None:
     """
     accelerator.state.fsdp_plugin.set_auto_wrap_policy(module)
     fsdp2_prepare_model(accelerator, module)
+
+
+def forget_passes(parts: Sequence[Any]) -> None:
+    """Forget the order of FSDP2's latest passes, by which it fetches weights ahead of a backward pass.
+
+    torch 2.13 notes it in passes without gradients, too. Where one process made more of them than the others, as in an
+    evaluation, it would fetch what they do not, and all would wait for each other forever.
+    """
+    for part in parts:
+        state = part._get_fsdp_state()
+        state._comm_ctx.post_forward_order.clear()
+        for group in state._fsdp_param_groups:
+            group._post_forward_indices.clear()
 
 
 def configure_deepspeed(accelerator: Accelerator, max_norm: float) -> None:

@@ -30,6 +30,7 @@ from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from anatomy_r1.agents.training.compat import (
     bare_optimiser,
     configure_deepspeed,
+    forget_passes,
     models_undivided,
     shard_on_cpu,
     shard_weights,
@@ -172,6 +173,7 @@ class Distributed:
         try:
             yield
         finally:
+            forget_passes(parts)
             for part in parts:
                 part.reshard()
                 if part is not self.module:
