@@ -88,3 +88,12 @@ class Rooted(Protocol):
     @property
     def image_root(self) -> Path:
         """That folder."""
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A bank that found something odd in its files and went on."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What, in words."""

@@ -27,6 +27,8 @@ def claim_folder(folder: Path) -> None:
     key, path = folder.resolve(), folder / LOCK
     if fcntl is None or (key in _held and _is(path, _held[key])):
         return
+    if key in _held:
+        _held.pop(key).close()  # of a folder that is gone
     while True:
         try:
             file = path.open("a+", encoding="utf-8")

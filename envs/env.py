@@ -1,7 +1,7 @@
 """AnatomyVQA-v0, one question at a time: the question is the state, the response the action, and the episode ends."""
 
+import inspect
 import math
-import sys
 import warnings
 from typing import Any
 
@@ -139,10 +139,11 @@ class AnatomyVQAEnv(gymnasium.Env[Observation, str]):
 
 def _warn_of_dead_steps() -> None:
     """Look for a stock vector env among the callers: what its autoreset costs here can't be seen from the inside."""
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     while frame is not None:
         if frame.f_globals.get("__name__") in ("gymnasium.vector.sync_vector_env", "gymnasium.vector.async_vector_env"):
-            mode = frame.f_locals.get("autoreset_mode", getattr(frame.f_locals.get("self"), "autoreset_mode", None))
+            local = frame.f_locals
+            mode = local.get("autoreset_mode", vars(local["self"]).get("autoreset_mode") if "self" in local else None)
             if mode == AutoresetMode.NEXT_STEP:
                 warnings.warn(
                     "AnatomyVQA-v0: with autoreset_mode=NEXT_STEP every second step throws its responses away.\n"

@@ -28,11 +28,13 @@ def require_reachable(path: str | Path) -> None:
     name, offline = str(path), os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     if not _ID.fullmatch(name) or Path(name).exists() or (not offline and _answers(_endpoint())):
         return
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
+
+    from anatomy_r1.agents.configs.compat import go_offline
 
     if not offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # for processes that are started from here
-        constants.HF_HUB_OFFLINE = True  # what the variable sets on import
+        go_offline()
     if not any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES):
         raise AnatomyError(
             f"{name}: there is no such folder, it is not in the cache, and {_endpoint()} can't be reached.\n"

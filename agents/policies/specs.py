@@ -34,8 +34,8 @@ def _vllm(spec: str, **options: Any) -> Policy:
     settings = build(VllmSettings, f"policy vllm:{spec}", **given | ({"server": f"http{url}"} if at else {}))
     if not settings.server:
         require_vllm()
-    require_reachable(model)
+    path = TINY_FOLDER if model == "tiny" else model
+    require_reachable(path)
     from anatomy_r1.agents.policies.vllm import VllmPolicy
 
-    path = TINY_FOLDER if model == "tiny" else model
     return build(VllmPolicy, f"policy vllm:{spec}", path, settings=settings, **options)

@@ -78,7 +78,7 @@ def names_in_header(path: Path) -> dict[int, str]:
     if not path.name.lower().endswith(NIFTI):
         return {}
     found: dict[int, str] = {}
-    for extension in getattr(_nifti(path).header, "extensions", ()):
+    for extension in _nifti(path).header.extensions:
         content = extension.get_content()
         text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
         found |= {int(value): name.strip() for value, name in _LABEL.findall(text)}

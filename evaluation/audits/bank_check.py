@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.banks import Bank, Refusal, Tolerant, open_bank, takes
+from anatomy_r1.banks import Bank, Noted, Refusal, Tolerant, open_bank, takes
 from anatomy_r1.core import AnatomyError, ImageLoader, Question
 from anatomy_r1.envs import score
 from anatomy_r1.evaluation.audits.near_duplicates import ImageHash, available, find_pairs, hash_image
@@ -147,7 +147,7 @@ def validate(
                     progress(done)
     seen = {refusal.where for refusal in found.refused}
     found.refused += [refusal for refusal in _refused(bank) if refusal.where not in seen]
-    found.notes += getattr(bank, "notes", ())
+    found.notes += bank.notes if isinstance(bank, Noted) else ()
     ledger.close()
     return found
 

@@ -12,7 +12,16 @@ from typing import Any, BinaryIO, Self
 
 from PIL import Image as Pil
 
-from anatomy_r1.core import AnatomyError, Question, claim_folder, make_folder, write_bytes, write_chunks, write_json
+from anatomy_r1.core import (
+    AnatomyError,
+    Question,
+    claim_folder,
+    make_folder,
+    release_folder,
+    write_bytes,
+    write_chunks,
+    write_json,
+)
 from anatomy_r1.evaluation.records.results import (
     RESULTS,
     ROLLOUTS,
@@ -54,6 +63,8 @@ class RunLog:
     ) -> None:
         for file in self._files.values():
             file.close()
+        if self.folder is not None:
+            release_folder(self.folder)
         if kind is not None and self.folder is not None and not (self.folder / ROLLOUTS).exists():
             (self.folder / SETTINGS).unlink(missing_ok=True)  # nothing was done yet: the folder can be given again
 

@@ -76,7 +76,8 @@ def plot_reward_and_similarity(runs: Runs) -> Any:
             target = seeds[0].series("target_similarity")
             axes[1].plot(target.steps, target.values, color=colour, linewidth=1, linestyle=(0, (5, 4)))
         _explain(axes[1])
-        axes[0].legend()
+        if axes[0].get_legend_handles_labels()[0]:
+            axes[0].legend()
     return figure
 
 
@@ -92,7 +93,8 @@ def plot_invalid_gradient_ratio(runs: Runs) -> Any:
             for axis, name in zip(axes, [INVALID, *(f"{INVALID}/{name}" for name in names)], strict=True):
                 _draw(axis, [metrics.series(name) for metrics in seeds], 5, colour, label, raw=False)
                 axis.set_ylim(0, 1)
-        axes[0].legend()
+        if axes[0].get_legend_handles_labels()[0]:
+            axes[0].legend()
         figure.suptitle("Invalid gradients: groups whose rewards are all equal", fontsize=10)
     return figure
 

@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType
 from torch import nn
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig
+from anatomy_r1.agents.configs.compat import go_offline
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, tree_attention
 from anatomy_r1.agents.logprobs.compat import attention_of, keep_layers_whole
@@ -435,6 +436,19 @@ def own_names():
                         yield part.name
                     elif isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
                         yield part.attr
+
+
+def test_the_hubs_client_goes_by_its_constant(monkeypatch):
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    go_offline()
+    with pytest.raises(LocalEntryNotFoundError) as refused:
+        hf_hub_download("nobody/nothing", "config.json")
+    assert "HF_HUB_OFFLINE" in str(refused.value) + str(refused.value.__cause__), (
+        "the hub's client goes by something else"
+    )
 
 
 def test_private_names_of_others_stay_in_compat_modules():

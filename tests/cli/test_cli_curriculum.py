@@ -49,8 +49,8 @@ def test_similarity_of_a_folder_of_masks(capsys):
     values = read_similarity(Path("sim/similarity.csv")).values
     assert values[0, 1] == values[~np.eye(3, dtype=bool)].max() > values[0, 2]
     Path("labels.csv").write_text("value,name\n1,liver\n2,spleen\n3,gut\n9,omentum\n")
-    assert run(arguments) == 2
-    assert "['omentum']. Take them out of its table" in " ".join(capsys.readouterr().err.split())
+    assert run(arguments) == 0  # a structure that never occurs is named, and as like to one as to another
+    assert "omentum" in Path("sim/similarity.csv").read_text()
 
 
 @pytest.mark.parametrize("part", ["vision", "text"])

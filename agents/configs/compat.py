@@ -1,0 +1,11 @@
+"""What the hub's client has no public way for."""
+
+from huggingface_hub import constants
+
+
+def go_offline() -> None:
+    """Keep this process to the hub's cache.
+
+    huggingface_hub 1.x reads ``HF_HUB_OFFLINE`` into this constant when it is imported; later, the variable is too late.
+    """
+    constants.HF_HUB_OFFLINE = True
