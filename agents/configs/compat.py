@@ -6,6 +6,6 @@ from huggingface_hub import constants
 def go_offline() -> None:
     """Keep this process to the hub's cache.
 
-    huggingface_hub 1.x reads ``HF_HUB_OFFLINE`` into this constant when it is imported; later, the variable is too late.
+    huggingface_hub 1.x reads ``HF_HUB_OFFLINE`` into this constant on import; later the variable is too late.
     """
     constants.HF_HUB_OFFLINE = True

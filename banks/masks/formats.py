@@ -39,7 +39,7 @@ def read_grid(path: Path, time: int | None = None) -> Grid:
         grid = _series(path)[1]
     elif path.name.lower().endswith(NIFTI):
         image = _nifti(path)
-        known = hasattr(image.header, "get") and any(int(image.header.get(f"{k}form_code", 0)) for k in "sq")
+        known = any(int(image.header.get(f"{k}form_code", 0)) for k in "sq")
         grid = Grid(_three(path, image.shape, time), np.asarray(image.affine, np.float64), known)
     else:
         grid = _itk_grid(path, time)
