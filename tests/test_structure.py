@@ -83,3 +83,12 @@ def test_environment_needs_no_torch():
 def test_scripted_policies_need_no_torch():
     code = "import sys, anatomy_r1.agents, anatomy_r1.evaluation.run; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_an_editable_install(tmp_path):
+    script = "from anatomy_r1.agents import make_policy\nreveal_type(make_policy('random').respond({}))\n"
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "script.py"]
+    seen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert 'Revealed type is "list[anatomy_r1.agents.policies.protocol.Response]"' in seen, seen
