@@ -15,7 +15,7 @@ from anatomy_r1.envs import observe, score
 from anatomy_r1.evaluation.records import CONTROLS, apply_control, permute_options
 
 ORGANS = ("liver", "gut", "omentum", "gallbladder", "cystic plate")
-RELEASED = Path("/work/shared/data/anatomy_r1")
+RELEASED = Path(__file__).resolve().parents[3] / "shared/data/anatomy_r1"
 
 
 class WordBank:

@@ -10,7 +10,7 @@ from anatomy_r1.evaluation.audits import audit
 from anatomy_r1.evaluation.audits.shortcuts import bets
 from anatomy_r1.evaluation.stats import group_folds
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).resolve().parents[3] / "shared/data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
 ORGANS = ("Liver", "Gut", "Omentum", "Spleen", "Kidney", "Heart")
 

@@ -141,7 +141,7 @@ def test_rows_are_checked_without_images(folder):
 
 @pytest.mark.parametrize("to", ["anatomy-r1:{}/anatomy_r1", "omnimedvqa:{}/omnimedvqa"])
 def test_rows_whose_images_are_not_here_are_checked_and_exported(tmp_path, to):
-    data = Path("/work/shared/data")
+    data = Path(__file__).resolve().parents[3] / "shared/data"
     if not data.is_dir():
         pytest.skip("the shared data are not here")
     bank = open_tolerant(to.format(data), require_images=False)

@@ -98,7 +98,7 @@ def test_distances_come_from_the_taxonomy_that_knows_both():
     assert distance("liver", "liver") == 0 and distance("liver", "no such thing") is None
 
 
-DATA = Path("/work/shared/data/ssg_vqa")
+DATA = Path(__file__).resolve().parents[3] / "shared/data/ssg_vqa"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
