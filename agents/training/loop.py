@@ -73,7 +73,7 @@ def run_steps(
     run.forget_after(stepper.step_index)
     with graceful_interrupt() as interrupt:
         while stepper.step_index < config.steps:
-            with _kept(stepper, run):
+            with _kept(stepper, run, kind):
                 row = step()
                 at = stepper.step_index
                 row |= measure(at)
@@ -103,7 +103,7 @@ def _save(stepper: Stepper, run: RunFolder, kind: str) -> None:
 
 
 @contextlib.contextmanager
-def _kept(stepper: Stepper, run: RunFolder) -> Iterator[None]:
+def _kept(stepper: Stepper, run: RunFolder, kind: str) -> Iterator[None]:
     """Write a checkpoint where a step fails, of the state before it, and say where it is.
 
     With several processes the others may be in the middle of a pass, and a checkpoint needs all of them.
@@ -114,7 +114,7 @@ def _kept(stepper: Stepper, run: RunFolder) -> Iterator[None]:
     except Exception as error:
         half = stepper.step_index == before and stepper.distributed.updates > updates
         if isinstance(error, AnatomyError) and not half and stepper.step_index and stepper.distributed.count == 1:
-            _save(stepper, run, "training")
+            _save(stepper, run, kind)
         if run.checkpoint is None or not isinstance(error, AnatomyError):
             if run.checkpoint is not None:
                 error.add_note(f"The last checkpoint is {run.checkpoint}.")

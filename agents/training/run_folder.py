@@ -166,7 +166,10 @@ class RunFolder:
 
 def _seal(folder: Path, step: int) -> None:
     """Write the manifest of a checkpoint, last, once everything has reached the disk."""
-    files = {str(path.relative_to(folder)): _print_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in paths:
+        _flush(path)
+    files = {str(path.relative_to(folder)): _checksum(path) for path in paths}
     manifest = {"version": VERSION, "step": step, "files": files}
     write_bytes(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
@@ -186,23 +189,22 @@ def damage(checkpoint: Path) -> str:
         return f"holds step {step}"
     for name, expected in files.items():
         try:
-            if _print_of(checkpoint / name) != expected:
+            if _checksum(checkpoint / name) != expected:
                 return f"{name} is not as it was written"
         except OSError as error:
             return f"{name} can't be read ({error.strerror or error})"
     return ""
 
 
-def _print_of(path: Path) -> str:
-    """SHA-256 of a file that has reached the disk."""
+def _checksum(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
-        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(folder: Path) -> None:
-    """Let the names in a folder reach the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Let a file, or the names in a folder, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
