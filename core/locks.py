@@ -3,11 +3,14 @@
 import atexit
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.files import make_folder
 
 try:
     import fcntl
@@ -18,15 +21,39 @@ LOCK = ".lock"
 _held: dict[Path, IO[str]] = {}
 
 
-def claim_folder(folder: Path) -> None:
-    """Lock a folder that exists, until :func:`release_folder` or the end of the process; once more changes nothing.
+@contextmanager
+def claiming_folder(folder: Path) -> Iterator[None]:
+    """Make and lock a folder to look into it; where the block fails, neither is left behind.
+
+    Raises:
+        AnatomyError: it can't be written, or another process has it.
+    """
+    made = not folder.exists()
+    make_folder(folder)
+    new = claim_folder(folder)
+    try:
+        yield
+    except BaseException:
+        if new:
+            release_folder(folder)
+        if made:
+            with suppress(OSError):  # something was written to it
+                folder.rmdir()
+        raise
+
+
+def claim_folder(folder: Path) -> bool:
+    """Lock a folder that exists, until :func:`release_folder` or the end of the process.
+
+    Returns:
+        False where this process has it already.
 
     Raises:
         AnatomyError: another process has it, and which.
     """
     key, path = folder.resolve(), folder / LOCK
     if fcntl is None or (key in _held and _is(path, _held[key])):
-        return
+        return False
     if key in _held:
         _held.pop(key).close()  # of a folder that is gone
     while True:
@@ -53,6 +80,7 @@ def claim_folder(folder: Path) -> None:
     file.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
     file.flush()
     _held[key] = file
+    return True
 
 
 def release_folder(folder: Path) -> None:

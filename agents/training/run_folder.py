@@ -11,6 +11,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from anatomy_r1.core import LOCK, AnatomyError, claim_folder, make_folder, release_folder, write_bytes
+from anatomy_r1.core import LOCK, AnatomyError, claiming_folder, write_bytes
 
 KEPT = 2
 VERSION = 1
@@ -44,21 +45,21 @@ class RunFolder:
     def __init__(self, path: Path, *, resume: bool = False, main: bool = True) -> None:
         self.path, self.main = path, main
         self.checkpoint: Path | None = None
-        make_folder(path)
-        if main:
-            claim_folder(path)
-        taken = any(entry.name != LOCK for entry in path.iterdir())
-        if main and taken != resume:
-            release_folder(path)
+        with claiming_folder(path) if main else nullcontext():
+            if main:
+                self._check_taken(resume)
+            if resume:
+                self._sweep()
+                self.checkpoint = self._latest()
+
+    def _check_taken(self, resume: bool) -> None:
+        if any(entry.name != LOCK for entry in self.path.iterdir()) != resume:
             raise AnatomyError(
-                f"{path}: nothing to resume from.\nStart without --resume."
+                f"{self.path}: nothing to resume from.\nStart without --resume."
                 if resume
-                else f"{path}: expected a new or empty folder; nothing was overwritten.\n"
+                else f"{self.path}: expected a new or empty folder; nothing was overwritten.\n"
                 "Give another --out, or --resume to go on."
             )
-        if resume:
-            self._sweep()
-            self.checkpoint = self._latest()
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row of metrics.

@@ -15,8 +15,7 @@ from PIL import Image as Pil
 from anatomy_r1.core import (
     AnatomyError,
     Question,
-    claim_folder,
-    make_folder,
+    claiming_folder,
     release_folder,
     write_bytes,
     write_chunks,
@@ -53,7 +52,8 @@ class RunLog:
         self.folder = folder
         self._files: dict[str, BinaryIO] = {}
         if folder is not None:
-            _claim(folder, {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}, resume)
+            with claiming_folder(folder):
+                _open(folder, {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}, resume)
 
     def __enter__(self) -> Self:
         return self
@@ -144,10 +144,8 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[field] for field in ("question_id", "permutation", "sample", "control"))
 
 
-def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
+def _open(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     path = folder / SETTINGS
-    make_folder(folder)
-    claim_folder(folder)
     for name in (RESULTS, ROLLOUTS, SETTINGS):
         if (folder / name).exists() and not resume:
             raise AnatomyError(

@@ -20,6 +20,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 def test_resume_needs_a_checkpoint(tmp_path):
     with pytest.raises(AnatomyError, match="nothing to resume from"):
         RunFolder(tmp_path / "new", resume=True)
+    assert not (tmp_path / "new").exists()
 
 
 def test_checkpoints_appear_whole_and_the_newest_two_stay(tmp_path):
