@@ -11,18 +11,17 @@ from typing import Any
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.banks import refuse_special_tokens
-from anatomy_r1.core import LOCK, claim_folder, write_bytes
+from anatomy_r1.core import LOCK, claim_folder
 from anatomy_r1.workflows.backbones import load_backbone
-from anatomy_r1.workflows.config import to_toml
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.parts import Parts, open_parts
 from anatomy_r1.workflows.processes import Processes, Trainer, saver
+from anatomy_r1.workflows.resuming import HEADER, RESUMED, check_resumed, write_settings
 from anatomy_r1.workflows.settings import CONFIG, RunConfig
 from anatomy_r1.workflows.trackers import make_tracker
 
-HEADER = "# The settings of this run, as they were resolved: --config takes this file.\n"
-UNSTARTED = {CONFIG, LOCK, "before", "sampler", "tensorboard", "trackio", "wandb"}
+UNSTARTED = {CONFIG, LOCK, RESUMED, "before", "sampler", "tensorboard", "trackio", "wandb"}
 """What a run writes before its first step."""
 LOOKED_AT = 64
 """Questions of a bank that makes them which are looked through for the model's special tokens before a run."""
@@ -51,6 +50,7 @@ def run_training(
         progress: hears how far the run is, on the main process.
     """
     started = perf_counter()
+    changes = check_resumed(config) if resume else None
     parts = open_parts(config)
     processes = Processes(config.wait_minutes)
     if processes.main and not resume:
@@ -64,7 +64,7 @@ def run_training(
         refuse_special_tokens(parts.train, backbone.special_tokens(), limit=LOOKED_AT)
         trainer = build(backbone, parts, run, processes)
         if run.main:
-            write_bytes(config.out / CONFIG, (HEADER + to_toml(config)).encode())
+            write_settings(config, run.step, changes)
         held_out = HeldOutEvaluations(config, parts, backbone, trainer, length, told)
         held_out.ask("before")
         seen = {"steps": 0}

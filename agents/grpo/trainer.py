@@ -45,6 +45,7 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]
+REFERENCE = "reference.safetensors"
 MISMATCH = 0.05
 """Mean difference of log-probs between sampler and trained model above which their inputs must differ."""
 
@@ -181,16 +182,21 @@ class GRPO:
         self.backbone.save(folder / "policy", weights)
         save_optimiser(moments, folder)
         if before is not None:
-            save_tensors(before, folder / "reference.safetensors")
+            save_tensors(before, folder / REFERENCE)
         write_state(folder, self, {**self.worker.state_dict(), "max_tokens": self.learner.max_tokens})
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
         state = read_state(folder, self)
         model, reference = self.backbone.model, self.learner.reference
+        if reference is not None and not (folder / REFERENCE).exists():
+            raise AnatomyError(
+                f"{folder}: no {REFERENCE}, the policy as it was at the start, which beta {self.config.beta:g} is "
+                "measured against.\nGo on with --grpo.beta 0, or start anew."
+            )
         self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
-            self.distributed.load_model_state(reference.model, lambda: load_file(folder / "reference.safetensors"))
+            self.distributed.load_model_state(reference.model, lambda: load_file(folder / REFERENCE))
         self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.learner.max_tokens = int(state["max_tokens"])

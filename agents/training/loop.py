@@ -120,7 +120,7 @@ def _kept(stepper: Stepper, run: RunFolder, kind: str) -> Iterator[None]:
                 error.add_note(f"The last checkpoint is {run.checkpoint}.")
             raise
         raise AnatomyError(
-            f"{error}\nThe state after step {int(run.checkpoint.name[5:])} is in {run.checkpoint}; "
+            f"{error}\nThe state after step {run.step} is in {run.checkpoint}; "
             "once that is mended, go on with --resume."
         ) from error
 

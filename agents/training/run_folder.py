@@ -52,6 +52,11 @@ class RunFolder:
                 self._sweep()
                 self.checkpoint = self._latest()
 
+    @property
+    def step(self) -> int:
+        """Steps that are through in the checkpoint."""
+        return int(self.checkpoint.name[5:]) if self.checkpoint else 0
+
     def _check_taken(self, resume: bool) -> None:
         if any(entry.name != LOCK for entry in self.path.iterdir()) != resume:
             raise AnatomyError(
