@@ -29,7 +29,19 @@ from anatomy_r1.banks.inline_images import digest, image_of
 from anatomy_r1.banks.made_options import AnswerPool
 from anatomy_r1.banks.rows import Intake, Row, RowBank
 from anatomy_r1.banks.splits import WHOLE
-from anatomy_r1.core import LETTERS, AnatomyError, Image, ImageFolder, ImageSource, inside, normalise, read_image
+from anatomy_r1.core import (
+    LETTERS,
+    AnatomyError,
+    Count,
+    Image,
+    ImageFolder,
+    ImageSource,
+    Natural,
+    Seed,
+    inside,
+    normalise,
+    read_image,
+)
 
 _ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 _BATCH = 128
@@ -63,9 +75,9 @@ class HuggingFaceBank(RowBank):
         columns: str | Mapping[str, Any] = "auto",
         images: str | Path | None = None,
         config: str | None = None,
-        answer_base: int | str | None = None,
-        n_options: int = 4,
-        seed: int = 0,
+        answer_base: Natural | str | None = None,
+        n_options: Count = 4,
+        seed: Seed = 0,
         follow_links: str | Path | None = None,
         require_images: bool = True,
         allow_bad: bool = False,

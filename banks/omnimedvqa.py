@@ -14,7 +14,7 @@ from zlib import crc32
 
 from anatomy_r1.banks.rows import Intake, Row, RowBank, collector_paused, texts_of
 from anatomy_r1.banks.tidy import tidy
-from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
+from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, Seed, normalise, read_rows
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -68,7 +68,7 @@ class OmniMedVQABank(RowBank):
         dataset: str | None = None,
         options: str = "as-is",
         grouping: str = "auto",
-        seed: int = 0,
+        seed: Seed = 0,
         follow_links: str | Path | None = None,
         require_images: bool = True,
         allow_bad: bool = False,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from anatomy_r1.cli.console import console, plain, progress
 from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.core import Count, Seed
 from anatomy_r1.evaluation.audits import Validation, as_rows, open_tolerant, plan, validate
 from anatomy_r1.workflows import extras
 
@@ -29,15 +30,15 @@ class ValidateConfig:
     """Bank of questions."""
     bank_options: BankOptions = field(default_factory=dict)
     """Options of the bank, as pairs: images data/frames."""
-    limit: int | None = None
+    limit: Count | None = None
     """Questions per split, drawn at random; None: all, but 500 of an endless bank."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw."""
     images: bool = True
     """Open them; --no-images checks the rows of a bank whose images are not here."""
     looks: bool = True
     """Compare the splits' images by looks (extra validate)."""
-    threads: int | None = None
+    threads: Count | None = None
     """That decode images; None: one per processor."""
     allow_bad: bool = False
     """Refused rows are counted and left out; the exit code is 0."""

@@ -77,9 +77,11 @@ class Setting:
 def settings(kind: Any, prefix: str = "", group: str = "") -> Iterator[Setting]:
     """All settings of a command's dataclass, those of nested ones behind its own."""
     hints, docs = typing.get_type_hints(kind, include_extras=True), field_docs(kind)
+    plain = typing.get_type_hints(kind)
     nested = []
     for field in dataclasses.fields(kind):
-        hint, extra = _bare(hints[field.name])
+        hint, annotated = plain[field.name], get_origin(hints[field.name]) is typing.Annotated
+        extra = get_args(hints[field.name])[1:] if annotated else ()
         name = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
             unnamed = any(getattr(one, "name", None) == "" for one in extra)
@@ -140,11 +142,3 @@ def show_commands(group: str = "") -> None:
 
 def _show(title: str, shown: Sequence[Setting]) -> None:
     listing(title, [(one.usage, one.help) for one in shown])
-
-
-def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without its annotations, and those."""
-    if get_origin(hint) is typing.Annotated:
-        inner, *extra = get_args(hint)
-        return inner, tuple(extra)
-    return hint, ()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.banks import Bank, open_bank
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question, Seed
 from anatomy_r1.curricula import (
     Augmentation,
     Choice,
@@ -45,7 +45,7 @@ class Task:
     """A spec, or an object; an object keeps the seed it was built with."""
     augmentation: str | Augmentation = "none"
     """A spec, or an object; an object keeps the seed it was built with."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed until ``reset(seed=…)`` gives another."""
     reward: RewardConfig | None = None
     """None: format 0.5 + correct 1.0."""

@@ -47,7 +47,10 @@ def _build(kind: type[Config], values: Mapping[str, Any], path: str, prefix: str
             hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known here: {', '.join(fields)}."
             raise AnatomyError(f"{path}: unknown key {prefix}{key}.{hint}")
         given[key] = _convert(hints[key], value, path, prefix + key)
-    return kind(**given)
+    try:
+        return kind(**given)
+    except AnatomyError as error:
+        raise AnatomyError(f"{path}: {error}") from None
 
 
 def _convert(hint: Any, value: Any, path: str, key: str) -> Any:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, VllmSettings
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import Natural, Range, Seed, check_numbers
 from anatomy_r1.workflows.config import Scalar
 
 CONFIG = "config.toml"
@@ -18,19 +18,15 @@ class HeldOut:
 
     split: str = "test"
     """Whose questions are asked."""
-    limit: int = 400
+    limit: Natural = 400
     """Distinct questions; 0 leaves the evaluations out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw; the same questions before and after."""
-    temperature: float = 0.0
+    temperature: Annotated[float, Range(0, 100)] = 0.0
     """Of the answers; 0 is greedy."""
 
     def __post_init__(self) -> None:
-        if self.limit < 0 or self.temperature < 0:
-            raise AnatomyError(
-                f"held-out: limit and temperature must be ≥ 0, got {self.limit} and {self.temperature}.\n"
-                "A limit of 0 leaves the evaluations out."
-            )
+        check_numbers(self, "held-out")
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,13 @@ class RunConfig:
     """Options of the bank, as pairs: size 128 seed 1."""
     out: Path = Path("runs/run")
     """Folder of the run; must be new or empty."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of questions and sampling."""
-    evaluate_every: int = 0
+    evaluate_every: Natural = 0
     """Steps between evaluations on 200 validation questions, the best policy kept in OUT/best; 0: none."""
     tracker: str = ""
     """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
-    wait_minutes: float = 60.0
+    wait_minutes: Annotated[float, Range(0, 525_600, above=True)] = 60.0
     """How long processes wait for each other before they give up; evaluations run on one of them."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
@@ -59,11 +55,7 @@ class RunConfig:
     """What of the model learns, and how it is held."""
 
     def __post_init__(self) -> None:
-        if self.evaluate_every < 0 or self.seed < 0 or self.wait_minutes <= 0:
-            raise AnatomyError(
-                "expected evaluate_every and seed ≥ 0 and wait_minutes > 0, "
-                f"got {self.evaluate_every}, {self.seed} and {self.wait_minutes}."
-            )
+        check_numbers(self, "settings")
 
 
 @dataclass(frozen=True)
@@ -94,15 +86,10 @@ class SFTRunConfig(RunConfig):
 
     out: Path = Path("runs/sft")
     """Folder of the run; must be new or empty."""
-    max_completion_length: int = 48
+    max_completion_length: Annotated[int, Range(1, 2**20)] = 48
     """Tokens of an answer in the evaluations."""
     sft: SFTConfig = field(default_factory=SFTConfig)
     """Optimisation."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_completion_length < 1:
-            raise AnatomyError(f"sft: max_completion_length must be ≥ 1, got {self.max_completion_length}.")
 
 
 @dataclass(frozen=True)
@@ -111,12 +98,15 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of the run; must be new or empty."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of training; the held-out questions stay the same."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
     grpo: GRPOConfig = field(default_factory=lambda: GRPOConfig(steps=100, max_completion_length=24))
     """Optimisation."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "demo")
 
     def training(self) -> TrainConfig:
         """The run that this is."""

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from anatomy_r1.agents.logprobs import tempered_log_softmax
 from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
 from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
-from anatomy_r1.core import AnatomyError, image_key
+from anatomy_r1.core import AnatomyError, Count, Range, Seed, image_key
 
 _STREAM = 41
 
@@ -38,11 +38,11 @@ class TransformersPolicy:
         self,
         model: str | Path | Backbone,
         *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        max_new_tokens: int = 64,
-        seed: int = 0,
-        batch_size: int = 64,
+        temperature: Annotated[float, Range(0, 100)] = 0.0,
+        top_p: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        max_new_tokens: Count = 64,
+        seed: Seed = 0,
+        batch_size: Count = 64,
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:

@@ -26,7 +26,7 @@ from anatomy_r1.banks.masks.terms import ANATOMICAL, TERMS, Terms, preface_of
 from anatomy_r1.banks.masks.volumes import GEOMETRY, Case, packed
 from anatomy_r1.banks.masks.windows import AUTO, Window, grey_of, read_window
 from anatomy_r1.banks.rows import Refusal, settle
-from anatomy_r1.core import AnatomyError, Image, Memo, Question, read_image
+from anatomy_r1.core import AnatomyError, Count, Image, Memo, Natural, Question, Seed, read_image
 
 WORKING_SIZE = 512
 """Longest edge at which label maps are measured."""
@@ -113,13 +113,13 @@ class MasksBank(GraphBank):
         labels: str = "labels/{path}",
         table: str | Path | None = None,
         plane: str = "axial",
-        every: int = 1,
-        size: int | None = None,
+        every: Count = 1,
+        size: Count | None = None,
         enlarge: bool = False,
         modality: str = "",
         window: str | Sequence[float] = AUTO,
         geometry: str = "same",
-        time: int | None = None,
+        time: Natural | None = None,
         terms: str = ANATOMICAL,
         rename: bool = True,
         labelled_only: bool = False,
@@ -127,9 +127,9 @@ class MasksBank(GraphBank):
         preface: str | None = None,
         group: str | None = None,
         kinds: str | None = None,
-        n_options: int = 4,
-        per_frame: int = 8,
-        seed: int = 0,
+        n_options: Count = 4,
+        per_frame: Count = 8,
+        seed: Seed = 0,
         allow_bad: bool = False,
         cache: str | Path = "runs/cache",
     ) -> None:

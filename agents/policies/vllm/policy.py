@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
 import torch
@@ -16,7 +16,7 @@ from anatomy_r1.agents.policies.protocol import Observations, Response, with_ope
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
 from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
-from anatomy_r1.core import AnatomyError, Image, image_key
+from anatomy_r1.core import AnatomyError, Count, Image, Range, Seed, image_key
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
@@ -52,10 +52,10 @@ class VllmPolicy:
         self,
         model: str | Path,
         *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        max_new_tokens: int = 64,
-        seed: int = 0,
+        temperature: Annotated[float, Range(0, 100)] = 0.0,
+        top_p: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        max_new_tokens: Count = 64,
+        seed: Seed = 0,
         settings: VllmSettings | None = None,
         dummy: bool = False,
     ) -> None:
