@@ -123,6 +123,10 @@ class QuestionStream:
         self.structures[choice.question.structure] += 1
         return Draw(choice, variants, count=self.structures[choice.question.structure])
 
+    def skip(self) -> None:
+        """Go on to the next draw where this one can't be had."""
+        self.counter += 1
+
     def ask(self, question_id: str | None, variant: int | None) -> Draw:
         """Take the question of that id (None: draw one) in its ``variant``-th form (0 the original; None: as drawn)."""
         if question_id is None:

@@ -17,8 +17,8 @@ ROOMS = {
     "envs": "reward lenient spaces observations question_stream render env vector_env",
     "agents": "configs model logprobs policies training grpo",
     "evaluation": "stats records summaries run audits reports live",
-    "workflows": "presets config settings resuming outcome backbones parts processes footprint trackers checkups "
-    "held_out running training supervised plan demo",
+    "workflows": "presets config settings resuming outcome notices backbones parts processes footprint trackers "
+    "checkups held_out running training supervised plan demo",
     "cli": "",
 }
 """Rooms in the order of a question's way, and what is in each (modules, and closets: folders), in order."""

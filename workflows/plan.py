@@ -11,7 +11,7 @@ from anatomy_r1.core import AnatomyError, Image
 from anatomy_r1.workflows.backbones import model_path
 from anatomy_r1.workflows.parts import Parts, open_parts
 from anatomy_r1.workflows.settings import RunConfig, SFTRunConfig, TrainConfig
-from anatomy_r1.workflows.supervised import make_examples
+from anatomy_r1.workflows.supervised import Examples
 from anatomy_r1.workflows.training import make_env
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _job(
         return config.grpo.steps, prompts, load, _curriculum(env, config.grpo.steps)
     if not isinstance(config, SFTRunConfig):
         raise TypeError(f"expected a TrainConfig or an SFTRunConfig, got {type(config).__name__}")
-    batch = make_examples(config, parts.train)(0)
+    batch = Examples(config, parts.train)(0)
     prompts = _prompt_tokens(path, config.model, [one.image for one in batch], [one.prompt for one in batch])
     return config.sft.steps, prompts, Load.of(config.sft, config.max_completion_length), ()
 

@@ -22,7 +22,7 @@ RESUMED = "resumed.jsonl"
 UPWARD = ("grpo.steps", "sft.steps")
 """What may grow: progress, and so curriculum and learning rate, are then reckoned by the new number."""
 FREE = (
-    *("out", "tracker", "wait_minutes", "model.trust_remote_code", "model.gradient_checkpointing"),
+    *("out", "tracker", "wait_minutes", "allow_bad", "model.trust_remote_code", "model.gradient_checkpointing"),
     *(f"{kind}.{name}" for kind in ("grpo", "sft") for name in ("save_every", "max_skipped", "max_tokens")),
     *("grpo.packing", "vllm.server", "vllm.memory_share", "vllm.max_model_len", "vllm.enforce_eager", "vllm.sleep"),
     *("vllm.weights_folder", "vllm.timeout", "vllm.retries", "vllm.concurrency"),

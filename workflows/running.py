@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.agents.training import NOTICES, RunFolder
 from anatomy_r1.banks import refuse_special_tokens
 from anatomy_r1.core import LOCK, claim_folder
 from anatomy_r1.workflows.backbones import load_backbone
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
+from anatomy_r1.workflows.notices import Notices
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.parts import Parts, open_parts
 from anatomy_r1.workflows.processes import Processes, Trainer, saver
@@ -21,7 +22,7 @@ from anatomy_r1.workflows.resuming import HEADER, RESUMED, check_resumed, write_
 from anatomy_r1.workflows.settings import CONFIG, RunConfig
 from anatomy_r1.workflows.trackers import make_tracker
 
-UNSTARTED = {CONFIG, LOCK, RESUMED, "before", "sampler", "tensorboard", "trackio", "wandb"}
+UNSTARTED = {CONFIG, LOCK, RESUMED, NOTICES, "before", "sampler", "tensorboard", "trackio", "wandb"}
 """What a run writes before its first step."""
 LOOKED_AT = 64
 """Questions of a bank that makes them which are looked through for the model's special tokens before a run."""
@@ -65,7 +66,8 @@ def run_training(
         trainer = build(backbone, parts, run, processes)
         if run.main:
             write_settings(config, run.step, changes)
-        held_out = HeldOutEvaluations(config, parts, backbone, trainer, length, told)
+        notices = Notices(run, told)
+        held_out = HeldOutEvaluations(config, parts, backbone, trainer, length, told, notices.say)
         held_out.ask("before")
         seen = {"steps": 0}
 
@@ -73,8 +75,10 @@ def run_training(
             seen["steps"] += 1
             track(row)
             told(Progress(stage, row["step"], steps, row))
+            notices.see(row)
 
         trainer.train(run, on_step, held_out.checkup)
+        notices.close(steps)
         save = saver(trainer, backbone)
         if run.main:
             save(config.out / "policy")

@@ -69,6 +69,7 @@ def make_env(config: TrainConfig, part: Bank) -> Any:
         augmentation=config.augmentation,
         augmentation_options=config.augmentation_options,
         seed=config.seed,
+        allow_bad=config.allow_bad,
     )
 
 

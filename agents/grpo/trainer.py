@@ -11,7 +11,7 @@ The objectives, and what differs from the papers, are in ``losses.py``; groups w
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -87,6 +87,7 @@ class GRPO:
         self.learner = Learner(backbone, config, external=sampler is not None)
         self.distributed = self.learner.distributed
         policy = sampler or TransformersPolicy(backbone, **options)
+        env.refuses = self._refused
         self.worker = RolloutWorker(
             env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
         )
@@ -134,7 +135,7 @@ class GRPO:
         try:
             with self._prefetching():
                 learnt = update(self.learner, batch, rate)
-        except AnatomyError:
+        except Exception:
             self.worker.rewind()
             raise
         self.worker.mark_stale()
@@ -147,10 +148,21 @@ class GRPO:
             "step": self.step_index,
             **batch_metrics(rollouts.drawn),
             **(groups if config.dynamic_sampling else {}),
+            **({"left_out": rollouts.left_out} if rollouts.left_out else {}),
             **learnt,
             **self.worker.seconds,
             "seconds/update": perf_counter() - started,
         }
+
+    def _refused(self, groups: Sequence[Mapping[str, Sequence[Any]]]) -> list[str | None]:
+        """Why the model can't take each group's prompts; each process looks at those that it answers."""
+        found: dict[int, str | None] = {}
+        for number in self.distributed.own_groups(len(groups)):
+            pairs = zip(groups[number]["image"], groups[number]["prompt"], strict=True)
+            problems = (self.backbone.encode.problem(*pair) for pair in pairs)
+            found[number] = next(filter(None, problems), None)
+        shared = {number: why for part in self.distributed.all_gather(found) for number, why in part.items()}
+        return [shared[number] for number in range(len(groups))]
 
     def _prefetching(self) -> contextlib.AbstractContextManager[None]:
         """Sample the next batch beside the update, unless there is a checkpoint between them."""

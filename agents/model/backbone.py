@@ -145,12 +145,17 @@ class Backbone:
 
     def special_tokens(self) -> list[str]:
         """Texts that the tokenizer takes for special tokens."""
-        added = (meta.content for meta in self.tokenizer.added_tokens_decoder.values() if meta.special)
-        return sorted({*added, *self.tokenizer.all_special_tokens})
+        return special_tokens(self.tokenizer)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Texts that a tokenizer takes for special tokens."""
+    added = (meta.content for meta in tokenizer.added_tokens_decoder.values() if meta.special)
+    return sorted({*added, *tokenizer.all_special_tokens})
 
 
 @contextmanager

@@ -25,6 +25,9 @@ KEPT = 2
 VERSION = 1
 """Of the checkpoint's layout."""
 MANIFEST = "manifest.json"
+METRICS, NOTICES = "metrics.jsonl", "notices.jsonl"
+ROWS = (METRICS, "groups.jsonl", NOTICES)
+"""Files with a row for a step."""
 _STEP = re.compile(r"step-(\d{6,})")
 
 
@@ -66,8 +69,8 @@ class RunFolder:
                 "Give another --out, or --resume to go on."
             )
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append one row of metrics.
+    def log(self, row: dict[str, Any], name: str = METRICS) -> None:
+        """Append one row, with its ``step``, to the metrics or to another file of :data:`ROWS`.
 
         Raises:
             AnatomyError: it can't be written.
@@ -75,18 +78,18 @@ class RunFolder:
         if not self.main:
             return
         try:
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
         except OSError as error:
-            raise self._unwritable(self.path / "metrics.jsonl", error) from None
+            raise self._unwritable(self.path / name, error) from None
 
     def forget_after(self, step: int) -> None:
-        """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again.
+        """Drop rows beyond ``step`` (and a torn last one): they will be made again.
 
         Raises:
             AnatomyError: a line before them is no row.
         """
-        for name in ("metrics.jsonl", "groups.jsonl") if self.main else ():
+        for name in ROWS if self.main else ():
             if (self.path / name).exists():
                 self._forget(self.path / name, step)
 

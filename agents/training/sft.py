@@ -1,10 +1,11 @@
 """Supervised fine-tuning: next-token cross-entropy on the right response. The paper's baseline, and the warm start."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Protocol, runtime_checkable
 
 from anatomy_r1.agents.configs import SFTConfig
 from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
@@ -15,7 +16,7 @@ from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.banks.generate import LOCATIONS
 from anatomy_r1.core import Image, Question
-from anatomy_r1.envs import observe_one
+from anatomy_r1.envs import BrokenImage, observe_one
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,16 @@ class Example:
     image: Image
     prompt: str
     target: str
+    name: str = ""
+    """Id of the question."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """Examples of which some were left out."""
+
+    left_out: Mapping[str, str]
+    """Of the latest batch, ids and reasons."""
 
 
 def target_text(question: Question, answer: str | None = None) -> str:
@@ -44,7 +55,7 @@ def target_text(question: Question, answer: str | None = None) -> str:
 
 def question_example(question: Question) -> Example:
     """The example that teaches a question's right answer."""
-    return Example(**observe_one(question, question.pixels()), target=target_text(question))
+    return Example(**observe_one(question, question.pixels()), target=target_text(question), name=question.id)
 
 
 class SFT:
@@ -85,6 +96,7 @@ class SFT:
         """The optimiser step on batch ``index``; returns its metrics (``loss`` in nats per token)."""
         started = perf_counter()
         batch = self.examples(index)
+        left_out: Mapping[str, str] = self.examples.left_out if isinstance(self.examples, LeavesOut) else {}
         drawn = perf_counter()
         config = self.config
         rate = config.learning_rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
@@ -104,6 +116,7 @@ class SFT:
             "grad_norm": loggable(norm),
             "skipped_steps": 0 if finite else 1,
             "learning_rate": rate,
+            **({"left_out": dict(left_out)} if left_out else {}),
             "seconds/data": drawn - started,
             "seconds/update": perf_counter() - drawn,
         }
@@ -129,7 +142,10 @@ class SFT:
         """
 
         def row(place: int) -> Tree:
-            return build_tree([], [self.backbone.encode(batch[place].image, batch[place].prompt)], [tokens[place]])
+            one, encode = batch[place], self.backbone.encode
+            if (problem := encode.problem(one.image, one.prompt)) is not None:
+                raise BrokenImage(f"question {one.name!r}: {problem}")
+            return build_tree([], [encode(one.image, one.prompt)], [tokens[place]])
 
         rows = [row(place) for place in self.distributed.own_groups(len(batch))]
         passes = [(part, 1.0) for part in _parts(rows, self.config.max_tokens)]
