@@ -21,6 +21,8 @@ HEADER = "# The settings of this run, as they were resolved: --config takes this
 RESUMED = "resumed.jsonl"
 UPWARD = ("grpo.steps", "sft.steps")
 """What may grow: progress, and so curriculum and learning rate, are then reckoned by the new number."""
+BY_SIZE = ("learning_rate", "max_completion_length")
+"""What goes by the model's size where nothing is said."""
 FREE = (
     *("out", "tracker", "wait_minutes", "allow_bad", "model.trust_remote_code", "model.gradient_checkpointing"),
     *(f"{kind}.{name}" for kind in ("grpo", "sft") for name in ("save_every", "max_skipped", "max_tokens")),
@@ -30,8 +32,11 @@ FREE = (
 """What may change at will: where things are, who is told, what it takes of time and memory; not what is learnt."""
 
 
-def check_resumed(config: RunConfig) -> Changes:
-    """What has changed since the run in ``config.out`` was begun, or went on last; empty where there is none yet.
+def check_resumed(config: Config) -> tuple[Config, Changes]:
+    """What has changed since the run in ``config.out`` was begun, or went on last; nothing where there is none yet.
+
+    Returns:
+        the config, in which what goes by the model's size is as it was; and the changes.
 
     Raises:
         AnatomyError: something has that may not.
@@ -43,8 +48,11 @@ def check_resumed(config: RunConfig) -> Changes:
                 f"{path}: file not found, so whether these are the settings of the run in {config.out} can't be told.\n"
                 "Put it back, or start anew in another folder."
             )
-        return {}
-    before, now = settings_of(read_config(type(config), path)), settings_of(config)
+        return config, {}
+    earlier = read_config(type(config), path)
+    before = settings_of(earlier)
+    config = _as_before(config, earlier)
+    now = settings_of(config)
     changes = {name: (before[name], now[name]) for name in now if before[name] != now[name] and name != "out"}
     if refused := [name for name, values in changes.items() if not _may_change(name, *values)]:
         told = "; ".join(f"{name} was {_shown(changes[name][0])}, now {_shown(changes[name][1])}" for name in refused)
@@ -54,7 +62,25 @@ def check_resumed(config: RunConfig) -> Changes:
             f"{config.out} holds a run with other settings, so it can't be resumed: {told} ({flags}).{shrunk}\n"
             f"Go on with its own: --config {path} --out {config.out} --resume; or start anew in another folder."
         )
-    return changes
+    return config, changes
+
+
+def chosen_by_size(given: RunConfig, sized: RunConfig) -> str:
+    """What was filled in by the model's size, in words; nothing for the embedded model, whose defaults are known."""
+    before, now = settings_of(given), settings_of(sized)
+    chosen = [f"{name} {now[name]:g}" for name in now if before[name] is None and now[name] is not None]
+    return ", ".join(chosen) if given.policy != "tiny" else ""
+
+
+def _as_before(config: Config, earlier: Config) -> Config:
+    """The config, with what it leaves to the model's size as it was."""
+    for name, value in settings_of(config).items():
+        *path, last = name.split(".")
+        if value is None and last in BY_SIZE:
+            inner = {last: settings_of(earlier)[name]}
+            inner = {path[0]: dataclasses.replace(getattr(config, path[0]), **inner)} if path else inner
+            config = dataclasses.replace(config, **inner)
+    return config
 
 
 def write_settings(config: RunConfig, step: int, changes: Changes | None) -> None:

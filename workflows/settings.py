@@ -1,10 +1,11 @@
 """Settings of whole jobs: what a run's ``config.toml`` holds. Whether it is resumed, or only planned, is not one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, VllmSettings
+from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, SizeDefaults, VllmSettings
+from anatomy_r1.agents.configs import resolved
 from anatomy_r1.core import Natural, Range, Seed, check_numbers
 from anatomy_r1.workflows.config import Scalar
 
@@ -60,6 +61,20 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_numbers(self, "settings")
 
+    @property
+    def steps(self) -> int:
+        """Of the run."""
+        raise NotImplementedError
+
+    @property
+    def length(self) -> int:
+        """Tokens after which an answer is cut, once it is known."""
+        raise NotImplementedError
+
+    def sized(self, defaults: SizeDefaults) -> Self:
+        """The config, with what it leaves to the model's size filled in."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
@@ -82,6 +97,20 @@ class TrainConfig(RunConfig):
     vllm: VllmSettings = field(default_factory=VllmSettings)
     """How vLLM runs, where it samples."""
 
+    @property
+    def steps(self) -> int:
+        """See :attr:`RunConfig.steps`."""
+        return self.grpo.steps
+
+    @property
+    def length(self) -> int:
+        """See :attr:`RunConfig.length`."""
+        return self.grpo.length
+
+    def sized(self, defaults: SizeDefaults) -> Self:
+        """See :meth:`RunConfig.sized`."""
+        return replace(self, grpo=defaults.fill(self.grpo))
+
 
 @dataclass(frozen=True)
 class SFTRunConfig(RunConfig):
@@ -89,10 +118,25 @@ class SFTRunConfig(RunConfig):
 
     out: Path = Path("runs/sft")
     """Folder of the run; must be new or empty."""
-    max_completion_length: Annotated[int, Range(1, 2**20)] = 48
-    """Tokens of an answer in the evaluations."""
+    max_completion_length: Annotated[int, Range(1, 2**20)] | None = None
+    """Tokens of an answer in the evaluations; None: by the model's size, 48 for the embedded one, 256 for large."""
     sft: SFTConfig = field(default_factory=SFTConfig)
     """Optimisation."""
+
+    @property
+    def steps(self) -> int:
+        """See :attr:`RunConfig.steps`."""
+        return self.sft.steps
+
+    @property
+    def length(self) -> int:
+        """See :attr:`RunConfig.length`."""
+        return resolved(self.max_completion_length)
+
+    def sized(self, defaults: SizeDefaults) -> Self:
+        """See :meth:`RunConfig.sized`."""
+        length = self.max_completion_length or defaults.completion_length
+        return replace(self, sft=defaults.fill(self.sft), max_completion_length=length)
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ def sft(
     check_model(config.policy)
     from anatomy_r1.workflows.running import run_training
 
-    def build(backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes") -> "Trainer":
+    def build(
+        config: SFTRunConfig, backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes"
+    ) -> "Trainer":
         from anatomy_r1.agents.training import SFT
 
         return SFT(backbone, Examples(config, parts.train, backbone.encode.problem), config.sft)
 
-    return run_training(
-        config, build, "sft", config.sft.steps, config.max_completion_length, resume=resume, progress=progress
-    )
+    return run_training(config, build, "sft", resume=resume, progress=progress)
 
 
 class Examples:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from anatomy_r1.core import AnatomyError, Count, Natural, NonNegative, Positive, Range, Share, check_numbers
 
+T = TypeVar("T")
 Loss = Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "gpg"]
 Scale = Literal["group", "batch", "none"]
 Baseline = Literal["group", "variant", "local-global"]
@@ -13,6 +14,13 @@ Correction = Literal["token", "sequence", "off"]
 Gate = Literal["total", "outcome"]
 CLIPS: Mapping[Loss, tuple[float, float]] = {"dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (0.2, 5.0)}
 """Lower and upper clip of the losses whose papers name their own; the others have 0.2 on both sides."""
+
+
+def resolved(value: T | None) -> T:
+    """A setting that goes by the model's size, once the model is there."""
+    if value is None:
+        raise ValueError("a default that goes by the model's size is asked for before the model is known")
+    return value
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,8 @@ class GRPOConfig:
     """G, responses in a group."""
     num_iterations: Count = 1
     """Optimiser steps per batch."""
-    learning_rate: Positive = 3e-4
-    """Peak learning rate of AdamW."""
+    learning_rate: Positive | None = None
+    """Peak learning rate of AdamW; None: by the model's size, 3e-4 for the embedded one, 1e-6 from a billion on."""
     warmup_steps: Natural = 5
     """Steps of linear warm-up."""
     final_lr_share: Share = 0.1
@@ -39,8 +47,8 @@ class GRPOConfig:
     """Gradients are scaled down to this norm."""
     temperature: Annotated[float, Range(0, 100, above=True)] = 1.0
     """Sampling temperature, of the training softmax too."""
-    max_completion_length: Annotated[int, Range(1, 2**20)] = 48
-    """Tokens after which a response is cut."""
+    max_completion_length: Annotated[int, Range(1, 2**20)] | None = None
+    """Tokens after which a response is cut; None: by the model's size, 48 for the embedded one, 256 for large ones."""
     loss_type: Loss = "grpo"
     """Objective of the update."""
     epsilon: Positive | None = None
@@ -84,6 +92,16 @@ class GRPOConfig:
                 f"grpo: num_generations must be ≥ 2 (a group of one has no advantage), got {self.num_generations}."
             )
         check_numbers(self, "grpo")
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate, once it is known; see :class:`SizeDefaults`."""
+        return resolved(self.learning_rate)
+
+    @property
+    def length(self) -> int:
+        """The longest response in tokens, once it is known."""
+        return resolved(self.max_completion_length)
 
     @property
     def clips(self) -> tuple[float, float]:

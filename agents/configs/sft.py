@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from anatomy_r1.agents.configs.grpo import resolved
 from anatomy_r1.core import Count, Natural, NonNegative, Positive, Range, Share, check_numbers
 
 
@@ -14,8 +15,8 @@ class SFTConfig:
     """Optimiser steps."""
     batch_size: Annotated[int, Range(1, 2**20)] = 32
     """Examples per step."""
-    learning_rate: Positive = 1e-3
-    """Peak learning rate of AdamW."""
+    learning_rate: Positive | None = None
+    """Peak learning rate of AdamW; None: by the model's size, 1e-3 for the embedded one, 2e-5 from a billion on."""
     warmup_steps: Natural = 20
     """Steps of linear warm-up."""
     final_lr_share: Share = 0.1
@@ -32,6 +33,11 @@ class SFTConfig:
     """Steps between checkpoints; the last step always has one."""
     max_skipped: Count = 5
     """Steps in a row with a non-finite gradient after which the run stops."""
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate, once it is known; see :class:`SizeDefaults`."""
+        return resolved(self.learning_rate)
 
     def __post_init__(self) -> None:
         check_numbers(self, "sft")

@@ -29,7 +29,7 @@ from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
-from anatomy_r1.agents.model import Backbone, as_sampled
+from anatomy_r1.agents.model import Backbone, as_sampled, size_defaults
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import (
     RunFolder,
@@ -76,10 +76,11 @@ class GRPO:
                 f"grpo: expected an environment of {expected} places in groups of {config.num_generations}, "
                 f"got {env.num_envs} in groups of {env.group_size}."
             )
+        config = size_defaults(backbone.model).fill(config)
         self.backbone, self.config = backbone, config
         options: dict[str, Any] = {
             "temperature": config.temperature,
-            "max_new_tokens": config.max_completion_length,
+            "max_new_tokens": config.length,
             "seed": seed,
         }
         if config.asynchronous and sampler is None:
@@ -130,7 +131,7 @@ class GRPO:
         # Draw, sample, grade: B responses with rewards (B,).
         rollouts = self.worker.next_batch(step / config.steps, config.dynamic_sampling)
         batch, started = rollouts.batch, perf_counter()
-        rate = config.learning_rate * warmup_cosine(step, config.steps, config.warmup_steps, config.final_lr_share)
+        rate = config.rate * warmup_cosine(step, config.steps, config.warmup_steps, config.final_lr_share)
         # Advantages, loss, step.
         try:
             with self._prefetching():
@@ -227,7 +228,7 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
     batch = learner.old_logprobs(batch, advantages)
     weights = token_weights(  # (B,): what each token of a response weighs
-        batch.lengths, advantages, batch.group_size, config.loss_type, config.max_completion_length
+        batch.lengths, advantages, batch.group_size, config.loss_type, config.length
     )
     forwarded = learner.logprobs.tokens_forwarded
     norms: list[float] = []

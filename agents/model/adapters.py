@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.integrations import peft as integration
 
-from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.agents.configs import ModelConfig, SizeDefaults
 from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.core import AnatomyError
 
@@ -120,6 +120,11 @@ def _in_float32(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+def size_defaults(model: nn.Module) -> SizeDefaults:
+    """What a model is trained with unless told otherwise."""
+    return SizeDefaults.of(sum(weight.numel() for weight in model.parameters()), adapters=has_adapters(model))
 
 
 def has_adapters(model: nn.Module) -> bool:

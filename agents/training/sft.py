@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from anatomy_r1.agents.configs import SFTConfig
 from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
-from anatomy_r1.agents.model import Backbone, opened_by
+from anatomy_r1.agents.model import Backbone, opened_by, size_defaults
 from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
@@ -73,11 +73,12 @@ class SFT:
     stall = "the gradient was not finite"
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
+        config = size_defaults(backbone.model).fill(config)
         self.backbone, self.examples, self.config = backbone, examples, config
         self.distributed = Distributed(config.mixed_precision)
         backbone.model.to(self.distributed.accelerator.device)
         backbone.vision.remembers = not self.distributed.shards_weights
-        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        optimiser = build_optimiser(backbone.model, config.rate, config.weight_decay)
         # One response per image: trees would have nothing to share.
         self.distributed.prepare(ResponseLogProbs(backbone, "padded"), optimiser, config.max_grad_norm)
         self.step_index = 0
@@ -99,7 +100,7 @@ class SFT:
         left_out: Mapping[str, str] = self.examples.left_out if isinstance(self.examples, LeavesOut) else {}
         drawn = perf_counter()
         config = self.config
-        rate = config.learning_rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
+        rate = config.rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
         self.distributed.set_rate(rate)
         self.backbone.model.train()
         try:

@@ -58,7 +58,7 @@ def test_help_shows_basic_settings_first_and_all_of_them(capsys):
     assert "--policy TEXT" in basic and "--grpo.steps N" in basic and "--resume" in basic
     assert "--grpo.loss-type" not in basic and "--vllm.server" not in basic
     assert "--grpo.loss-type" in "".join(rest) and "--vllm.no-sleep turns it off" in " ".join(shown.split())
-    assert "[tiny]" in basic and "[0.0003]" in basic
+    assert "[tiny]" in basic and "[asc]" in basic
 
 
 def test_settings_that_help_names_first_exist(capsys):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig, SFTConfig
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig, SFTConfig, SizeDefaults
 from anatomy_r1.agents.configs import VllmSettings
 from anatomy_r1.cli.main import run
 from anatomy_r1.core import AnatomyError
@@ -90,7 +90,7 @@ def test_the_command_says_what_was_and_what_is_now(tmp_path, capsys):
 
 def test_steps_become_more_never_less(tmp_path):
     config = begun(tmp_path, replace(SMALL, grpo=replace(SMALL.grpo, steps=4)))
-    assert check_resumed(replace(config, grpo=replace(config.grpo, steps=6))) == {"grpo.steps": (4, 6)}
+    assert check_resumed(replace(config, grpo=replace(config.grpo, steps=6)))[1] == {"grpo.steps": (4, 6)}
     with pytest.raises(AnatomyError, match=r"grpo.steps was 4, now 3 \(--grpo.steps\). Steps may only become more"):
         check_resumed(replace(config, grpo=replace(config.grpo, steps=3)))
 
@@ -99,7 +99,7 @@ def test_sft_is_held_to_its_settings_too(tmp_path):
     config = begun(tmp_path, SFTRunConfig(sft=SFTConfig(steps=4)))
     with pytest.raises(AnatomyError, match=r"sft.batch_size was 32, now 8"):
         sft(replace(config, sft=replace(config.sft, batch_size=8)), resume=True)
-    assert check_resumed(replace(config, sft=replace(config.sft, steps=5, save_every=1)))
+    assert len(check_resumed(replace(config, sft=replace(config.sft, steps=5, save_every=1)))[1]) == 2
 
 
 def test_what_may_change_are_settings_that_there_are():
@@ -120,7 +120,7 @@ def test_what_may_change_is_taken(tmp_path_factory, tracker, save_every, minutes
     other = replace(
         config, tracker=tracker, wait_minutes=minutes, grpo=replace(config.grpo, save_every=save_every, max_tokens=99)
     )
-    assert "grpo.max_tokens" in check_resumed(other)
+    assert "grpo.max_tokens" in check_resumed(other)[1]
 
 
 def test_a_run_that_went_on_with_more_steps_keeps_its_history(tmp_path):
@@ -133,6 +133,15 @@ def test_a_run_that_went_on_with_more_steps_keeps_its_history(tmp_path):
     assert rows == [{"step": 1, "changed": {"grpo.steps": [1, 2]}}, {"step": 2, "changed": {}}]
     text = (tmp_path / "run/config.toml").read_text()
     assert "# Until step 1: grpo.steps = 1\n" in text
-    assert read_config(TrainConfig, tmp_path / "run/config.toml") == longer
+    resolved = longer.sized(SizeDefaults.of(1_450_000, adapters=False))
+    assert read_config(TrainConfig, tmp_path / "run/config.toml") == resolved
     with pytest.raises(AnatomyError, match=r"grpo.beta was 0.0, now 0.1"):
         train(replace(longer, grpo=replace(longer.grpo, beta=0.1)), resume=True)
+
+
+def test_what_went_by_the_models_size_stays_as_it_was(tmp_path):
+    config = begun(tmp_path, SMALL.sized(SizeDefaults.of(1_450_000, adapters=False)))
+    unsaid = replace(config, grpo=replace(config.grpo, learning_rate=None))
+    assert check_resumed(unsaid) == (config, {})
+    with pytest.raises(AnatomyError, match=r"grpo.learning_rate was 0.0003, now 1e-05 \(--grpo.learning-rate\)"):
+        check_resumed(replace(config, grpo=replace(config.grpo, learning_rate=1e-5)))
