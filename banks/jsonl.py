@@ -145,6 +145,12 @@ class JsonlBank:
         part._chosen = self._of_split(name)
         return part
 
+    def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each question's name and the words that it may be asked in."""
+        for index in range(len(self)):
+            question = self.question(index)
+            yield f"question {question.id!r}", (question.stem, *question.options, *question.distractors)
+
     def question(self, index: int) -> Question:
         """Read the question at ``index``.
 

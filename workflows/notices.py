@@ -5,6 +5,7 @@ from typing import Any
 
 from anatomy_r1.agents.training import METRICS, NOTICES, RunFolder
 from anatomy_r1.core import read_jsonl
+from anatomy_r1.evaluation.records import HealthWatch
 from anatomy_r1.workflows.outcome import Notice, OnProgress
 
 SHOWN = 20
@@ -17,10 +18,11 @@ class Notices:
     Args:
         run: its folder.
         told: hears them.
+        watch: looks at the rows of metrics.
     """
 
-    def __init__(self, run: RunFolder, told: OnProgress) -> None:
-        self.run, self.told = run, told
+    def __init__(self, run: RunFolder, told: OnProgress, watch: HealthWatch) -> None:
+        self.run, self.told, self.watch = run, told, watch
         self._left_out: dict[str, None] = {}
         self._draws = 0
         rows = [row for row in self._rows(NOTICES) if row["step"] <= run.step]
@@ -28,6 +30,7 @@ class Notices:
         for row in self._rows(METRICS):
             if row["step"] <= run.step:
                 self._count(row)
+                watch.see(row)
 
     def say(self, step: int, kind: str, text: str) -> None:
         """Tell and keep something, unless it was said before."""
@@ -43,6 +46,8 @@ class Notices:
         for name in new if len(self._left_out) <= SHOWN else ():
             self.say(row["step"], "left-out", f"question {name!r} was left out: {row['left_out'][name]}")
 
+        for finding in self.watch.see(row):
+            self.say(finding.step, finding.kind, finding.text)
         if failed := row.get("eval/failed"):
             share = "no response came at all" if failed == 1 else f"{failed:.0%} of the responses never came"
             text = f"check-up after step {row['step']}: {share}, counted as wrong"

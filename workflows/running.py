@@ -12,6 +12,7 @@ from anatomy_r1.agents.model import Backbone, size_defaults
 from anatomy_r1.agents.training import NOTICES, RunFolder
 from anatomy_r1.banks import refuse_special_tokens
 from anatomy_r1.core import LOCK, claim_folder
+from anatomy_r1.evaluation.records import HealthWatch
 from anatomy_r1.workflows.backbones import load_backbone
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
 from anatomy_r1.workflows.notices import Notices
@@ -60,11 +61,12 @@ def run_training(
     with _said_where_it_stopped(run), processes.explained(run), _tracker(config, run) as track:
         backbone = load_backbone(config.policy, config.model, config.seed)
         given, config = config, config.sized(size_defaults(backbone.model))
-        refuse_special_tokens(parts.train, backbone.special_tokens(), limit=LOOKED_AT)
+        for part in parts.asked(config):
+            refuse_special_tokens(part, backbone.special_tokens(), limit=LOOKED_AT)
         trainer = build(config, backbone, parts, run, processes)
         if run.main:
             write_settings(config, run.step, changes)
-        notices = Notices(run, told)
+        notices = Notices(run, told, HealthWatch(config.length))
         if chosen := chosen_by_size(given, config):
             notices.say(0, "size", f"chosen by the size of {config.policy}, as nothing else was said: {chosen}.")
         held_out = HeldOutEvaluations(config, parts, backbone, trainer, config.length, told, notices.say)

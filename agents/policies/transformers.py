@@ -91,6 +91,10 @@ class TransformersPolicy:
                     responses[place], sampled = sampled[:n], sampled[n:]
         return [response for place in only for response in responses[place]]
 
+    def special_tokens(self) -> list[str]:
+        """Texts that its tokenizer takes for special tokens."""
+        return self.backbone.special_tokens()
+
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
         model, images = self.backbone.model, getattr(self.backbone.processor, "image_processor", None)

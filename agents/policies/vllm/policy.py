@@ -127,6 +127,10 @@ class VllmPolicy:
         """Give memory back until the next :meth:`update_weights`."""
         self.engine.sleep()
 
+    def special_tokens(self) -> list[str]:
+        """Texts that its tokenizer takes for special tokens."""
+        return self.backbone.special_tokens()
+
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""
         sampling = {"temperature": self.temperature, "top_p": self.top_p, "max_new_tokens": self.max_new_tokens}
