@@ -29,7 +29,17 @@ from anatomy_r1.banks.inline_images import digest, image_of
 from anatomy_r1.banks.made_options import AnswerPool
 from anatomy_r1.banks.rows import Intake, Row, RowBank
 from anatomy_r1.banks.splits import WHOLE
-from anatomy_r1.core import LETTERS, AnatomyError, Image, ImageFolder, ImageSource, inside, normalise, read_image
+from anatomy_r1.core import (
+    LETTERS,
+    AnatomyError,
+    Image,
+    ImageFolder,
+    ImageSource,
+    hub_problem,
+    inside,
+    normalise,
+    read_image,
+)
 
 _ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 _BATCH = 128
@@ -88,22 +98,23 @@ class HuggingFaceBank(RowBank):
 
 
 def _load(path: str, config: str | None) -> dict[str, Any]:
+    folder = Path(path)
+    if not path or (not folder.is_dir() and not _ID.fullmatch(path)):
+        raise AnatomyError(f"hf: {path!r} is neither a folder here nor an id of the hub (OWNER/NAME).")
+    problem = "" if folder.is_dir() else hub_problem()  # before the library is imported, which reads what is found
     try:
         import datasets
     except ImportError:
         raise AnatomyError("the hf bank needs datasets: pip install 'anatomy-r1[hf]'") from None
-    folder = Path(path)
-    if not path or (not folder.is_dir() and not _ID.fullmatch(path)):
-        raise AnatomyError(f"hf: {path!r} is neither a folder here nor an id of the hub (OWNER/NAME).")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file():
             found = datasets.load_from_disk(path)
         else:
             found = _load_words(datasets, path, config)
     except ConnectionError as error:
-        off = datasets.config.HF_HUB_OFFLINE
-        why = "HF_HUB_OFFLINE is set; unset it" if off else f"{_first_line(error)}; check the network"
-        raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}, or give a folder instead.") from None
+        why = problem or _first_line(error)
+        mend = "unset it" if why.endswith("is set") else "check the network"
+        raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}; {mend}, or give a folder instead.") from None
     except Exception as error:  # whatever the library and its formats raise
         raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({_first_line(error)}).") from None
     return dict(found) if isinstance(found, Mapping) else {str(found.split or WHOLE): found}

@@ -59,10 +59,11 @@ class SimilarityConfig:
     def _measure(self, bank: Bank) -> Similarity:
         if self.tower is None:
             return make_similarity(self.similarity, bank)
-        from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
         from anatomy_r1.workflows import load_backbone
 
         backbone = load_backbone(self.tower)
+        from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
+
         if self.tower_part == "vision":
             features = visual_features(bank, patch_encoder(backbone))
         else:

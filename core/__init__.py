@@ -1,6 +1,7 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
+from anatomy_r1.core.compat import go_offline
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
@@ -12,10 +13,12 @@ from anatomy_r1.core.files import (
     read_jsonl,
     read_rows,
     read_text,
+    temporary_folder,
     write_bytes,
     write_chunks,
     write_json,
 )
+from anatomy_r1.core.hub import hub_address, hub_problem
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
@@ -67,6 +70,9 @@ __all__ = [
     "claiming_folder",
     "clean",
     "find_markup",
+    "go_offline",
+    "hub_address",
+    "hub_problem",
     "image_key",
     "import_attribute",
     "inside",
@@ -94,6 +100,7 @@ __all__ = [
     "stem_of",
     "stored_values",
     "stream",
+    "temporary_folder",
     "write_bytes",
     "write_chunks",
     "write_json",

@@ -6,7 +6,6 @@ writes the adapters alone, and loading their folder loads the base model with th
 
 import copy
 import importlib.metadata
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,14 +85,6 @@ def check_peft(asked: str) -> None:
             f"{asked}: transformers {transformers.__version__} needs peft >= {wanted}, but peft is {found}; "
             f"these work: pip install {' '.join(map(repr, GO_TOGETHER))}"
         )
-
-
-def base_of(path: str | Path) -> str | Path:
-    """The model that a folder of adapters belongs to; any other path as it is."""
-    described = Path(path) / "adapter_config.json"
-    if not described.is_file():
-        return path
-    return str(json.loads(described.read_text(encoding="utf-8"))["base_model_name_or_path"])
 
 
 def load_adapters(model: Any, folder: Path) -> None:

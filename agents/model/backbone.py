@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.agents.model.adapters import base_of, load_adapters
+from anatomy_r1.agents.configs import base_of
+from anatomy_r1.agents.model.adapters import load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
 from anatomy_r1.agents.model.vision_cache import Vision
