@@ -13,7 +13,17 @@ from typing import Any
 from PIL import Image as Pil
 
 from anatomy_r1.banks.bank import Bank, Rooted
-from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stem_of, stream, write_bytes, write_chunks
+from anatomy_r1.core import (
+    LETTERS,
+    AnatomyError,
+    Image,
+    Question,
+    make_folder,
+    stem_of,
+    stream,
+    write_bytes,
+    write_chunks,
+)
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
 """Fields of a question that are texts about it."""
@@ -41,7 +51,7 @@ def export_jsonl(
     target = folder / "questions.jsonl"
     if target.exists():
         raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
-    (folder / "images" if images else folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     root = bank.image_root if isinstance(bank, Rooted) else Path()
 
     def image(question: Question) -> str:

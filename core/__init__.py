@@ -5,9 +5,11 @@ from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
+    append_json,
     make_folder,
     open_regular,
     parse_json,
+    read_bytes,
     read_json,
     read_jsonl,
     read_rows,
@@ -15,6 +17,7 @@ from anatomy_r1.core.files import (
     write_bytes,
     write_chunks,
     write_json,
+    writing_folder,
 )
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
@@ -61,6 +64,7 @@ __all__ = [
     "SpecialTokens",
     "Stopped",
     "UnknownOptionError",
+    "append_json",
     "build",
     "canonical",
     "claim_folder",
@@ -80,6 +84,7 @@ __all__ = [
     "option_lines",
     "parameters_of",
     "parse_json",
+    "read_bytes",
     "read_image",
     "read_json",
     "read_jsonl",
@@ -97,4 +102,5 @@ __all__ = [
     "write_bytes",
     "write_chunks",
     "write_json",
+    "writing_folder",
 ]
