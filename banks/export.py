@@ -23,6 +23,7 @@ from anatomy_r1.core import (
     stream,
     write_bytes,
     write_chunks,
+    writing_folder,
 )
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
@@ -163,5 +164,6 @@ def _write(
     found = datasets.Dataset.from_list(list(rows())).cast_column(column, feature)
     if "answer" in found.column_names:  # a number alone would not tell what it is counted from
         found = found.cast_column("answer", datasets.ClassLabel(names=list(LETTERS)))
-    found.save_to_disk(str(folder))
+    with writing_folder(folder) as partial:
+        found.save_to_disk(str(partial))
     return folder
