@@ -130,8 +130,9 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         raise AnatomyError(f"{path}: file not found.")
     with open_regular(path) as lines:
         bad = number = 0
-        while line := lines.readline(MAX_LINE):
-            number += 1
+        left = os.fstat(lines.fileno()).st_size  # a file that grows is read to where it ended when it was opened
+        while left > 0 and (line := lines.readline(min(left, MAX_LINE))):
+            number, left = number + 1, left - len(line)
             if bad:
                 raise AnatomyError(f"{path}, line {bad}: expected a JSON object; repair or remove the line.")
             try:
