@@ -46,7 +46,6 @@ class SimilarityConfig:
         """Measure, save and draw the matrix."""
         bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         matrix = self._measure(bank)
-        self.out.mkdir(parents=True, exist_ok=True)
         matrix.save(self.out / "similarity.csv")
         title = f"{bank.name}: {self.tower + ' ' + self.tower_part if self.tower else self.similarity}"
         write_bytes(self.out / "similarity.png", draw_heat_map(matrix, title))

@@ -5,6 +5,7 @@ number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 a terminal th
 """
 
 import difflib
+import errno
 import importlib
 import os
 import shlex
@@ -26,6 +27,8 @@ from anatomy_r1.cli.quiet import quiet_libraries
 from anatomy_r1.core import AnatomyError, Stopped
 from anatomy_r1.workflows import Interrupted
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a write fails with on a disk that is full, over its quota, read-only or broken; libraries name no file then."""
 ERROR = Text("error:", "bold red")
 
 
@@ -59,9 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _FULL:
             raise
-        errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+        where = error.filename or "a file that was being written"
+        errors.print(ERROR, f"{where}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
         return 2
     except KeyboardInterrupt as stopped:
         _say_how_to_go_on(stopped, list(arguments))

@@ -6,17 +6,21 @@ from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
+    append_json,
     make_folder,
     open_regular,
     parse_json,
+    read_bytes,
     read_json,
     read_jsonl,
     read_rows,
     read_text,
+    sweep,
     temporary_folder,
     write_bytes,
     write_chunks,
     write_json,
+    writing_folder,
 )
 from anatomy_r1.core.hub import hub_address, hub_problem
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
@@ -64,6 +68,7 @@ __all__ = [
     "SpecialTokens",
     "Stopped",
     "UnknownOptionError",
+    "append_json",
     "build",
     "canonical",
     "claim_folder",
@@ -86,6 +91,7 @@ __all__ = [
     "option_lines",
     "parameters_of",
     "parse_json",
+    "read_bytes",
     "read_image",
     "read_json",
     "read_jsonl",
@@ -100,8 +106,10 @@ __all__ = [
     "stem_of",
     "stored_values",
     "stream",
+    "sweep",
     "temporary_folder",
     "write_bytes",
     "write_chunks",
     "write_json",
+    "writing_folder",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import SMALL, AnatomyError, read_text
 
 Config = TypeVar("Config")
 Scalar = bool | int | float | str
@@ -27,12 +27,11 @@ def read_config(kind: type[Config], path: Path) -> Config:
     Raises:
         AnatomyError: no such file, not TOML, an unknown key, or a value of the wrong type.
     """
+    if not path.exists():
+        raise AnatomyError(f"{path}: config file not found.")
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-    except FileNotFoundError:
-        raise AnatomyError(f"{path}: config file not found.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(read_text(path, SMALL))
+    except tomllib.TOMLDecodeError as error:
         raise AnatomyError(f"{path}: not a TOML file ({error}).") from None
     return _build(kind, values, str(path), "")
 
