@@ -12,6 +12,7 @@ from sys import intern
 from typing import Any
 from zlib import crc32
 
+from anatomy_r1.banks.inline_images import image_of
 from anatomy_r1.banks.rows import Intake, Row, RowBank, collector_paused, texts_of
 from anatomy_r1.banks.tidy import tidy
 from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
@@ -141,7 +142,7 @@ class _Reader:
         for number, values in enumerate(rows):
             read = self._medr1 if isinstance(values, dict) and "problem" in values else self._native
             try:
-                draft = read(values, label, number)
+                draft = read(_with_one_image(values), label, number)
                 if draft is not None:
                     intake.add(self._row(draft, stem, source, split))
             except AnatomyError as error:
@@ -207,6 +208,14 @@ class _Reader:
     def _split(self, group: str) -> str:
         at = crc32(group.encode("utf-8", "replace"), self._salt) / 2**32
         return SPLITS[0] if at < SHARES[0] else SPLITS[1] if at < SHARES[0] + SHARES[1] else SPLITS[2]
+
+
+def _with_one_image(values: Any) -> Any:
+    """The row with its image out of a list of one; raises AnatomyError where it has several."""
+    for field in ("image", "image_path") if isinstance(values, dict) else ():
+        if isinstance(values.get(field), list):
+            return {**values, field: image_of(values[field])}
+    return values
 
 
 def _given(values: Any) -> tuple[str, ...]:

@@ -76,7 +76,8 @@ class MasksBank(GraphBank):
             last number in the image's name. A folder of binary masks, one per structure, will do, or masks whose names
             differ where the last part has a ``*``.
         table: value, name, and maybe colour, kind (anatomy, instrument) and parent of each label, CSV or JSON; None:
-            ``labels.csv``, ``labels.json``, nnU-Net's ``dataset.json``, or the names that masks or headers give.
+            ``labels.csv``, ``labels.json``, nnU-Net's ``dataset.json``, or the names that masks or headers give;
+            ``cholecseg8k`` is that data set's.
         plane: ``axial``, ``coronal`` or ``sagittal``: the slices of volumes.
         every: take each ``every``-th slice.
         size: longest edge of the images in pixels; None: as they are.

@@ -26,6 +26,8 @@ FLAT = (".png", ".tif", ".tiff", ".bmp", ".npy")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", *NIFTI, *ITK)
 LABELS = (".png", ".npy", *reversed(NIFTI), *ITK, ".tif", ".tiff", ".bmp", "")
 TABLES = ("labels.csv", "labels.json", "dataset.json")
+SHIPPED = ("cholecseg8k",)
+"""Tables of data sets that come without one."""
 Labels = NDArray[np.int64]
 
 
@@ -177,7 +179,8 @@ def find_table(root: Path, table: str | Path | None, pairs: Sequence[Pair], grou
         AnatomyError: there is none, or it is broken.
     """
     if table is not None:
-        return read_table(root / table)
+        shipped = Path(__file__).parent / f"{table}.csv"
+        return read_table(shipped if str(table) in SHIPPED else root / table)
     for name in TABLES:
         if (root / name).is_file():
             hold_all([root / name], grounds)
@@ -242,7 +245,8 @@ def read_flat(path: Path, table: Table | None = None) -> Labels:
 
     Args:
         path: the file.
-        table: where it gives colours, a picture in colours is read by them; colours that it lacks are 0.
+        table: where it gives colours, a picture in colours is read by them, but an all grey one by what fits more
+            of it, values or colours. Colours that the table lacks are told by :data:`UNLISTED`.
 
     Raises:
         AnatomyError: broken, too large, or a picture in colours without a table of them.
@@ -260,10 +264,13 @@ def read_flat(path: Path, table: Table | None = None) -> Labels:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise AnatomyError(f"{path}: label map can't be read ({error}).") from None
-    if by_colour:
-        return _by_colour(values, colours)
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]
+        greys = [red for red, green, blue in colours if red == green == blue]
+        if np.isin(values, greys).sum() > np.isin(values, list(table or ())).sum():
+            values = np.repeat(values[..., None], 3, axis=2)
+    if by_colour and values.ndim == 3:
+        return _by_colour(values, colours)
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == np.bool_):
         raise AnatomyError(
             f"{path}: expected one whole number per pixel, got a picture in colours ({values.dtype}); give each "
