@@ -17,8 +17,13 @@ Scalar = bool | int | float | str
 
 
 def extras(options: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Options of something plugged in, as keyword arguments; whoever takes them checks them."""
-    return dict(options)
+    """Options of something plugged in, as keyword arguments; whoever takes them checks them.
+
+    >>> extras({"enlarge": "true", "plane": "axial"})
+    {'enlarge': True, 'plane': 'axial'}
+    """
+    words: dict[Scalar, Scalar] = {"true": True, "false": False}
+    return {name: words.get(value, value) for name, value in options.items()}
 
 
 def read_config(kind: type[Config], path: Path) -> Config:

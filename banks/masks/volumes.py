@@ -267,7 +267,7 @@ def _label_cuts(case: Case, grid: Grid, slices: range) -> NDArray[Any]:
             if cut is None:
                 continue
             if value:
-                cuts[row][cut > 0] = value
+                np.copyto(cuts[row], value, where=cut > 0)
             else:
                 cuts[row] = cut
     return np.zeros(shape, np.uint8) if cuts is None else cuts
@@ -297,7 +297,7 @@ def _cuts(
             yield None
             continue
         if straight:
-            cut = turned.take(at, axis=axis)
+            cut = turned[(slice(None),) * axis + (at,)]  # take would copy the whole volume first
         else:
             cut = resampled(voxels, own, grid, axis, at, linear=path == case.image, outside=outside)
         yield cut.T[::-1, ::-1]
