@@ -13,7 +13,18 @@ from typing import Any
 from PIL import Image as Pil
 
 from anatomy_r1.banks.bank import Bank, Rooted
-from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stem_of, stream, write_bytes, write_chunks
+from anatomy_r1.core import (
+    LETTERS,
+    AnatomyError,
+    Image,
+    Question,
+    make_folder,
+    stem_of,
+    stream,
+    write_bytes,
+    write_chunks,
+    writing_folder,
+)
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
 """Fields of a question that are texts about it."""
@@ -41,7 +52,7 @@ def export_jsonl(
     target = folder / "questions.jsonl"
     if target.exists():
         raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
-    (folder / "images" if images else folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     root = bank.image_root if isinstance(bank, Rooted) else Path()
 
     def image(question: Question) -> str:
@@ -153,5 +164,6 @@ def _write(
     found = datasets.Dataset.from_list(list(rows())).cast_column(column, feature)
     if "answer" in found.column_names:  # a number alone would not tell what it is counted from
         found = found.cast_column("answer", datasets.ClassLabel(names=list(LETTERS)))
-    found.save_to_disk(str(folder))
+    with writing_folder(folder) as partial:
+        found.save_to_disk(str(partial))
     return folder

@@ -46,7 +46,6 @@ class SimilarityConfig:
         """Measure, save and draw the matrix."""
         bank = open_bank(self.bank, self.split, **extras(self.bank_options))
         matrix = self._measure(bank)
-        self.out.mkdir(parents=True, exist_ok=True)
         matrix.save(self.out / "similarity.csv")
         title = f"{bank.name}: {self.tower + ' ' + self.tower_part if self.tower else self.similarity}"
         write_bytes(self.out / "similarity.png", draw_heat_map(matrix, title))
@@ -59,10 +58,11 @@ class SimilarityConfig:
     def _measure(self, bank: Bank) -> Similarity:
         if self.tower is None:
             return make_similarity(self.similarity, bank)
-        from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
         from anatomy_r1.workflows import load_backbone
 
         backbone = load_backbone(self.tower)
+        from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
+
         if self.tower_part == "vision":
             features = visual_features(bank, patch_encoder(backbone))
         else:

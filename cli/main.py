@@ -5,12 +5,12 @@ number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 a terminal th
 """
 
 import difflib
+import errno
 import importlib
 import os
 import shlex
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -23,25 +23,20 @@ from anatomy_r1.cli.arguments import parse
 from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.console import console, errors
 from anatomy_r1.cli.help import show_commands, show_help
+from anatomy_r1.cli.quiet import quiet_libraries
 from anatomy_r1.core import AnatomyError, Stopped
 from anatomy_r1.workflows import Interrupted
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a write fails with on a disk that is full, over its quota, read-only or broken; libraries name no file then."""
 ERROR = Text("error:", "bold red")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    _keep_to_users()
+    quiet_libraries()
     _stop_when_asked()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
-
-
-def _keep_to_users() -> None:
-    """Leave what libraries tell their developers to the tests, which fail on it; `python -W default` shows it."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.warnoptions:
-        for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
-            warnings.simplefilter("ignore", kind)
 
 
 def _stop_when_asked() -> None:
@@ -57,7 +52,6 @@ def _stop_when_asked() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         return _dispatch(list(arguments))
     except AnatomyError as error:
@@ -68,9 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _FULL:
             raise
-        errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+        where = error.filename or "a file that was being written"
+        errors.print(ERROR, f"{where}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
         return 2
     except KeyboardInterrupt as stopped:
         _say_how_to_go_on(stopped, list(arguments))

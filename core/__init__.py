@@ -1,21 +1,28 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
+from anatomy_r1.core.compat import go_offline
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
     SMALL,
+    append_json,
     make_folder,
     open_regular,
     parse_json,
+    read_bytes,
     read_json,
     read_jsonl,
     read_rows,
     read_text,
+    sweep,
+    temporary_folder,
     write_bytes,
     write_chunks,
     write_json,
+    writing_folder,
 )
+from anatomy_r1.core.hub import hub_address, hub_problem
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
@@ -86,6 +93,7 @@ __all__ = [
     "SpecialTokens",
     "Stopped",
     "UnknownOptionError",
+    "append_json",
     "bare",
     "build",
     "canonical",
@@ -94,7 +102,10 @@ __all__ = [
     "claiming_folder",
     "clean",
     "find_markup",
+    "go_offline",
     "hints_of",
+    "hub_address",
+    "hub_problem",
     "image_key",
     "import_attribute",
     "inside",
@@ -109,6 +120,7 @@ __all__ = [
     "option_lines",
     "parameters_of",
     "parse_json",
+    "read_bytes",
     "read_image",
     "read_json",
     "read_jsonl",
@@ -124,7 +136,10 @@ __all__ = [
     "stem_of",
     "stored_values",
     "stream",
+    "sweep",
+    "temporary_folder",
     "write_bytes",
     "write_chunks",
     "write_json",
+    "writing_folder",
 ]

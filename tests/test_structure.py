@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {
-    "core": "arrays memo markup errors dicom files locks image_folder images ranges registry labels text question "
-    "image_loading prompt",
+    "core": "arrays memo markup errors compat hub files dicom locks image_folder images ranges registry labels text "
+    "question image_loading prompt",
     "banks": "bank splits cholec45 fields inline_images tidy made_options columns rows export generate hub jsonl "
     "omnimedvqa brain masks mix released scenes special_tokens ssg",
     "curricula": "diversity protocols difficulty edits schedules similarity gdqa selection uniform balance asc",

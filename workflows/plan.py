@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anatomy_r1.agents import ModelConfig, require_training_extra
+from anatomy_r1.agents import ModelConfig, require_reachable, require_training_extra
 from anatomy_r1.core import AnatomyError, Image
-from anatomy_r1.workflows.backbones import model_path
+from anatomy_r1.workflows.backbones import model_path, no_configuration
 from anatomy_r1.workflows.parts import Parts, open_parts
 from anatomy_r1.workflows.resuming import chosen_by_size
 from anatomy_r1.workflows.settings import RunConfig, SFTRunConfig, TrainConfig
@@ -93,6 +93,10 @@ def plan_training(config: RunConfig) -> Plan | None:
     """
     path = model_path(config.policy)
     require_training_extra("training")
+    try:  # before torch is imported, which takes longer
+        require_reachable(path)
+    except AnatomyError:
+        raise no_configuration(path) from None
     from anatomy_r1.agents.model import size_defaults
     from anatomy_r1.workflows.footprint import footprint, skeleton
 

@@ -1,7 +1,7 @@
 """Settings, and what must be installed for what. Nothing here imports torch."""
 
 from anatomy_r1.agents.configs.grpo import Baseline, Correction, Gate, GRPOConfig, Loss, Scale, resolved
-from anatomy_r1.agents.configs.hub import require_reachable
+from anatomy_r1.agents.configs.hub import base_of, require_reachable
 from anatomy_r1.agents.configs.installed import TINY_FOLDER, require_training_extra
 from anatomy_r1.agents.configs.model import ModelConfig
 from anatomy_r1.agents.configs.sft import SFTConfig
@@ -21,6 +21,7 @@ __all__ = [
     "Scale",
     "SizeDefaults",
     "VllmSettings",
+    "base_of",
     "check_version",
     "require_reachable",
     "require_training_extra",

@@ -48,7 +48,7 @@ class GRPOConfig:
     temperature: Annotated[float, Range(0, 100, above=True)] = 1.0
     """Sampling temperature, of the training softmax too."""
     max_completion_length: Annotated[int, Range(1, 2**20)] | None = None
-    """Tokens after which a response is cut; None: by the model's size, 48 for the embedded one, 256 for large ones."""
+    """Longest response in tokens; None: by size."""
     loss_type: Loss = "grpo"
     """Objective of the update."""
     epsilon: Positive | None = None

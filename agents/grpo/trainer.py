@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from anatomy_r1.agents.configs import GRPOConfig
 from anatomy_r1.agents.grpo.advantages import advantages_of
@@ -29,7 +28,7 @@ from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
-from anatomy_r1.agents.model import Backbone, as_sampled, size_defaults
+from anatomy_r1.agents.model import Backbone, as_sampled, load_tensors, save_tensors, size_defaults
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import (
     RunFolder,
@@ -37,7 +36,6 @@ from anatomy_r1.agents.training import (
     read_state,
     run_steps,
     save_optimiser,
-    save_tensors,
     warmup_cosine,
     write_state,
 )
@@ -209,7 +207,7 @@ class GRPO:
             )
         self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
-            self.distributed.load_model_state(reference.model, lambda: load_file(folder / REFERENCE))
+            self.distributed.load_model_state(reference.model, lambda: load_tensors(folder / REFERENCE))
         self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.learner.max_tokens = int(state["max_tokens"])

@@ -6,6 +6,7 @@ from anatomy_r1.agents.model.compat import adapters_off
 from anatomy_r1.agents.model.dropout import as_sampled, dropouts
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, PromptEncoder, collate, join_images, opened_by
+from anatomy_r1.agents.model.tensors import disk_errors, load_tensors, save_tensors
 
 __all__ = [
     "ANSWER_END",
@@ -16,12 +17,15 @@ __all__ = [
     "as_sampled",
     "choose_what_learns",
     "collate",
+    "disk_errors",
     "dropouts",
     "has_adapters",
     "join_images",
     "load_processor",
+    "load_tensors",
     "merged_weights",
     "opened_by",
+    "save_tensors",
     "size_defaults",
     "special_tokens",
 ]

@@ -6,7 +6,6 @@ writes the adapters alone, and loading their folder loads the base model with th
 
 import copy
 import importlib.metadata
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.integrations import peft as integration
 
 from anatomy_r1.agents.configs import ModelConfig, SizeDefaults
 from anatomy_r1.agents.model.compat import checkpoint_activations
+from anatomy_r1.agents.model.tensors import load_tensors
 from anatomy_r1.core import AnatomyError
 
 GO_TOGETHER = ("transformers>=5.18,<5.24", "peft>=0.20")
@@ -88,14 +87,6 @@ def check_peft(asked: str) -> None:
         )
 
 
-def base_of(path: str | Path) -> str | Path:
-    """The model that a folder of adapters belongs to; any other path as it is."""
-    described = Path(path) / "adapter_config.json"
-    if not described.is_file():
-        return path
-    return str(json.loads(described.read_text(encoding="utf-8"))["base_model_name_or_path"])
-
-
 def load_adapters(model: Any, folder: Path) -> None:
     """Add the adapters of a folder to their base model, every name checked.
 
@@ -107,7 +98,7 @@ def load_adapters(model: Any, folder: Path) -> None:
 
     model.add_adapter(PeftConfig.from_pretrained(str(folder)))
     _in_float32(model)
-    file = load_file(folder / "adapter_model.safetensors")
+    file = load_tensors(folder / "adapter_model.safetensors")
     saved = {name.removeprefix("base_model.model."): value for name, value in file.items()}
     wanted = get_peft_model_state_dict(model, adapter_name="default")
     if wrong := sorted(saved.keys() ^ wanted.keys()):

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.agents.model.adapters import base_of, load_adapters
+from anatomy_r1.agents.configs import base_of
+from anatomy_r1.agents.model.adapters import load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
+from anatomy_r1.agents.model.tensors import disk_errors
 from anatomy_r1.agents.model.vision_cache import Vision
 from anatomy_r1.core import AnatomyError
 
@@ -86,7 +89,7 @@ class Backbone:
                 model, report = AutoModelForImageTextToText.from_pretrained(
                     base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
                 )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             if "trust_remote_code" in str(error):
                 raise AnatomyError(
@@ -116,7 +119,7 @@ class Backbone:
             folder: where.
             weights: those to write in place of the model's own, such as sharded ones that were gathered.
         """
-        with _quietly():
+        with _quietly(), disk_errors():
             self.model.save_pretrained(folder, state_dict=weights)
             self.processor.save_pretrained(folder)
 

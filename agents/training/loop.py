@@ -12,7 +12,7 @@ from anatomy_r1.agents.configs import GRPOConfig, SFTConfig
 from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.run_folder import RunFolder
-from anatomy_r1.core import AnatomyError, Stopped, write_bytes
+from anatomy_r1.core import AnatomyError, Stopped, read_json, write_bytes
 from anatomy_r1.envs import BrokenImage
 
 Row = dict[str, Any]
@@ -153,7 +153,7 @@ def write_state(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> Non
 
 def read_state(folder: Path, stepper: Stepper) -> dict[str, Any]:
     """Read what :func:`write_state` wrote, and warn where other processes go on than wrote it."""
-    state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    state: dict[str, Any] = read_json(folder / STATE)
     if (before := state.get("processes", 1)) != (now := stepper.distributed.count):
         warnings.warn(
             f"{folder}: written by {before} processes, resumed by {now}: sums of gradients are taken "

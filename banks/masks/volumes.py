@@ -37,7 +37,7 @@ from anatomy_r1.banks.masks.geometry import (
     upright,
 )
 from anatomy_r1.banks.masks.windows import Values, values_of
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, open_regular
 
 GEOMETRY = ("same", "resample", "ignore")
 _FORM = 1
@@ -130,7 +130,7 @@ class Packed:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(-8, os.SEEK_END)
             length = int.from_bytes(file.read(8), "big")
             file.seek(-8 - length, os.SEEK_END)
@@ -168,10 +168,10 @@ class Packed:
     def _piece(self, name: str) -> NDArray[Any]:
         start, length, kind, shape = self._pieces[name]
         try:
-            with self.path.open("rb") as file:  # opened anew, so that forked processes share no position
+            with open_regular(self.path) as file:  # opened anew, so that forked processes share no position
                 file.seek(start)
                 data = zlib.decompress(file.read(length))
-        except (OSError, zlib.error) as error:
+        except (AnatomyError, OSError, zlib.error) as error:
             raise AnatomyError(f"{self.path}: packed case is gone or broken ({error}); open the bank again.") from None
         return np.frombuffer(data, kind).reshape(shape)
 
@@ -186,7 +186,7 @@ def packed(case: Case) -> Packed:
     path = case.packed
     try:
         return Packed(path)
-    except (OSError, ValueError, KeyError, TypeError):  # none, or one torn by a full disk
+    except (AnatomyError, OSError, ValueError, KeyError, TypeError):  # none, or one torn by a full disk
         pass
     log.info("reading %s with %d label files, to be packed as %s", case.image, len(case.sources), path)
     try:
@@ -267,7 +267,7 @@ def _label_cuts(case: Case, grid: Grid, slices: range) -> NDArray[Any]:
             if cut is None:
                 continue
             if value:
-                cuts[row][cut > 0] = value
+                np.copyto(cuts[row], value, where=cut > 0)
             else:
                 cuts[row] = cut
     return np.zeros(shape, np.uint8) if cuts is None else cuts
@@ -297,7 +297,7 @@ def _cuts(
             yield None
             continue
         if straight:
-            cut = turned.take(at, axis=axis)
+            cut = turned[(slice(None),) * axis + (at,)]  # take would copy the whole volume first
         else:
             cut = resampled(voxels, own, grid, axis, at, linear=path == case.image, outside=outside)
         yield cut.T[::-1, ::-1]

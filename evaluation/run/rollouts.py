@@ -87,8 +87,8 @@ def evaluate(
         config: what else to record in the results' ``config`` (specs, options).
 
     Raises:
-        AnatomyError: an endless split without a limit, a number below 1, an unknown control, a text with a special token
-            of the policy's model, a folder that already holds an evaluation (or, to be resumed, another one), a full
+        AnatomyError: an endless split without a limit, a number below 1, an unknown control, a special token of the
+            policy's model in a text, a folder that already holds an evaluation (or, to be resumed, another one), a full
             disk, a mistake in the policy's set-up, a response that never came with ``strict``, or none at all in the
             first batch with ``fail_fast``.
     """

@@ -33,7 +33,7 @@ from typing import Any, get_origin, get_type_hints
 
 from anatomy_r1.agents import Policy
 from anatomy_r1.banks import Bank, choose_split, open_bank
-from anatomy_r1.core import AnatomyError, Count, Seed, check_numbers
+from anatomy_r1.core import SMALL, AnatomyError, Count, Seed, check_numbers, read_text
 from anatomy_r1.evaluation.records import CONTROLS, RESULTS, ROLLOUTS, RolloutTable, iterate_rollouts, load_results
 from anatomy_r1.evaluation.run.asking import open_policy
 from anatomy_r1.evaluation.run.baselines import default_baselines
@@ -109,8 +109,8 @@ def read_suite(path: Path) -> Suite:
         AnatomyError: no such file, not TOML, or a key that is missing, unknown or of another type.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = tomllib.loads(read_text(path, SMALL))
+    except ValueError as error:
         raise AnatomyError(f"{path}: can't be read as a suite ({error}).") from None
     for key in ("policies", "banks"):
         if not isinstance(data.get(key), list) or not data[key]:

@@ -1,5 +1,6 @@
 """Volumes: their geometry, windows and words, the formats they come in, and how they are kept."""
 
+import os
 import re
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from anatomy_r1.banks import open_bank
 from anatomy_r1.banks.generate import grammar
+from anatomy_r1.banks.masks.formats import read_grid
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.curricula.edits import GrammarRewrite
 
@@ -449,3 +451,24 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, module, name, extra)
     with pytest.raises(AnatomyError, match=rf"pip install 'anatomy-r1\[{extra}\]'") as caught:
         opened(root)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("ElementDataFile = pipe.raw", "it is a pipe"),
+        ("data file: pipe.raw", "it is a pipe"),
+        ("ElementDataFile = /dev/zero", "expected a file in the same folder"),
+        ("ElementDataFile = ../other.raw", "expected a file in the same folder"),
+        ("data file: LIST", "lie in several files"),
+        ("ElementDataFile = slice%03d.raw 1 40 1", "lie in several files"),
+        ("ElementDataFile = gone.raw", "can't be read"),
+    ],
+)
+def test_voxels_beside_their_header_are_a_regular_file_of_the_same_folder(tmp_path, monkeypatch, line, problem):
+    monkeypatch.setitem(sys.modules, "SimpleITK", type(sys)("SimpleITK"))  # never reached
+    os.mkfifo(tmp_path / "pipe.raw")
+    header = tmp_path / "a.mhd"
+    header.write_text(f"NDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\n{line}\n")
+    with pytest.raises(AnatomyError, match=problem):
+        read_grid(header)
