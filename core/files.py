@@ -185,7 +185,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(chunks)
@@ -226,7 +226,7 @@ def append_json(path: Path, value: Any) -> None:
 def writing_folder(path: Path) -> Iterator[Path]:
     """A new folder to write to, which takes the place of ``path`` once whole; where the block fails, nothing changes.
 
-    A kill in between may leave ``.NAME.old``, the folder as it was, or ``.NAME.partial``; the next call clears both.
+    What a kill in between leaves, :func:`sweep` mends.
 
     Raises:
         AnatomyError: it can't be written, or the disk is full.
@@ -245,3 +245,12 @@ def writing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Clear what a kill left of files and folders half-written, and put back what was about to be replaced."""
+    for litter in folder.rglob(".*.partial"):
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+    for old in folder.rglob(".*.old"):
+        current = old.with_name(old.name[1 : -len(".old")])
+        shutil.rmtree(old) if current.exists() else old.rename(current)

@@ -18,7 +18,16 @@ from typing import Any
 import torch
 
 from anatomy_r1.agents.model import load_tensors, save_tensors
-from anatomy_r1.core import LOCK, AnatomyError, append_json, claiming_folder, open_regular, read_json, write_bytes
+from anatomy_r1.core import (
+    LOCK,
+    AnatomyError,
+    append_json,
+    claiming_folder,
+    open_regular,
+    read_json,
+    sweep,
+    write_bytes,
+)
 
 KEPT = 2
 VERSION = 1
@@ -137,8 +146,10 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a kill left half-written."""
-        for litter in (self.path / "checkpoints").glob("step-*.partial") if self.main else ():
-            shutil.rmtree(litter, ignore_errors=True)
+        if self.main:
+            sweep(self.path)
+            for litter in (self.path / "checkpoints").glob("step-*.partial"):
+                shutil.rmtree(litter, ignore_errors=True)
 
     def _latest(self) -> Path | None:
         """The newest whole checkpoint. The main process sets damaged ones aside, so the others find the same."""

@@ -20,6 +20,7 @@ from anatomy_r1.core import (
     open_regular,
     read_json,
     release_folder,
+    sweep,
     write_bytes,
     write_chunks,
     write_json,
@@ -56,6 +57,8 @@ class RunLog:
         self._files: dict[str, BinaryIO] = {}
         if folder is not None:
             with claiming_folder(folder):
+                if resume:
+                    sweep(folder)
                 _open(folder, {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}, resume)
 
     def __enter__(self) -> Self:
