@@ -118,7 +118,7 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 
 .venv-audit/ready:
 	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python $(INSTALL) pip-audit==2.10.0
+	.venv-audit/bin/python $(INSTALL) pip-audit==2.10.1
 	touch $@
 
 .venv-docs/ready: pyproject.toml locks/docs.txt

@@ -20,9 +20,9 @@ def test_the_seeds_break_nothing(name):
         TARGETS[name](seed)
 
 
-@pytest.mark.parametrize("path", FAULTS, ids=lambda path: path.name)
-def test_what_once_broke_a_target_does_not_again(path):
-    TARGETS[path.name.partition("-")[0]](path.read_bytes())
+def test_what_once_broke_a_target_does_not_again():
+    for path in FAULTS:
+        TARGETS[path.name.partition("-")[0]](path.read_bytes())
 
 
 @pytest.mark.parametrize("name", TARGETS)
