@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 
 
-def tests_of(path):
+def names_of_tests(path):
     return {node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.FunctionDef)}
 
 
@@ -20,7 +20,7 @@ def test_every_promise_names_tests_that_exist():
         named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", held)
         assert named and held.count("`") == 2 * len(named), promise
         for path, name in named:
-            assert name in tests_of(ROOT / path), f"{promise}: {path}::{name}"
+            assert name in names_of_tests(ROOT / path), f"{promise}: {path}::{name}"
 
 
 def test_the_page_is_on_the_site():
