@@ -18,6 +18,8 @@ class Command:
     """Flags that come first, as they are typed; none: all of them."""
     trains: bool = False
     """Whether it needs torch and transformers."""
+    mistake: int = 2
+    """Exit code of a mistake that the user can mend; another where 2 is an answer."""
 
 
 COMMANDS = {
@@ -104,6 +106,13 @@ COMMANDS = {
         "a local page of a run, to try a policy, to answer as a person",
         ("watch runs/mine", "watch --answer runs/me --limit 20"),
         ("run-folder", "policy", "answer", "bank", "limit", "port"),
+    ),
+    "doctor": Command(
+        "doctor",
+        "DoctorConfig",
+        "what is wrong with a run; exits 0 healthy, 1 warning, 2 serious, 64 your mistake",
+        ("doctor runs/mine", "doctor runs/a runs/b --json"),
+        mistake=64,
     ),
     "audit": Command(
         "audit",

@@ -1,7 +1,8 @@
 """The command ``anatomy-r1``: finds the subcommand, fills its config from a TOML file and flags, and runs it.
 
-Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback), 128 + the
-number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 a terminal that is gone.
+Exit codes: 0 done, 1 a check found something, 2 a mistake the user can mend (one or two lines, no traceback; 64 of
+``doctor``, whose 2 is a serious finding), 128 + the number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129
+a terminal that is gone.
 """
 
 import difflib
@@ -56,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         return _dispatch(list(arguments))
     except AnatomyError as error:
         errors.print(ERROR, str(error))
-        return 2
+        return _mistake(arguments)
     except BrokenPipeError:
         # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         where = error.filename or "a file that was being written"
         errors.print(ERROR, f"{where}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
-        return 2
+        return _mistake(arguments)
     except KeyboardInterrupt as stopped:
         _say_how_to_go_on(stopped, list(arguments))
         return 128 + (stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT)
@@ -84,7 +85,7 @@ def _say_how_to_go_on(stopped: KeyboardInterrupt, arguments: list[str]) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    name = next((n for n in COMMANDS if arguments[: len(n.split())] == n.split()), None)
+    name = _named(arguments)
     if name is None:
         return _no_command(arguments)
     command, rest = COMMANDS[name], arguments[len(name.split()) :]
@@ -103,6 +104,16 @@ def _dispatch(arguments: list[str]) -> int:
         if isinstance(stopped, Interrupted) or not hasattr(config, "resume") or out is None:
             raise
         raise Interrupted(out if out.exists() else None, stopped) from None
+
+
+def _named(arguments: Sequence[str]) -> str | None:
+    """The command that a line begins with."""
+    return next((n for n in COMMANDS if list(arguments[: len(n.split())]) == n.split()), None)
+
+
+def _mistake(arguments: Sequence[str]) -> int:
+    name = _named(arguments)
+    return 2 if name is None else COMMANDS[name].mistake
 
 
 def _no_command(arguments: list[str]) -> int:

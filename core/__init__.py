@@ -27,7 +27,7 @@ from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
 from anatomy_r1.core.labels import DEFAULT_STYLE, LETTERS, NUMBERED, STYLES, read_label
-from anatomy_r1.core.locks import LOCK, claim_folder, claiming_folder, release_folder
+from anatomy_r1.core.locks import LOCK, claim_folder, claiming_folder, lock_state, release_folder
 from anatomy_r1.core.markup import SpecialTokens, clean, find_markup
 from anatomy_r1.core.memo import Memo
 from anatomy_r1.core.prompt import (
@@ -112,6 +112,7 @@ __all__ = [
     "is_dicom",
     "is_number",
     "is_visible",
+    "lock_state",
     "make_folder",
     "nearest",
     "normalise",

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from time import sleep
+from typing import IO, Literal
 
 from anatomy_r1.core.errors import AnatomyError
 from anatomy_r1.core.files import make_folder
@@ -18,6 +19,9 @@ except ImportError:  # no POSIX locks: folders are not guarded there
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+LOOKS = 5
+"""Times that a lock is tried for: :func:`lock_state` holds it for an instant."""
+Held = Literal["free", "held", "left"]
 _held: dict[Path, IO[str]] = {}
 
 
@@ -62,7 +66,7 @@ def claim_folder(folder: Path) -> bool:
         except OSError as error:
             raise AnatomyError(f"{folder}: can't be written ({error.strerror or error}).") from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             file.seek(0)
             owner = " ".join(file.read(200).split()) or "another process"
@@ -81,6 +85,34 @@ def claim_folder(folder: Path) -> bool:
     file.flush()
     _held[key] = file
     return True
+
+
+def lock_state(folder: Path) -> Held:
+    """Whether a process has a folder, without claiming it: ``held``, ``free``, or ``left`` by one that was killed.
+
+    Where there are no locks, a lock that is there counts as held.
+    """
+    path = folder / LOCK
+    try:
+        with path.open(encoding="utf-8") as file:
+            if fcntl is None:
+                return "held"
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return "left" if _is(path, file) else "free"
+    except FileNotFoundError:
+        return "free"
+    except OSError:
+        return "held"
+
+
+def _lock(file: IO[str]) -> None:
+    for last in (*[False] * (LOOKS - 1), True):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if last:
+                raise
+            sleep(0.01)
 
 
 def release_folder(folder: Path) -> None:

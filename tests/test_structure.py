@@ -17,7 +17,7 @@ ROOMS = {
     "balance asc",
     "envs": "reward lenient spaces observations question_stream render env vector_env",
     "agents": "configs model logprobs policies training grpo",
-    "evaluation": "stats records summaries run audits reports live",
+    "evaluation": "stats records summaries run audits doctor reports live",
     "workflows": "presets config settings resuming outcome notices backbones parts processes footprint trackers "
     "checkups held_out running training supervised plan demo",
     "cli": "",

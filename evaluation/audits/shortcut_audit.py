@@ -87,7 +87,7 @@ def audit(bank: Bank, *, split: str | None = None, limit: int = 10_000, seed: in
     questions = [part.question(index) for index in sample_indices(len(part), limit, seed)]
     worth, groups = bets(questions, seed), [question.group_key for question in questions]
     rules = {name: proportion(values, groups) for name, values in worth.items()}
-    leaks = tuple(_leaks(bank, seed))
+    leaks = tuple(shared_between(bank, seed))
     answers = Counter(question.structure for question in questions)
     letters = Counter(question.letter for question in questions)
     chance = _chance(questions)
@@ -142,7 +142,7 @@ def _shortcut(rule: Rule, found: Estimate, chance: Estimate) -> Finding:
     return Finding(found.ci_low > chance.value + GRAVE, f"{rule.label}: {span}", rule.advice)
 
 
-def _leaks(bank: Bank, seed: int) -> Iterator[Leak]:
+def shared_between(bank: Bank, seed: int = 0) -> Iterator[Leak]:
     """What each two splits share; of endless ones, a sample is compared."""
     seen: dict[str, list[dict[str, object]]] = {}
     for name in bank.splits:

@@ -2,7 +2,7 @@
 
 from anatomy_r1.evaluation.records.environment import describe_environment, describe_policy
 from anatomy_r1.evaluation.records.failures import Failure, failures_of
-from anatomy_r1.evaluation.records.health import Finding, HealthWatch
+from anatomy_r1.evaluation.records.health import HEALTH_LIMITS, Finding, HealthWatch
 from anatomy_r1.evaluation.records.image_selection import ImageSelection
 from anatomy_r1.evaluation.records.log import CONTROL_ROLLOUTS, RunLog
 from anatomy_r1.evaluation.records.metric_groups import metric_groups_of
@@ -23,11 +23,13 @@ from anatomy_r1.evaluation.records.results import (
     read_rollouts,
 )
 from anatomy_r1.evaluation.records.rollout_table import Codes, RolloutTable
+from anatomy_r1.evaluation.records.run_state import RunState, read_settings, run_state
 from anatomy_r1.evaluation.records.training_metrics import METRICS, Metrics, Series
 
 __all__ = [
     "CONTROLS",
     "CONTROL_ROLLOUTS",
+    "HEALTH_LIMITS",
     "METRICS",
     "RESULTS",
     "ROLLOUTS",
@@ -46,6 +48,7 @@ __all__ = [
     "RolloutTable",
     "Row",
     "RunLog",
+    "RunState",
     "Series",
     "apply_control",
     "describe_environment",
@@ -57,5 +60,7 @@ __all__ = [
     "permute_options",
     "question_of",
     "read_rollouts",
+    "read_settings",
+    "run_state",
     "with_cached_image",
 ]

@@ -67,6 +67,12 @@ class HealthWatch:
                 found.append(Finding(int(row["step"]), kind, text))
         return found
 
+    def standing(self) -> list[Finding]:
+        """What the last rows give cause for now, whether it was said or not; what another explains is left out."""
+        said = {kind: text for kind, look in LOOKS.items() if self._rows and (text := look(self))}
+        step = int(self._rows[-1]["step"]) if self._rows else 0
+        return [Finding(step, kind, text) for kind, text in said.items() if not {*EXPLAINED.get(kind, ())} & {*said}]
+
     def _cut_off(self) -> str:
         share = _mean(self._rows, "completions/clipped_ratio")
         if not (share == 1 or (self._steps >= FIRST and share > MUCH)):
@@ -79,7 +85,7 @@ class HealthWatch:
         )
 
     def _no_form(self) -> str:
-        if self._steps < FIRST or any(row["rewards/format/mean"] for row in self._rows):
+        if self._steps < FIRST or any(row.get("rewards/format/mean", 1) for row in self._rows):
             return ""
         return (
             f"no response of the last {len(self._rows)} steps had the form <think>…</think><answer>…</answer>: nothing "
@@ -103,7 +109,7 @@ class HealthWatch:
 
     def _no_signal(self) -> str:
         rows = self._rows
-        mute = len(rows) == WINDOW and all(row["frac_reward_zero_std"] == 1 and row["reward"] > 0 for row in rows)
+        mute = len(rows) == WINDOW and all(row.get("frac_reward_zero_std") == 1 and row["reward"] > 0 for row in rows)
         if not mute or _sum(rows, "answers/count") < ENOUGH:
             return ""
         return (
@@ -170,6 +176,18 @@ class HealthWatch:
         )
 
 
+HEALTH_LIMITS: Mapping[str, float] = {
+    "cut-off": MUCH,
+    "no-form": 0.0,
+    "no-reward": 0.0,
+    "no-right-answer": 0.0,
+    "no-signal": 1.0,
+    "letters": FAR,
+    "answers": FAR,
+    **dict.fromkeys(("duplicates", "repeated-thoughts", "copied-thoughts", "empty-thoughts"), MUCH),
+    "length": DRIFT,
+}
+"""From which value on each kind is said."""
 LOOKS: Mapping[str, Callable[[HealthWatch], str]] = {
     "cut-off": HealthWatch._cut_off,
     "no-form": HealthWatch._no_form,

@@ -24,6 +24,7 @@ LINES = {
     "compare": "compare run more --out=OUT",
     "score": "score run --out=OUT",
     "suite": "suite suite.toml --out=OUT",
+    "doctor": "doctor run",
     "audit": "audit scenes --limit 60",
     "curriculum preview": "curriculum preview --draws 60 --out=OUT",
     "curriculum similarity": "curriculum similarity --similarity names --out=OUT",
