@@ -190,17 +190,10 @@ class TicketOffice:
     def _run(self) -> str:
         """Digest of what all offices of one training have in common."""
         task, stream, reward = self.stream.task, self.stream, self.stream.reward
-        asks = [
-            len(stream.bank),
-            task.curriculum,
-            task.curriculum_options,
-            task.augmentation,
-            task.augmentation_options,
-        ]
+        asked = [task.curriculum, task.curriculum_options, task.augmentation, task.augmentation_options]
         extra = {name: weight for name, (weight, _) in reward.extra.items()}
-        return digest(
-            [stream.seed, len(stream.bank), *asks, reward.format_weight, reward.correct_weight, reward.cap, extra]
-        )
+        paid = [reward.format_weight, reward.correct_weight, reward.cap, extra]
+        return digest([stream.seed, len(stream.bank), *asked, *paid])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that further draws and grades depend on (JSON values), what is out included."""
