@@ -18,6 +18,7 @@ ROOMS = {
     "envs": "reward lenient spaces observations question_stream ticket_ids tickets render env vector_env",
     "agents": "configs model logprobs policies training grpo",
     "evaluation": "stats records summaries run audits reports live",
+    "integrations": "trl",
     "workflows": "presets config settings resuming outcome notices backbones parts processes footprint trackers "
     "checkups held_out running training supervised plan demo",
     "cli": "",
