@@ -17,6 +17,7 @@ config = GRPOConfig(
     max_completion_length=24,
     learning_rate=3e-4,
     logging_steps=1,
+    bf16=False,  # True on a GPU
     report_to="none",
 )
 trainer = GRPOTrainer(
