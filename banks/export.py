@@ -13,7 +13,19 @@ from typing import Any
 from PIL import Image as Pil
 
 from anatomy_r1.banks.bank import Bank, Rooted
-from anatomy_r1.core import LETTERS, AnatomyError, Image, Question, stem_of, stream, write_bytes, write_chunks
+from anatomy_r1.core import (
+    LETTERS,
+    LOCK,
+    AnatomyError,
+    Image,
+    Question,
+    make_folder,
+    stem_of,
+    stream,
+    write_bytes,
+    write_chunks,
+    writing_folder,
+)
 
 TEXTS = ("structure", "question_type", "modality", "group_key", "source")
 """Fields of a question that are texts about it."""
@@ -41,7 +53,7 @@ def export_jsonl(
     target = folder / "questions.jsonl"
     if target.exists():
         raise AnatomyError(f"{target}: already exists; choose another folder or remove it.")
-    (folder / "images" if images else folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     root = bank.image_root if isinstance(bank, Rooted) else Path()
 
     def image(question: Question) -> str:
@@ -141,7 +153,7 @@ def _write(
         import datasets
     except ImportError:
         raise AnatomyError("this export needs datasets: pip install 'anatomy-r1[hf]'") from None
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
         raise AnatomyError(f"{folder}: expected a new or empty folder; nothing was overwritten.")
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -153,5 +165,6 @@ def _write(
     found = datasets.Dataset.from_list(list(rows())).cast_column(column, feature)
     if "answer" in found.column_names:  # a number alone would not tell what it is counted from
         found = found.cast_column("answer", datasets.ClassLabel(names=list(LETTERS)))
-    found.save_to_disk(str(folder))
+    with writing_folder(folder) as partial:
+        found.save_to_disk(str(partial))
     return folder

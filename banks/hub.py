@@ -32,9 +32,12 @@ from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import (
     LETTERS,
     AnatomyError,
+    Count,
     Image,
     ImageFolder,
     ImageSource,
+    Natural,
+    Seed,
     hub_problem,
     inside,
     normalise,
@@ -73,9 +76,9 @@ class HuggingFaceBank(RowBank):
         columns: str | Mapping[str, Any] = "auto",
         images: str | Path | None = None,
         config: str | None = None,
-        answer_base: int | str | None = None,
-        n_options: int = 4,
-        seed: int = 0,
+        answer_base: Natural | str | None = None,
+        n_options: Count = 4,
+        seed: Seed = 0,
         follow_links: str | Path | None = None,
         require_images: bool = True,
         allow_bad: bool = False,
@@ -149,12 +152,12 @@ class _Reader:
     def survey(self, split: str, data: Any) -> None:
         """Look at a split's columns, answers and options."""
         self._check(split, data)
-        wanted = {*self.mapping.options, *self._kind_columns(), self.answer[split]} & set(data.column_names)
-        for row in _raw(data.select_columns(sorted(wanted))):
+        only = {column for column, _ in self.mapping.only}
+        wanted = {*self.mapping.options, *self._kind_columns(), *only, self.answer[split]} & set(data.column_names)
+        for row in filter(self._is_wanted, _raw(data.select_columns(sorted(wanted)))):
             value = self._value(row, split)
             if not self.mapping.options:
-                if self._is_wanted(row):
-                    self.pool.see(self._kind(row), value)
+                self.pool.see(self._kind(row), value)
                 continue
             if self.fixed and plain(str(value)) not in map(plain, self.fixed):
                 raise AnatomyError(self._no_column(self.mapping.options[0], split, data))
@@ -249,8 +252,7 @@ class _Reader:
     def _kind_columns(self) -> list[str]:
         if self.mapping.options:
             return []
-        named = (self.mapping.stem, self.mapping.question_type, *(column for column, _ in self.mapping.only))
-        return [name for name in named if name]
+        return [name for name in (self.mapping.stem, self.mapping.question_type) if name]
 
     def _kind(self, row: Mapping[str, Any]) -> tuple[str, str]:
         return self._text(row, self.mapping.question_type), str(row[self.mapping.stem] or "")

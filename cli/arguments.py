@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 import tyro
 
 from anatomy_r1.cli.help import Setting, settings
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, check_numbers
 from anatomy_r1.workflows import find_config, read_config
 
 KINDS = {int: "a whole number", float: "a number"}
@@ -32,9 +32,12 @@ def parse(kind: Any, name: str, arguments: Sequence[str]) -> Any:
     defaults = {"default": _filled(kind, path)} if path else {}
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
-            return tyro.cli(kind, args=rest, prog=f"anatomy-r1 {name}", **defaults)
+            filled = tyro.cli(kind, args=rest, prog=f"anatomy-r1 {name}", **defaults)
         except SystemExit:
             reason = " ".join(line.strip("│ ") for line in said.getvalue().splitlines()[1:4] if "─" not in line)
+        else:
+            check_numbers(filled, name)
+            return filled
     raise AnatomyError(f"{reason.removeprefix('Error parsing ')}\n{_all(name)}")
 
 

@@ -1,13 +1,12 @@
 """The paper's Fig. 1, S(q) over training (arXiv 2512.19512), laid over a curriculum's own."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from anatomy_r1.core import AnatomyError, Floats
+from anatomy_r1.core import SMALL, AnatomyError, Floats, read_json
 from anatomy_r1.curricula import Choice
 
 WINDOWS = np.arange(0.02, 0.52, 0.01)
@@ -36,10 +35,10 @@ def overlay(choices: Sequence[Choice], reach: tuple[float, float], path: Path) -
         AnatomyError: the file is not the figure's JSON, or the choices have no S(q).
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, SMALL)
         progress, figure = np.array(data["x"], dtype=float), np.array(data["ASC S"], dtype=float)
         progress = progress / progress[-1]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise AnatomyError(
             f"{path}: expected JSON with 'x' and 'ASC S', as fig1_reward_and_similarity ({error!r})."
         ) from None

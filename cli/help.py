@@ -84,9 +84,11 @@ def settings(kind: Any, prefix: str = "", group: str = "", filled: Any = None) -
         filled: an instance whose values are the defaults, as whoever holds it may have others; None: the class's own.
     """
     hints, docs = typing.get_type_hints(kind, include_extras=True), field_docs(kind)
+    plain = typing.get_type_hints(kind)
     nested = []
     for field in dataclasses.fields(kind):
-        hint, extra = _bare(hints[field.name])
+        hint, annotated = plain[field.name], get_origin(hints[field.name]) is typing.Annotated
+        extra = get_args(hints[field.name])[1:] if annotated else ()
         default = _default(field) if filled is None else getattr(filled, field.name)
         name = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
@@ -151,11 +153,3 @@ def show_commands(group: str = "") -> None:
 
 def _show(title: str, shown: Sequence[Setting]) -> None:
     listing(title, [(one.usage, one.help) for one in shown])
-
-
-def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without its annotations, and those."""
-    if get_origin(hint) is typing.Annotated:
-        inner, *extra = get_args(hint)
-        return inner, tuple(extra)
-    return hint, ()

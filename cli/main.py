@@ -5,6 +5,7 @@ number of the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 a terminal th
 """
 
 import difflib
+import errno
 import importlib
 import os
 import shlex
@@ -26,6 +27,8 @@ from anatomy_r1.cli.quiet import quiet_libraries
 from anatomy_r1.core import AnatomyError, Stopped, stop_signals
 from anatomy_r1.workflows import Interrupted
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a write fails with on a disk that is full, over its quota, read-only or broken; libraries name no file then."""
 ERROR = Text("error:", "bold red")
 _asked: list[int] = []
 """Signals that asked the process to stop."""
@@ -72,8 +75,9 @@ def _explain(error: Exception) -> int:
         # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    if isinstance(error, OSError) and error.filename is not None:
-        errors.print(ERROR, f"{error.filename}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
+        where = error.filename or "a file that was being written"
+        errors.print(ERROR, f"{where}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
         return 2
     raise error
 

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated
 
 import tyro
@@ -11,9 +12,9 @@ from rich.text import Text
 from anatomy_r1.banks import Bank, choose_split, open_bank
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Count, Range, Seed
 from anatomy_r1.evaluation import evaluate
-from anatomy_r1.evaluation.live import LOOPBACK, BrowserPolicy, Person, Trial, watch_app
+from anatomy_r1.evaluation.live import ANYWHERE, LOOPBACK, BrowserPolicy, Person, Trial, watch_app, watch_server
 from anatomy_r1.evaluation.run import open_policy
 from anatomy_r1.workflows import Scalar, extras
 
@@ -36,30 +37,29 @@ class WatchConfig:
     """Options of the bank, as pairs."""
     split: str | None = None
     """Whose questions; None: test, or the only split of a bank that has no more."""
-    limit: int = 20
+    limit: Count = 20
     """Questions to answer."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw."""
     host: str = "127.0.0.1"
     """Where to listen; others than this machine can reach it only if this is changed."""
-    port: int = 8765
+    port: Annotated[int, Range(0, 65_535)] = 8765
     """Port to listen on."""
 
     def run(self) -> None:
         """Serve until interrupted."""
         bank = open_bank(self.bank, **extras(self.bank_options)) if self.policy or self.answer else None
         trial, person = self._trial(bank), Person(BrowserPolicy(), self.limit) if self.answer else None
-        app = watch_app(self.run_folder, trial, person, [*LOOPBACK, self.host] if self.host != "0.0.0.0" else ["*"])
-        import uvicorn
-
-        server = uvicorn.Server(uvicorn.Config(app, host=self.host, port=self.port, log_level="warning"))
+        known = ["*", gethostname()] if self.host in ANYWHERE else [*LOOPBACK, self.host]
+        server = watch_server(watch_app(self.run_folder, trial, person, known), self.host, self.port)
         if self.host not in LOOPBACK:
             console.print(Text("anyone who reaches this address can see the run and use the policy.", "bold yellow"))
         if person is not None and bank is not None:
             threading.Thread(target=self._evaluate, args=(person, bank), daemon=True).start()
         if self.run_folder is not None and not self.run_folder.exists():
             console.print(f"{self.run_folder} is not there yet; the page waits for it.")
-        console.print(f"open http://{self.host}:{self.port}/ (Ctrl-C ends it)")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        console.print(f"open http://{host}:{self.port}/ (Ctrl-C ends it)")
         try:
             server.run()
         except SystemExit:

@@ -9,17 +9,16 @@ from numpy.typing import NDArray
 
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.errors import AnatomyError
+from anatomy_r1.core.files import MAX_BYTES, open_regular
 
 
 def is_dicom(path: Path, data: bytes | None = None) -> bool:
     """Whether a file begins as DICOM files do."""
     if data is None:
         try:
-            if not path.is_file():  # a pipe would keep one waiting
-                return False
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 data = file.read(132)
-        except (OSError, ValueError):  # ValueError: a NUL in the path
+        except (AnatomyError, OSError):
             return False
     return data[128:132] == b"DICM"
 
@@ -35,7 +34,10 @@ def open_dicom(path: Path, data: bytes | None = None, *, pixels: bool = True) ->
     except ImportError:
         raise AnatomyError(f"{path}: DICOM needs pydicom: pip install 'anatomy-r1[dicom]'") from None
     try:
-        return pydicom.dcmread(path if data is None else BytesIO(data), stop_before_pixels=not pixels)
+        with open_regular(path, MAX_BYTES) if data is None else BytesIO(data) as file:
+            return pydicom.dcmread(file, stop_before_pixels=not pixels)
+    except AnatomyError:
+        raise
     except Exception as error:  # pydicom raises many things over broken files
         raise AnatomyError(f"{path}: not a readable DICOM file ({_short(error)}).") from None
 

@@ -2,7 +2,7 @@
 
 What is read may be broken: text that is no UTF-8, JSON with a name twice or an infinite number, JSONL torn by a kill.
 It may be no file at all: a pipe waits for ever, a device never ends. Everything is opened by :func:`open_regular`.
-What is written appears whole or not at all: readers find the old file or the new one.
+What is written appears whole or not at all: readers find the old file or the new one, the old folder or the new one.
 """
 
 import json
@@ -12,10 +12,12 @@ import stat
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from math import isfinite
 from pathlib import Path
 from reprlib import repr as shown
-from typing import Any, BinaryIO
+from typing import Any
 
 from anatomy_r1.core.errors import AnatomyError
 
@@ -28,7 +30,7 @@ MAX_LINE = 1 << 26
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
-def open_regular(path: Path, max_bytes: int | None = None) -> BinaryIO:
+def open_regular(path: Path, max_bytes: int | None = None) -> BufferedReader:
     """Open a regular file for reading; no pipe is waited for, and no device is read.
 
     Raises:
@@ -57,12 +59,22 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         AnatomyError: what :func:`open_regular` refuses, or not UTF-8.
     """
     try:
-        with open_regular(path, max_bytes) as file:
-            return file.read(max_bytes).decode("utf-8-sig")
+        return read_bytes(path, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AnatomyError(f"{path}: not UTF-8 (byte {error.start + 1}); convert it.") from None
-    except OSError as error:
-        raise AnatomyError(f"{path}: can't be read ({_reason(error)}).") from None
+
+
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Content of a file.
+
+    Raises:
+        AnatomyError: what :func:`open_regular` refuses.
+    """
+    with open_regular(path, max_bytes) as file:
+        try:
+            return file.read(max_bytes)
+        except OSError as error:
+            raise AnatomyError(f"{path}: can't be read ({_reason(error)}).") from None
 
 
 def _reason(error: Exception) -> str:
@@ -119,8 +131,9 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         raise AnatomyError(f"{path}: file not found.")
     with open_regular(path) as lines:
         bad = number = 0
-        while line := lines.readline(MAX_LINE):
-            number += 1
+        left = os.fstat(lines.fileno()).st_size  # a file that grows is read to where it ended when it was opened
+        while left > 0 and (line := lines.readline(min(left, MAX_LINE))):
+            number, left = number + 1, left - len(line)
             if bad:
                 raise AnatomyError(f"{path}, line {bad}: expected a JSON object; repair or remove the line.")
             try:
@@ -180,7 +193,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(chunks)
@@ -194,3 +207,58 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -
             raise
     except OSError as error:
         raise AnatomyError(f"{path}: can't be written ({error.strerror or error}).") from None
+
+
+def append_json(path: Path, value: Any) -> None:
+    """Append a value to a JSONL file, as a whole line or not at all; NaN is refused.
+
+    Raises:
+        AnatomyError: the file can't be written, or the disk is full.
+    """
+    rest = memoryview((json.dumps(value, allow_nan=False) + "\n").encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise AnatomyError(f"{path}: can't be written ({_reason(error)}).") from None
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """A new folder to write to, which takes the place of ``path`` once whole; where the block fails, nothing changes.
+
+    What a kill in between leaves, :func:`sweep` mends.
+
+    Raises:
+        AnatomyError: it can't be written, or the disk is full.
+    """
+    partial, old = (path.with_name(f".{path.name}.{state}") for state in ("partial", "old"))
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    except OSError as error:
+        raise AnatomyError(f"{path}: can't be written ({_reason(error)}).") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Clear what a kill left of files and folders half-written, and put back what was about to be replaced."""
+    for litter in folder.rglob(".*.partial"):
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+    for old in folder.rglob(".*.old"):
+        current = old.with_name(old.name[1 : -len(".old")])
+        shutil.rmtree(old) if current.exists() else old.rename(current)

@@ -1,6 +1,5 @@
 """Evaluation while training: a fixed held-out set every so many steps, and the best checkpoint kept."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from anatomy_r1.agents import Policy
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, read_jsonl
+from anatomy_r1.core import AnatomyError, append_json, read_jsonl
 from anatomy_r1.evaluation import default_baselines, evaluate
 
 CHECKUPS = "checkups.jsonl"
@@ -62,8 +61,8 @@ class Checkups:
         """After ``step`` steps (from 1): evaluate if it is time.
 
         Returns:
-            Metrics for the step's row: ``eval/accuracy``, ``eval/ci_low``, ``eval/ci_high``, ``eval/gain_over_blind``;
-            empty where it is not time.
+            Metrics for the step's row: ``eval/accuracy``, ``eval/ci_low``, ``eval/ci_high``, ``eval/gain_over_blind``,
+            ``eval/failed`` (share of responses that never came); empty where it is not time.
         """
         if step % self.every:
             return {}
@@ -91,13 +90,13 @@ class Checkups:
             "eval/ci_low": found.accuracy.ci_low,
             "eval/ci_high": found.accuracy.ci_high,
             "eval/gain_over_blind": None if gain is None else gain.value,
+            "eval/failed": found.failed / found.responses,
         }
         best = self.best
         if self.save is not None and (best is None or row["eval/accuracy"] > best["eval/accuracy"]):
             self._keep(self.save)
         # The row comes last: a kill before it leaves a checkup that is done again, never a best that is not there.
-        with (self.run / CHECKUPS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        append_json(self.run / CHECKUPS, row)
         self.rows.append(row)
         return row
 

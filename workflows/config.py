@@ -10,15 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import SMALL, AnatomyError, read_text
 
 Config = TypeVar("Config")
 Scalar = bool | int | float | str
 
 
 def extras(options: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Options of something plugged in, as keyword arguments; whoever takes them checks them."""
-    return dict(options)
+    """Options of something plugged in, as keyword arguments; whoever takes them checks them.
+
+    >>> extras({"enlarge": "true", "plane": "axial"})
+    {'enlarge': True, 'plane': 'axial'}
+    """
+    words: dict[Scalar, Scalar] = {"true": True, "false": False}
+    return {name: words.get(value, value) for name, value in options.items()}
 
 
 def read_config(kind: type[Config], path: Path) -> Config:
@@ -27,12 +32,11 @@ def read_config(kind: type[Config], path: Path) -> Config:
     Raises:
         AnatomyError: no such file, not TOML, an unknown key, or a value of the wrong type.
     """
+    if not path.exists():
+        raise AnatomyError(f"{path}: config file not found.")
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-    except FileNotFoundError:
-        raise AnatomyError(f"{path}: config file not found.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(read_text(path, SMALL))
+    except tomllib.TOMLDecodeError as error:
         raise AnatomyError(f"{path}: not a TOML file ({error}).") from None
     return _build(kind, values, str(path), "")
 
@@ -47,7 +51,10 @@ def _build(kind: type[Config], values: Mapping[str, Any], path: str, prefix: str
             hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known here: {', '.join(fields)}."
             raise AnatomyError(f"{path}: unknown key {prefix}{key}.{hint}")
         given[key] = _convert(hints[key], value, path, prefix + key, fields[key])
-    return kind(**given) if filled is None else dataclasses.replace(filled, **given)
+    try:
+        return kind(**given) if filled is None else dataclasses.replace(filled, **given)
+    except AnatomyError as error:
+        raise AnatomyError(f"{path}: {error}") from None
 
 
 def _convert(hint: Any, value: Any, path: str, key: str, field: dataclasses.Field[Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.training import Distributed, RunFolder, explain_lost_processes, init_processes
+from anatomy_r1.core import writing_folder
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -62,4 +63,9 @@ def on_main(trainer: Trainer, work: Callable[[], T]) -> T | None:
 def saver(trainer: Trainer, backbone: Backbone) -> Callable[[Path], None]:
     """What writes the model as it is now; weights are gathered at once, by all processes, and written by one."""
     weights = trainer.distributed.model_state(backbone.model)
-    return lambda folder: backbone.save(folder, weights)
+
+    def save(folder: Path) -> None:
+        with writing_folder(folder) as partial:
+            backbone.save(partial, weights)
+
+    return save

@@ -1,6 +1,6 @@
 """Groups kept to be looked at: ``groups.jsonl`` and ``groups/*.png`` in the run's folder, a dozen over a run."""
 
-import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from PIL import Image as Pil
 
 from anatomy_r1.agents.grpo.batch import Batch
 from anatomy_r1.agents.grpo.metrics import mean_of
+from anatomy_r1.core import append_json, write_bytes
 
 KEPT = 12
 
@@ -23,8 +24,9 @@ def log_group(run: Path, step: int, batch: Batch) -> None:
     varied = [bool(edits) for edits in info["edits"]]
     first = varied.index(True) // size * size if any(varied) else 0
     name = f"groups/{step:06d}.png"
-    (run / "groups").mkdir(exist_ok=True)
-    Pil.fromarray(batch.images[first]).save(run / name)
+    png = BytesIO()
+    Pil.fromarray(batch.images[first]).save(png, "PNG")
+    write_bytes(run / name, png.getvalue(), durable=False)
     row = {
         "step": step,
         "structure": batch.questions[first].structure,
@@ -32,8 +34,7 @@ def log_group(run: Path, step: int, batch: Batch) -> None:
         "image": name,
         "responses": [_response(batch, i) for i in range(first, first + size)],
     }
-    with (run / "groups.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, allow_nan=False) + "\n")
+    append_json(run / "groups.jsonl", row)
 
 
 def _response(batch: Batch, i: int) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Rollouts(NamedTuple):
     """How often the batch was refilled."""
     seconds: dict[str, float]
     """What it took."""
+    left_out: dict[str, str]
+    """Questions that were drawn and can't be asked, and why."""
 
 
 class RolloutWorker:
@@ -112,16 +114,14 @@ class RolloutWorker:
         are kept, also those beyond a batch's worth.
         """
         env, valid, sampling, grading = self.env, 0, 0.0, 0.0
+        left_out: dict[str, str] = {}
         parts: list[Batch] = []
         wanted = env.num_envs // env.group_size
         while len(parts) <= refills and (not parts or valid < wanted):
             started = perf_counter()
             observations, _ = env.reset(options={"progress": progress})
-            drawn = perf_counter()
-            own = self._own_places()
-            with self._sampling():
-                answers = self.policy.respond(observations, only=own)
-            responses = self._exchange(own, answers)
+            drawn, left_out = perf_counter(), left_out | env.left_out
+            observations, responses = self._answered(observations)
             sampled = perf_counter()
             _, rewards, _, _, info = env.step([response.text for response in responses])
             parts.append(_batch(env, observations, responses, rewards, info))
@@ -130,7 +130,27 @@ class RolloutWorker:
         seconds = {"seconds/sampling": sampling, "seconds/scoring": grading}
         everything = concatenate(parts)
         batch = everything.groups(_valid(everything)) if refills and valid else everything
-        return Rollouts(batch, everything, len(parts) - 1, seconds)
+        return Rollouts(batch, everything, len(parts) - 1, seconds, left_out)
+
+    def _answered(self, observations: dict[str, Any]) -> tuple[dict[str, Any], list[Response]]:
+        """Responses to all places, and what they saw: where some answer first, the others see what came of it."""
+        env, responses = self.env, dict[int, Response]()
+        if first := env.first_places:
+            responses = self._asked(observations, first)
+            observations, _ = env.revise({place: response.text for place, response in responses.items()})
+        rest = [place for place in range(env.num_envs) if place not in responses]
+        responses |= self._asked(observations, rest)
+        return observations, [responses[place] for place in range(env.num_envs)]
+
+    def _asked(self, observations: Mapping[str, Any], places: Sequence[int]) -> dict[int, Response]:
+        """Responses of some places, by all processes: each answers for its own groups."""
+        own = sorted(set(self._own_places()) & set(places))
+        with self._sampling():
+            answers = self.policy.respond(observations, only=own)
+        everyone: dict[int, Response] = {}
+        for part in self.distributed.all_gather(dict(zip(own, answers, strict=True))):
+            everyone |= part
+        return everyone
 
     def _own_places(self) -> list[int]:
         """Places of the batch whose groups this process answers."""
@@ -144,13 +164,6 @@ class RolloutWorker:
         whole = contextlib.nullcontext() if self.external else self.distributed.gathered_weights()
         with whole, self.distributed.accelerator.autocast():
             yield
-
-    def _exchange(self, own: Sequence[int], answers: Sequence[Response]) -> list[Response]:
-        """All processes' responses, by place."""
-        everyone: dict[int, Response] = {}
-        for part in self.distributed.all_gather(dict(zip(own, answers, strict=True))):
-            everyone |= part
-        return [everyone[place] for place in range(self.env.num_envs)]
 
     @contextlib.contextmanager
     def prefetch(self, progress: float, refills: int) -> Iterator[None]:

@@ -1,11 +1,12 @@
 """A vision-language model as we use it: processor, prompts, adapters, features of its vision tower."""
 
-from anatomy_r1.agents.model.adapters import choose_what_learns, has_adapters, merged_weights
-from anatomy_r1.agents.model.backbone import ANSWER_END, Backbone
+from anatomy_r1.agents.model.adapters import choose_what_learns, has_adapters, merged_weights, size_defaults
+from anatomy_r1.agents.model.backbone import ANSWER_END, Backbone, special_tokens
 from anatomy_r1.agents.model.compat import adapters_off
 from anatomy_r1.agents.model.dropout import as_sampled, dropouts
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, PromptEncoder, collate, join_images, opened_by
+from anatomy_r1.agents.model.tensors import disk_errors, load_tensors, save_tensors
 
 __all__ = [
     "ANSWER_END",
@@ -16,10 +17,15 @@ __all__ = [
     "as_sampled",
     "choose_what_learns",
     "collate",
+    "disk_errors",
     "dropouts",
     "has_adapters",
     "join_images",
     "load_processor",
+    "load_tensors",
     "merged_weights",
     "opened_by",
+    "save_tensors",
+    "size_defaults",
+    "special_tokens",
 ]

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.integrations import peft as integration
 
-from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.agents.configs import ModelConfig, SizeDefaults
 from anatomy_r1.agents.model.compat import checkpoint_activations
+from anatomy_r1.agents.model.tensors import load_tensors
 from anatomy_r1.core import AnatomyError
 
 GO_TOGETHER = ("transformers>=5.18,<5.24", "peft>=0.20")
@@ -98,7 +98,7 @@ def load_adapters(model: Any, folder: Path) -> None:
 
     model.add_adapter(PeftConfig.from_pretrained(str(folder)))
     _in_float32(model)
-    file = load_file(folder / "adapter_model.safetensors")
+    file = load_tensors(folder / "adapter_model.safetensors")
     saved = {name.removeprefix("base_model.model."): value for name, value in file.items()}
     wanted = get_peft_model_state_dict(model, adapter_name="default")
     if wrong := sorted(saved.keys() ^ wanted.keys()):
@@ -111,6 +111,11 @@ def _in_float32(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+def size_defaults(model: nn.Module) -> SizeDefaults:
+    """What a model is trained with unless told otherwise."""
+    return SizeDefaults.of(sum(weight.numel() for weight in model.parameters()), adapters=has_adapters(model))
 
 
 def has_adapters(model: nn.Module) -> bool:

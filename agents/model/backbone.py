@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -17,6 +18,7 @@ from anatomy_r1.agents.configs import base_of
 from anatomy_r1.agents.model.adapters import load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
+from anatomy_r1.agents.model.tensors import disk_errors
 from anatomy_r1.agents.model.vision_cache import Vision
 from anatomy_r1.core import AnatomyError
 
@@ -87,7 +89,7 @@ class Backbone:
                 model, report = AutoModelForImageTextToText.from_pretrained(
                     base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
                 )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             if "trust_remote_code" in str(error):
                 raise AnatomyError(
@@ -117,7 +119,7 @@ class Backbone:
             folder: where.
             weights: those to write in place of the model's own, such as sharded ones that were gathered.
         """
-        with _quietly():
+        with _quietly(), disk_errors():
             self.model.save_pretrained(folder, state_dict=weights)
             self.processor.save_pretrained(folder)
 
@@ -146,12 +148,17 @@ class Backbone:
 
     def special_tokens(self) -> list[str]:
         """Texts that the tokenizer takes for special tokens."""
-        added = (meta.content for meta in self.tokenizer.added_tokens_decoder.values() if meta.special)
-        return sorted({*added, *self.tokenizer.all_special_tokens})
+        return special_tokens(self.tokenizer)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Texts that a tokenizer takes for special tokens."""
+    added = (meta.content for meta in tokenizer.added_tokens_decoder.values() if meta.special)
+    return sorted({*added, *tokenizer.all_special_tokens})
 
 
 @contextmanager

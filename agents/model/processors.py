@@ -4,7 +4,6 @@ Several families' processors have a video part that needs torchvision, which mac
 Nothing here asks about videos: where torchvision is missing that part is left out, and kept when the folder is saved.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from transformers import AutoProcessor
 from transformers.utils import cached_file
 
 from anatomy_r1.agents.model.compat import without_video
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import SMALL, AnatomyError, read_json
 
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False, pixels: tuple[int, int] = (0, 0)) -> Any:
@@ -57,7 +56,7 @@ def _video_settings(path: str | Path) -> dict[str, Any]:
             found = cached_file(path, name)
         except OSError:  # it has none; a hub that can't be reached was met before
             continue
-        settings: dict[str, Any] = json.loads(Path(found).read_text(encoding="utf-8"))
+        settings: dict[str, Any] = read_json(Path(found), SMALL)
         settings = settings if name.startswith("video") else settings.get("video_processor", {})
         if settings:
             return settings

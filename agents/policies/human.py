@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image as Pil
 
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
-from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, read_option, read_prompt, temporary_folder
+from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, read_option, read_prompt, temporary_folder, write_bytes
 
 _PROMPT = "Letter of your answer, s to skip, q to stop: "
 
@@ -50,8 +51,9 @@ class HumanPolicy:
         ]
 
     def _respond(self, image: Any, prompt: str) -> Response:
-        self.image.parent.mkdir(parents=True, exist_ok=True)
-        Pil.fromarray(np.asarray(image, dtype=np.uint8)).save(self.image)
+        picture = BytesIO()
+        Pil.fromarray(np.asarray(image, dtype=np.uint8)).save(picture, "PNG")
+        write_bytes(self.image, picture.getvalue(), durable=False)
         asked = read_prompt(prompt)
         count = len(asked.options)
         self._tell("\n".join((f"\nimage: {self.image}", asked.stem, *prompt.split("\n")[-count:])))

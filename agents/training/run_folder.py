@@ -16,15 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from anatomy_r1.core import LOCK, AnatomyError, claiming_folder, write_bytes
+from anatomy_r1.agents.model import load_tensors, save_tensors
+from anatomy_r1.core import (
+    LOCK,
+    AnatomyError,
+    append_json,
+    claiming_folder,
+    open_regular,
+    read_json,
+    sweep,
+    write_bytes,
+)
 
 KEPT = 2
 VERSION = 1
 """Of the checkpoint's layout."""
 MANIFEST = "manifest.json"
+METRICS, NOTICES = "metrics.jsonl", "notices.jsonl"
+ROWS = (METRICS, "groups.jsonl", NOTICES)
+"""Files with a row for a step."""
 _STEP = re.compile(r"step-(\d{6,})")
 
 
@@ -39,7 +50,7 @@ class RunFolder:
 
     Raises:
         AnatomyError: another process has it, it holds something and ``resume`` is false, there is nothing to resume,
-            or no checkpoint is whole.
+            no checkpoint is whole, or the newest is of another layout.
     """
 
     def __init__(self, path: Path, *, resume: bool = False, main: bool = True) -> None:
@@ -52,6 +63,11 @@ class RunFolder:
                 self._sweep()
                 self.checkpoint = self._latest()
 
+    @property
+    def step(self) -> int:
+        """Steps that are through in the checkpoint."""
+        return int(self.checkpoint.name[5:]) if self.checkpoint else 0
+
     def _check_taken(self, resume: bool) -> None:
         if any(entry.name != LOCK for entry in self.path.iterdir()) != resume:
             raise AnatomyError(
@@ -61,32 +77,29 @@ class RunFolder:
                 "Give another --out, or --resume to go on."
             )
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append one row of metrics.
+    def log(self, row: dict[str, Any], name: str = METRICS) -> None:
+        """Append one row, with its ``step``, to the metrics or to another file of :data:`ROWS`.
 
         Raises:
             AnatomyError: it can't be written.
         """
         if not self.main:
             return
-        try:
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, allow_nan=False) + "\n")
-        except OSError as error:
-            raise self._unwritable(self.path / "metrics.jsonl", error) from None
+        append_json(self.path / name, row)
 
     def forget_after(self, step: int) -> None:
-        """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again.
+        """Drop rows beyond ``step`` (and a torn last one): they will be made again.
 
         Raises:
             AnatomyError: a line before them is no row.
         """
-        for name in ("metrics.jsonl", "groups.jsonl") if self.main else ():
+        for name in ROWS if self.main else ():
             if (self.path / name).exists():
                 self._forget(self.path / name, step)
 
     def _forget(self, path: Path, step: int) -> None:
-        lines = path.read_bytes().split(b"\n")
+        with open_regular(path) as file:
+            lines = file.read().split(b"\n")
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
@@ -123,20 +136,16 @@ class RunFolder:
             _seal(partial, step)
             partial.rename(final)
             _flush(final.parent)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise self._unwritable(final, error) from None
+            last = f"{self.checkpoint} is whole" if self.checkpoint else "there is no checkpoint yet"
+            raise AnatomyError(
+                f"{final}: can't be written ({error.strerror or error}); {last}.\nMake room, then go on with --resume."
+            ) from None
         for old in self._checkpoints()[:-KEPT]:
             shutil.rmtree(old)
         self.checkpoint = final
         return final
-
-    def _unwritable(self, path: Path, error: Exception) -> AnatomyError:
-        last = f"{self.checkpoint} is whole" if self.checkpoint else "there is no checkpoint yet"
-        return AnatomyError(
-            f"{path}: can't be written ({getattr(error, 'strerror', None) or error}); {last}.\n"
-            "Make room, then go on with --resume."
-        )
 
     def _checkpoints(self) -> list[Path]:
         folder = self.path / "checkpoints"
@@ -145,8 +154,10 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a kill left half-written."""
-        for litter in (self.path / "checkpoints").glob("step-*.partial") if self.main else ():
-            shutil.rmtree(litter, ignore_errors=True)
+        if self.main:
+            sweep(self.path)
+            for litter in (self.path / "checkpoints").glob("step-*.partial"):
+                shutil.rmtree(litter, ignore_errors=True)
 
     def _latest(self) -> Path | None:
         """The newest whole checkpoint. The main process sets damaged ones aside, so the others find the same."""
@@ -178,28 +189,35 @@ def _seal(folder: Path, step: int) -> None:
 
 
 def damage(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint, in words; empty where it is whole."""
+    """What is wrong with a checkpoint, in words; empty where it is whole.
+
+    Raises:
+        AnatomyError: another release wrote it, in a layout that this one doesn't read.
+    """
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_bytes())
-        version, step, files = manifest["version"], manifest["step"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        manifest = read_json(checkpoint / MANIFEST)
+        version, step, files = manifest["version"], int(manifest["step"]), dict(manifest["files"])
+    except (AnatomyError, ValueError, KeyError, TypeError):
         return f"no readable {MANIFEST}"
     if version != VERSION:
-        return f"written in layout {version}, this release reads {VERSION}"
+        raise AnatomyError(
+            f"{checkpoint}: written in layout {str(version)[:20]}, this release reads {VERSION}.\n"
+            "Go on with the release that wrote it, or start anew in another folder."
+        )
     if checkpoint.name != f"step-{step:06d}":
         return f"holds step {step}"
     for name, expected in files.items():
         try:
             if _checksum(checkpoint / name) != expected:
                 return f"{name} is not as it was written"
-        except OSError as error:
-            return f"{name} can't be read ({error.strerror or error})"
+        except (AnatomyError, OSError):
+            return f"{name} can't be read"
     return ""
 
 
 def _checksum(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -212,11 +230,6 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors by name; copies, since safetensors refuses those that share memory (tied weights)."""
-    save_file({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, path)
-
-
 def save_optimiser(state: Mapping[str, Mapping[str, torch.Tensor]], folder: Path) -> None:
     """Write an optimiser's state, by parameter and by quantity, as ``optimiser.safetensors``."""
     tensors = {f"{quantity}/{name}": value for name, values in state.items() for quantity, value in values.items()}
@@ -226,7 +239,7 @@ def save_optimiser(state: Mapping[str, Mapping[str, torch.Tensor]], folder: Path
 def load_optimiser(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Read what :func:`save_optimiser` wrote."""
     state: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in load_file(folder / "optimiser.safetensors").items():
+    for key, value in load_tensors(folder / "optimiser.safetensors").items():
         quantity, _, name = key.partition("/")
         state.setdefault(name, {})[quantity] = value
     return state

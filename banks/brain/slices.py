@@ -6,6 +6,7 @@ them: axial and coronal ones have the patient's left on the right of the image, 
 
 import csv
 import importlib.util
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 
 from anatomy_r1.banks.generate import ring
-from anatomy_r1.core import AnatomyError, Image
+from anatomy_r1.core import AnatomyError, Image, open_regular, read_text
 
 Ints = NDArray[np.int64]
 PLANES = ("axial", "coronal", "sagittal")
@@ -86,8 +87,8 @@ def load_brain() -> Brain:
     origin = np.rint(affine[:3, 3]).astype(np.int64) + [cut.start for cut in box]
     t1, labels = t1[box], labels[box]
     bright = (t1 * (255 / np.percentile(t1[t1 > 0], 99.5))).clip(0, 255).astype(np.uint8)
-    with (folder / NAMES).open(encoding="utf-8", newline="") as file:
-        names = {int(row["index"]): readable(row["name"], int(row["index"])) for row in csv.DictReader(file)}
+    rows = csv.DictReader(io.StringIO(read_text(folder / NAMES), newline=""))
+    names = {int(row["index"]): readable(row["name"], int(row["index"])) for row in rows}
     planes = tuple(_plane(axis, bright, labels, origin) for axis in (2, 1, 0))
     return Brain((planes[0], planes[1], planes[2]), names, _features(bright, labels, origin))
 
@@ -130,6 +131,7 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Volume and affine with axes turned to x, y, z."""
     import nibabel
 
+    open_regular(path).close()
     try:
         image = nibabel.as_closest_canonical(nibabel.load(path))
         return np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)

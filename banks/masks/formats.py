@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks.masks.geometry import Grid
-from anatomy_r1.core import AnatomyError, is_dicom, open_dicom, stored_values
+from anatomy_r1.core import AnatomyError, is_dicom, open_dicom, open_regular, stored_values
 
 NIFTI, ITK = (".nii", ".nii.gz"), (".nrrd", ".nhdr", ".mha", ".mhd")
 MAX_VOXELS = 1_000_000_000
+MAX_HEADER = 1 << 16
+_DETACHED = re.compile(rb"(?im)^(?:data ?file|ElementDataFile)\s*[:=]([^\r\n]*)")
 _LABEL = re.compile(r'<Label\s+Key="(\d{1,9})"[^>]*>\s*(?:<!\[CDATA\[)?([^\]<]{1,200})')
 
 
@@ -104,6 +106,7 @@ def _nifti(path: Path) -> Any:
         import nibabel
     except ImportError:
         raise AnatomyError(f"{path}: NIfTI volumes need nibabel: pip install 'anatomy-r1[brain]'") from None
+    open_regular(path).close()
     try:
         return nibabel.load(path)
     except Exception as error:  # nibabel raises many things over broken files
@@ -138,6 +141,7 @@ def _itk(path: Path) -> Any:
         import SimpleITK
     except ImportError:
         raise AnatomyError(f"{path}: this format needs SimpleITK: pip install 'anatomy-r1[itk]'") from None
+    _check_itk_files(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -147,6 +151,20 @@ def _itk(path: Path) -> Any:
     if reader.GetNumberOfComponents() != 1:
         raise AnatomyError(f"{path}: expected one number per voxel, got {reader.GetNumberOfComponents()}.")
     return reader
+
+
+def _check_itk_files(path: Path) -> None:
+    """Refuse a header whose voxels are no regular file in its own folder: ITK would follow it anywhere and wait."""
+    with open_regular(path) as file:
+        found = _DETACHED.search(file.read(MAX_HEADER))
+    name = found[1].decode("utf-8", "replace").strip() if found else "LOCAL"
+    if name.upper() in ("LOCAL", ""):
+        return
+    if name.upper().startswith("LIST") or "%" in name:
+        raise AnatomyError(f"{path}: its voxels lie in several files ({name!r}); expected one.")
+    if Path(name).name != name:
+        raise AnatomyError(f"{path}: its voxels lie in {name!r}; expected a file in the same folder.")
+    open_regular(path.parent / name).close()
 
 
 def _itk_grid(path: Path, time: int | None) -> Grid:

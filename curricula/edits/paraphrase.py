@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from anatomy_r1.core import AnatomyError, Question, find_markup, normalise
+from anatomy_r1.core import AnatomyError, Question, append_json, find_markup, normalise, open_regular
 from anatomy_r1.curricula.edits.images import COLOURS, PLACES
 from anatomy_r1.curricula.edits.variants import GrammarRewrite
 
@@ -139,9 +138,8 @@ class Paraphrase:
                 return None
             self.counts["asked"] += 1
             self._known[key] = answers
-            self._write(
-                "paraphrases.jsonl", {"key": key, "model": self.model, "stem": question.stem, "answers": answers}
-            )
+            row = {"key": key, "model": self.model, "stem": question.stem, "answers": answers}
+            append_json(self.folder / "paraphrases.jsonl", row)
             self._log_refused(question, answers)
         return [text for text in answers if not self._check(question, text)]
 
@@ -152,7 +150,8 @@ class Paraphrase:
         for text in answers:
             if reason := self._check(question, text):
                 self.counts["refused"] += 1
-                self._write("refused.jsonl", {"stem": question.stem, "paraphrase": text, "reason": reason})
+                row = {"stem": question.stem, "paraphrase": text, "reason": reason}
+                append_json(self.folder / "refused.jsonl", row)
 
     def _ask(self, stem: str) -> list[str]:
         body = {
@@ -172,19 +171,11 @@ class Paraphrase:
     def _read_cache(self) -> dict[str, list[str]]:
         path, known = self.folder / "paraphrases.jsonl", {}
         if path.exists():
-            with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            with open_regular(path) as lines:
                 for line in lines:
                     try:
-                        row = json.loads(line)
+                        row = json.loads(line.decode("utf-8", "replace"))
                         known[str(row["key"])] = [str(text) for text in row["answers"]]
                     except (ValueError, KeyError, TypeError):
                         continue  # a line torn by a kill is asked for again
         return known
-
-    def _write(self, name: str, row: dict[str, Any]) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise AnatomyError(f"{self.folder / name}: can't be written ({error.strerror or error}).") from None

@@ -7,14 +7,16 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from anatomy_r1.agents.policies import name_of
+from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import score
-from anatomy_r1.evaluation.live.watch import Asked, Person, Trial, live_html, live_mark, question_view
+from anatomy_r1.evaluation.live.following import LiveRun
+from anatomy_r1.evaluation.live.incoming import KnownHosts, sent_numbers, whole_number
+from anatomy_r1.evaluation.live.watch import Asked, Person, Trial, question_view
 from anatomy_r1.evaluation.reports import TEMPLATES, load_template
 from anatomy_r1.evaluation.run import ask
 
@@ -25,7 +27,7 @@ class Site:
     """What is shown: a run, a policy to try, a person's evaluation; each may be missing."""
 
     def __init__(self, run: Path | None, trial: Trial | None, person: Person | None) -> None:
-        self.run, self.trial, self.person = run, trial, person
+        self.run, self.trial, self.person = LiveRun(run) if run is not None else None, trial, person
         self.pages = [
             (path, label)
             for path, label, there in (
@@ -52,21 +54,25 @@ class Site:
             routes.append(Route("/respond", self.respond, methods=["POST"]))
         if self.person is not None:
             routes.append(Route("/choice", self.choice, methods=["POST"]))
-        return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(KnownHosts, hosts=list(hosts))],
+            exception_handlers={AnatomyError: lambda request, error: PlainTextResponse(str(error), 422)},
+        )
 
     def home(self, request: Request) -> Response:
         """The run, or the first page there is."""
         if self.run is None:
             return RedirectResponse(self.pages[0][0])
-        return self._page("live", "/", self.run.resolve().name, body=live_html(self.run))
+        return self._page("live", "/", self.run.run.resolve().name, body=self.run.html()[1])
 
     def live(self, request: Request) -> Response:
         """The run's part of the page, if it has changed since ``mark``."""
-        run = self.run or Path()
-        mark = live_mark(run)
-        if request.query_params.get("mark") == mark:
+        assert self.run is not None
+        if request.query_params.get("mark") == self.run.mark():
             return Response(status_code=204)
-        return HTMLResponse(live_html(run), headers={"X-Mark": mark, **_FRESH})
+        mark, html = self.run.html()
+        return HTMLResponse(html, headers={"X-Mark": mark, **_FRESH})
 
     def try_page(self, request: Request) -> Response:
         """A question, and what the policy says to it."""
@@ -80,17 +86,15 @@ class Site:
 
     def question(self, request: Request) -> Response:
         """A question to try."""
-        trial, number = self._trial(), int(request.query_params.get("number", "0"))
+        trial, number = self._trial(), whole_number(request.query_params.get("number", "0"), "number")
         asked = trial.question(number)
         facts = {"number": number, "answer": asked.answer, "policy": name_of(trial.policy)}
         return JSONResponse(question_view(Asked(asked.stem, asked.options, asked.pixels())) | facts, headers=_FRESH)
 
     async def respond(self, request: Request) -> Response:
         """What the policy says to it."""
-        if not same_origin(request):
-            return PlainTextResponse("refused", 403)
-        trial = self._trial()
-        asked = trial.question(int((await request.json())["number"]))
+        trial, (number,) = self._trial(), await sent_numbers(request, "number")
+        asked = await run_in_threadpool(trial.question, number)
         said = (await run_in_threadpool(ask, trial.policy, [asked]))[0]
         right = bool(score(asked, said.text).correct)
         return JSONResponse({"text": said.text, "correct": right, "failed": said.failed})
@@ -105,10 +109,7 @@ class Site:
 
     async def choice(self, request: Request) -> Response:
         """The person's choice; 409 where the question does not wait any more."""
-        if not same_origin(request):
-            return PlainTextResponse("refused", 403)
-        sent = await request.json()
-        taken = self._person().policy.choose(int(sent["number"]), int(sent["choice"]))
+        taken = self._person().policy.choose(*await sent_numbers(request, "number", "choice"))
         return JSONResponse({"taken": taken}, 200 if taken else 409)
 
     def _page(self, kind: str, path: str, title: str, lead: str = "", body: str = "") -> Response:
@@ -129,9 +130,3 @@ class Site:
     def _person(self) -> Person:
         assert self.person is not None
         return self.person
-
-
-def same_origin(request: Request) -> bool:
-    """Whether a request comes from a page of ours, not from another site that the browser has open."""
-    origin = request.headers.get("origin")
-    return origin is None or origin.partition("://")[2] == request.headers.get("host")

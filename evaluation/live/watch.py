@@ -18,13 +18,14 @@ from anatomy_r1.agents import Observations, Policy, Response
 from anatomy_r1.agents.policies import human_response
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import LETTERS, AnatomyError, Image, Question
-from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Results, iterate_rollouts
-from anatomy_r1.evaluation.reports import GROUPS, Card, load_template, main_charts, percent, read_groups
+from anatomy_r1.evaluation.records import Results
+from anatomy_r1.evaluation.reports import percent
 from anatomy_r1.evaluation.run import sample_indices
 
-NEWEST = 4
-"""Groups that are shown."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANYWHERE = ("0.0.0.0", "::")
+EDGE = 2048
+"""Longest edge of a question's image as the page gets it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,12 @@ class Trial:
 def watch_app(run: Path | None, trial: Trial | None, person: Person | None, hosts: Sequence[str] = LOOPBACK) -> Any:
     """The application to be served; see :class:`anatomy_r1.evaluation.live.pages.Site`.
 
+    Args:
+        run: folder of a run, which may not be there yet.
+        trial: a policy to try.
+        person: an evaluation of whoever sits at the page.
+        hosts: names under which it may be asked; ``*``: any address that is a number.
+
     Raises:
         AnatomyError: nothing to show, or the ``watch`` or ``report`` extra is missing.
     """
@@ -140,59 +147,20 @@ def watch_app(run: Path | None, trial: Trial | None, person: Person | None, host
     return Site(run, trial, person).app(hosts)
 
 
+def watch_server(app: Any, host: str, port: int) -> Any:
+    """A server of :func:`watch_app` on an address of this machine, IPv4 or IPv6: ``run()`` serves until interrupted."""
+    import uvicorn
+
+    from anatomy_r1.evaluation.live.incoming import MAX_HEADERS
+
+    bounds: Any = {"http": "h11", "ws": "none", "h11_max_incomplete_event_size": MAX_HEADERS}
+    return uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="error", **bounds))
+
+
 def question_view(asked: Asked) -> dict[str, Any]:
     """What a page needs to ask a question."""
-    buffer = io.BytesIO()
-    Pil.fromarray(asked.image).save(buffer, "PNG")
+    picture, buffer = Pil.fromarray(asked.image), io.BytesIO()
+    picture.thumbnail((EDGE, EDGE))
+    picture.save(buffer, "PNG")
     image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     return {"stem": asked.stem, "options": asked.options, "image": image}
-
-
-def live_mark(run: Path) -> str:
-    """Changes whenever the page of a run would."""
-    files = [run / name for name in (METRICS, GROUPS, ROLLOUTS, RESULTS)]
-    return " ".join(f"{path.stat().st_size}" if path.exists() else "-" for path in files)
-
-
-def live_html(run: Path) -> str:
-    """Curves, newest groups and figures of a run as it is now; broken files give a line that says so."""
-    try:
-        metrics = Metrics.read(run / METRICS) if (run / METRICS).exists() else Metrics([])
-        groups = read_groups(run, last=NEWEST)
-        html: str = load_template("live.html.j2").render(
-            run=run.resolve().name,
-            lead=_lead(run, metrics),
-            cards=_cards(run, metrics),
-            charts=main_charts(metrics),
-            groups=groups,
-        )
-    except AnatomyError as error:
-        html = load_template("live.html.j2").render(run=run.name, lead=str(error), cards=[], charts=[], groups=[])
-    return html
-
-
-def _lead(run: Path, metrics: Metrics) -> str:
-    if len(metrics):
-        return f"step {int(metrics.rows[-1]['step']):,}"
-    if (run / ROLLOUTS).exists():
-        return "an evaluation, finished" if (run / RESULTS).exists() else "an evaluation under way"
-    return "nothing written yet; this page shows it once it is"
-
-
-def _cards(run: Path, metrics: Metrics) -> list[Card]:
-    found = []
-    names = {"reward": "Reward", "accuracy": "Accuracy", "frac_reward_zero_std": "Invalid groups", "similarity": "S(q)"}
-    for name, title in names.items():
-        series = metrics.series(name)
-        if len(series.values):
-            recent = float(series.values[-20:].mean())
-            value = f"{recent:.2f}" if name in ("reward", "similarity") else percent(recent)
-            found.append(Card(title, value, "mean of the last 20 steps"))
-    if not found and (run / ROLLOUTS).exists():
-        rights = [rollout.correct for rollout in iterate_rollouts(run)]
-        if rights:
-            found = [
-                Card("Responses", f"{len(rights):,}", "so far"),
-                Card("Accuracy", percent(sum(rights) / len(rights)), "so far"),
-            ]
-    return found

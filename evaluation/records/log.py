@@ -13,10 +13,14 @@ from typing import Any, BinaryIO, Self
 from PIL import Image as Pil
 
 from anatomy_r1.core import (
+    SMALL,
     AnatomyError,
     Question,
     claiming_folder,
+    open_regular,
+    read_json,
     release_folder,
+    sweep,
     write_bytes,
     write_chunks,
     write_json,
@@ -53,6 +57,8 @@ class RunLog:
         self._files: dict[str, BinaryIO] = {}
         if folder is not None:
             with claiming_folder(folder):
+                if resume:
+                    sweep(folder)
                 _open(folder, {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}, resume)
 
     def __enter__(self) -> Self:
@@ -98,7 +104,7 @@ class RunLog:
         if self.folder is None or not rollouts:
             return
         new = {_place(vars(rollout)): _line(rollout) for rollout in rollouts}
-        with (self.folder / name).open("rb") as file:
+        with open_regular(self.folder / name) as file:
             write_chunks(self.folder / name, (new.get(_place(json.loads(line)), line) for line in file))
 
     def append(self, name: str, rollouts: Sequence[Rollout]) -> None:
@@ -165,15 +171,15 @@ def _open(folder: Path, settings: dict[str, Any], resume: bool) -> None:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise AnatomyError(f"{path}: not the settings of an evaluation ({error}).") from None
+        return dict(read_json(path, SMALL))
+    except (ValueError, TypeError):
+        raise AnatomyError(f"{path}: not the settings of an evaluation.") from None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Rollout]]:
     """Whole lines of a file of rollouts, each with where it ends; a broken one must be the last."""
     end, broken = 0, ""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number, line in enumerate(file, start=1):
             if broken:
                 raise AnatomyError(f"{path}, {broken}; repair or remove the line.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from anatomy_r1.core import DEFAULT_STYLE, LETTERS, AnatomyError, Question, read_jsonl, write_json
+from anatomy_r1.core import DEFAULT_STYLE, LETTERS, AnatomyError, Question, read_jsonl, read_text, write_json
 from anatomy_r1.envs import read_leniently
 from anatomy_r1.evaluation.stats import Estimate
 
@@ -211,11 +211,11 @@ def load_results(folder: Path) -> Results:
         AnatomyError: no such file, not a results file, or of another schema version.
     """
     path = folder / RESULTS
+    if not path.exists():
+        raise AnatomyError(f"{path}: file not found; is {folder} the folder of an evaluation?")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         version = data["schema_version"]
-    except FileNotFoundError:
-        raise AnatomyError(f"{path}: file not found; is {folder} the folder of an evaluation?") from None
     except (ValueError, KeyError, TypeError):
         raise AnatomyError(f"{path}: not a results file (expected JSON with a schema_version).") from None
     if version != SCHEMA_VERSION:

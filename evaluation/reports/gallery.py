@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image as Pil
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, read_bytes
 from anatomy_r1.envs import read_blocks
 from anatomy_r1.evaluation.records import Rollout
 
@@ -27,6 +27,7 @@ RESPONSES = 8
 EDGES = {150: 320, 300: 256}
 """Longest edge of pictures in pixels, where there are at most so many; of more pictures: …"""
 SMALL = 200
+MAX_PNG = 1 << 26
 
 Sides = Mapping[str, Iterable[Rollout]]
 _PAIR = {(False, True): "won", (True, False): "lost", (True, True): "kept", (False, False): "missed"}
@@ -67,7 +68,8 @@ class Images:
         side = next((side for side, name in names.items() if name is not None), None)
         if side is None or self._left <= 0:
             return None
-        data = _small(saved_image(self._folders[side], str(names[side])), self._edge)
+        folder, name = self._folders[side], str(names[side])
+        data = _small(saved_image(folder, name), self._edge, folder / name)
         self._left -= len(data)
         self.uris.append("data:image/webp;base64," + base64.b64encode(data).decode())
         return len(self.uris) - 1
@@ -82,10 +84,7 @@ def saved_image(folder: Path, name: str) -> bytes:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or path.suffix != ".png":
         raise AnatomyError(f"{folder}: a saved image must be a PNG inside the folder, got {name!r}.")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise AnatomyError(f"{path}: can't be read ({error.strerror}); it was saved with the rollouts.") from None
+    return read_bytes(path, MAX_PNG)
 
 
 def response_data(
@@ -157,9 +156,12 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
 
 
-def _small(data: bytes, edge: int) -> bytes:
-    with Pil.open(io.BytesIO(data)) as image:
-        small = image.convert("RGB")
+def _small(data: bytes, edge: int, path: Path) -> bytes:
+    try:
+        with Pil.open(io.BytesIO(data), formats=("PNG",)) as image:
+            small = image.convert("RGB")
+    except Exception as error:  # decoders raise whatever they stumble over
+        raise AnatomyError(f"{path}: saved image is broken ({error}); copy the evaluation anew.") from None
     small.thumbnail((edge, edge))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=85)

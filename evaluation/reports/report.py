@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anatomy_r1.core import AnatomyError, write_bytes
+from anatomy_r1.core import SMALL, AnatomyError, read_text, write_bytes
 from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Rollout, load_results, read_rollouts
 from anatomy_r1.evaluation.reports.diagrams import confusion_view, reliability_chart, similarity_chart
 from anatomy_r1.evaluation.reports.gallery import gallery_data
@@ -72,7 +72,7 @@ def render_report(run: Path) -> str:
         run=run.resolve().name,
         groups=read_groups(run),
         measures=group_measures(run),
-        config=config.read_text(encoding="utf-8") if config.exists() else "",
+        config=read_text(config, SMALL) if config.exists() else "",
     )
 
 

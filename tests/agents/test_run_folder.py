@@ -116,6 +116,20 @@ def test_a_checkpoint_under_another_steps_name_is_not_taken(tmp_path):
         RunFolder(tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_a_checkpoint_of_another_layout_is_refused_and_left_as_it_is(tmp_path, version):
+    run = RunFolder(tmp_path / "run")
+    for step in (1, 2):
+        run.save(step, whole)
+    path = tmp_path / "run/checkpoints/step-000002/manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    with pytest.raises(AnatomyError, match=r"step-000002: written in layout .*, this release reads 1") as refused:
+        RunFolder(tmp_path / "run", resume=True)
+    assert len(str(refused.value).splitlines()) == 2
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names == ["step-000001", "step-000002"]
+
+
 @pytest.mark.parametrize("stray", ["step-zzz", "step-1", "notes", "step-000003.partial"])
 def test_what_is_no_checkpoint_is_passed_over(tmp_path, stray):
     RunFolder(tmp_path / "run").save(1, whole)

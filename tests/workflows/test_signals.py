@@ -1,0 +1,57 @@
+"""Every command takes SIGINT, SIGTERM and SIGHUP: it ends with that signal's code, in words, and can go on."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from anatomy_r1.cli.commands import COMMANDS
+
+pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parent))
+from test_kills import EVALUATE, GRPO, SFT, forked
+
+DEMO = GRPO.replace("train", "demo", 1)
+LINES = {
+    "train": GRPO,
+    "demo": DEMO,
+    "sft": SFT,
+    "evaluate": EVALUATE,
+    "report": "report run",
+    "figures": "figures run --out=OUT",
+    "compare": "compare run more --out=OUT",
+    "score": "score run --out=OUT",
+    "suite": "suite suite.toml --out=OUT",
+    "audit": "audit scenes --limit 60",
+    "curriculum preview": "curriculum preview --draws 60 --out=OUT",
+    "curriculum similarity": "curriculum similarity --similarity names --out=OUT",
+    "bank validate": "bank validate scenes --limit 20",
+    "bank preview": "bank preview --out=OUT",
+    "bank export": "bank export scenes -n 20 --out=OUT",
+}
+"""``--out=OUT``, in one word: no ``--resume`` goes with it."""
+TELLING = {name for name in COMMANDS if name.endswith("options")} | {"bank list"}
+ELSEWHERE = {"watch"}  # serves until it is told to stop: tests/evaluation/test_watch_refuses.py
+
+
+def test_no_command_is_left_out():
+    assert set(LINES) | TELLING | ELSEWHERE == set(COMMANDS)
+
+
+@pytest.mark.slow
+def test_every_command_ends_as_its_signal_says(tmp_path):
+    from anatomy_r1.cli.main import run
+
+    for name, policy in (("run", "random"), ("more", "noisy-oracle:0.5")):
+        assert run(["evaluate", "--policy", policy, "--limit", "40", "--out", str(tmp_path / name)]) == 0
+    rows = [json.dumps({"step": step, "reward": 0.5, "accuracy": 0.5}) for step in (1, 2)]
+    (tmp_path / "run/metrics.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "suite.toml").write_text('[[policies]]\nspec = "random"\n[[banks]]\nspec = "scenes"\nlimit = 20\n')
+    for came in forked(tmp_path, LINES, "interrupt"):
+        assert came["code"] in (0, 1), came
+        for name, end in came["came"].items():
+            assert end["code"] == 128 + signal.Signals[name], (came["job"], name, end)
+            assert "interrupted" in end["said"] and "Traceback" not in end["said"], (came["job"], name, end)
+            assert end["again"] in (0, 1), (came["job"], name, end)
