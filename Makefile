@@ -14,7 +14,7 @@ comma := ,
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-vllm test-python test-newest benchmark-trl docs lint format lock clean
+.PHONY: demo test test-slow test-vllm test-python test-newest fuzz audit benchmark-trl docs lint format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -46,6 +46,16 @@ test-newest:
 	$(if $(BEYOND),.venv-newest/bin/python $(INSTALL) $(BEYOND))
 	rm .venv-newest/ready
 	OMP_NUM_THREADS=1 .venv-newest/bin/python locks/newest.py $(ARGS)
+
+# The judges and the reader of JSONL under atheris, which goes by coverage: half of FUZZ_SECONDS each. What breaks them
+# is kept in build/fuzz; put it into tests/fuzz/faults, and mend it.
+FUZZ_SECONDS ?= 600
+fuzz: .venv-fuzz/ready
+	for target in judges jsonl; do .venv-fuzz/bin/python tests/fuzz/fuzz.py $$target $$(( $(FUZZ_SECONDS) / 2 )) || exit 1; done
+
+# Known vulnerabilities in what the locks hold, and the licences of what is installed.
+audit: $(VENV)/ready .venv-audit/ready
+	$(BIN)/python locks/audit.py .venv-audit/bin/pip-audit
 
 # A step of ours beside one of TRL's, in an environment that has both.
 benchmark-trl: .venv-trl/ready
@@ -100,6 +110,17 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 	.venv-trl/bin/python -m pip freeze | grep '^torch==' > .venv-trl/constraints.txt
 	.venv-trl/bin/python $(INSTALL) -c .venv-trl/constraints.txt -c locks/trl.txt -r locks/trl.in -e '.[train]'
 	.venv-trl/bin/python $(INSTALL) --no-deps $(TORCHVISION)
+	touch $@
+
+# Not in the locks: atheris has wheels for some Pythons and systems only, and nothing else needs it.
+.venv-fuzz/ready: pyproject.toml locks/dev.txt
+	test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python $(INSTALL) -c locks/dev.txt atheris==3.0.0 -e .
+	touch $@
+
+.venv-audit/ready:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python $(INSTALL) pip-audit==2.10.1
 	touch $@
 
 .venv-docs/ready: pyproject.toml locks/docs.txt

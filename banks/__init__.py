@@ -22,6 +22,7 @@ from anatomy_r1.core import Count, Registry, Seed
 
 BANKS: Registry[Bank] = Registry("bank", "anatomy_r1.banks")
 BANKS.register("scenes")(ScenesBank)
+BANKS.register("scenes-ssg")(partial(ScenesBank, vocabulary="ssg"))
 BANKS.register("brain-atlas")(BrainAtlasBank)
 BANKS.register("jsonl")(JsonlBank)
 BANKS.register("anatomy-r1")(AnatomyR1Bank)

@@ -15,6 +15,7 @@ from PIL import Image as Pil
 from anatomy_r1.banks.bank import Bank, Rooted
 from anatomy_r1.core import (
     LETTERS,
+    LOCK,
     AnatomyError,
     Image,
     Question,
@@ -152,7 +153,7 @@ def _write(
         import datasets
     except ImportError:
         raise AnatomyError("this export needs datasets: pip install 'anatomy-r1[hf]'") from None
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
         raise AnatomyError(f"{folder}: expected a new or empty folder; nothing was overwritten.")
 
     def rows() -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """``anatomy-r1 bank …``: what there is to plug in, questions to look at, questions to take along."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,11 +8,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from anatomy_r1.agents import POLICIES
-from anatomy_r1.banks import BANKS, export_hf, export_jsonl, export_trl, open_bank
+from anatomy_r1.banks import BANKS, Bank, export_hf, export_jsonl, export_trl, open_bank
 from anatomy_r1.cli.console import console, listing
 from anatomy_r1.cli.options import summary_of
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError, Count, Registry, Seed, render_prompt
+from anatomy_r1.core import LOCK, AnatomyError, Count, Registry, Seed, claiming_folder, release_folder, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
 from anatomy_r1.envs import as_text
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
@@ -84,20 +85,24 @@ class ExportConfig:
 
     def run(self) -> None:
         """Write the folder."""
-        if self.out.exists() and any(self.out.iterdir()):
-            raise AnatomyError(
-                f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
-            )
         if not self.images and self.to != "jsonl":
             raise AnatomyError(
                 f"--no-images goes with --to jsonl, not with {self.to}: its images are part of the rows."
             )
         bank = open_bank(self.bank, self.split, require_images=self.images, **extras(self.bank_options))
         indices = sample_indices(len(bank), self.limit, self.seed)
-        if self.to == "jsonl":
-            path = export_jsonl(bank, indices, self.out, images=self.images)
-        elif self.to == "hf":
-            path = export_hf(bank, indices, self.out)
-        else:
-            path = export_trl(bank, indices, self.out, render_prompt)
+        with claiming_folder(self.out):
+            if any(entry.name != LOCK for entry in self.out.iterdir()):
+                raise AnatomyError(
+                    f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
+                )
+            path = self._export(bank, indices)
+        release_folder(self.out)
         console.print(f"{len(indices):,} questions: {path}")
+
+    def _export(self, bank: Bank, indices: Sequence[int]) -> Path:
+        if self.to == "jsonl":
+            return export_jsonl(bank, indices, self.out, images=self.images)
+        if self.to == "hf":
+            return export_hf(bank, indices, self.out)
+        return export_trl(bank, indices, self.out, render_prompt)

@@ -7,7 +7,7 @@ there are enough, so that knowing which are common does not help; none is a part
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from anatomy_r1.banks.masks.order import Order
 from anatomy_r1.banks.masks.questions import KINDS, Asker, View, cell_shares, choose_options, clear_places, steady
 from anatomy_r1.banks.masks.tables import Entry, background_of, clinical
 from anatomy_r1.banks.masks.terms import ANATOMICAL, TERMS, Terms, preface_of
-from anatomy_r1.banks.masks.volumes import GEOMETRY, Case, packed
+from anatomy_r1.banks.masks.volumes import GEOMETRY, Case, Packed, packed
 from anatomy_r1.banks.masks.windows import AUTO, Window, grey_of, read_window
 from anatomy_r1.banks.rows import Refusal, settle
 from anatomy_r1.core import AnatomyError, Count, Grounds, Image, Memo, Natural, Question, Seed, read_image
@@ -225,14 +225,25 @@ class MasksBank(GraphBank):
         region, labelled = self._around(at, set(here.values()))
         graph = steady(clear_places(graph, cells), order)
         specks = frozenset(here.values()) - seen
+        slices, centres = self._over_the_scan(packed(at.case)) if at.case is not None else ({}, {})
         return View(
-            codes, names, graph, cells, order, specks, region=region, labelled=labelled, slices=self._slices(at)
+            codes,
+            names,
+            graph,
+            cells,
+            order,
+            specks,
+            region=region,
+            labelled=labelled,
+            slices=slices,
+            centres=centres,
         )
 
-    def _slices(self, at: Frame) -> Counter[str]:
-        """In how many slices of its scan each structure is."""
-        counts = packed(at.case).counts.values() if at.case is not None else ()
-        return Counter(self._names[value] for found in counts for value in found if value in self._names)
+    def _over_the_scan(self, case: Packed) -> tuple[Mapping[str, int], Mapping[str, tuple[float, float]]]:
+        """In how many slices of its scan each structure is, and where its centre lies."""
+        counts = case.counts.values()
+        slices = Counter(self._names[value] for found in counts for value in found if value in self._names)
+        return slices, {self._names[value]: at for value, at in case.centres.items() if value in self._names}
 
     def _around(self, at: Frame, here: set[str]) -> tuple[frozenset[str], frozenset[str] | None]:
         """What occurs in the whole scan, and what it labels, where that matters."""

@@ -1,10 +1,11 @@
 """A run's folder, damaged file by file: it goes on from what is whole to the same end, or is refused in two lines."""
 
+import itertools
 import json
+import os
 import shlex
 import shutil
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from anatomy_r1.core import AnatomyError, release_folder
 
 pytest.importorskip("torch")
 STEPS = "--grpo.steps 3 --grpo.save-every 1 --grpo.questions-per-step 2 --grpo.num-generations 4"
-COMMAND = f"train --seed 1 --held-out.limit 3 {STEPS} --grpo.max-completion-length 24 --grpo.temperature 1.5 --out"
+COMMAND = f"train --seed 1 --held-out.limit 0 {STEPS} --grpo.max-completion-length 24 --grpo.temperature 1.5 --out"
 KINDS = ("truncated", "flipped", "zeroed", "swapped", "deleted")
 
 
@@ -54,7 +55,10 @@ def stopped(tmp_path_factory):
 
 
 def files(folder):
-    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    """Of pictures, one stands for all."""
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    pictures = [path for path in found if path.suffix == ".png"]
+    return [path for path in found if path not in pictures[1:]]
 
 
 def contents(folder):
@@ -73,7 +77,7 @@ def test_a_damaged_checkpoint_is_never_taken(stopped, tmp_path):
         for kind in KINDS:
             for both in (False, True):
                 case = tmp_path / f"{tried}"
-                shutil.copytree(run_folder / "checkpoints", case / "checkpoints")
+                shutil.copytree(run_folder / "checkpoints", case / "checkpoints", copy_function=os.link)
                 one, two = (case / "checkpoints" / name for name in names)
                 changed = damage(two / file, kind, run_folder / "checkpoints/step-000001" / file)
                 if both:
@@ -96,33 +100,33 @@ def test_a_damaged_checkpoint_is_never_taken(stopped, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_folder_goes_on_to_the_same_policy_or_is_refused(stopped, tmp_path, monkeypatch, capsys, kind):
+def test_a_damaged_folder_goes_on_to_the_same_policy_or_is_refused(stopped, tmp_path, monkeypatch, capsys):
     """Every other file of a run's folder."""
     run_folder, expected = stopped
     monkeypatch.chdir(tmp_path)
     others = [file for file in files(run_folder) if file.parts[0] != "checkpoints"]
-    ended = {0: 0, 2: 0}
-    for number, file in enumerate(others):
-        case = tmp_path / str(number)
-        shutil.copytree(run_folder, case)
-        damage(case / file, kind, run_folder / others[number - 1])
+    ended = []
+    for file, kind in itertools.product(others, KINDS):
+        case = tmp_path / str(len(ended))
+        shutil.copytree(run_folder, case, copy_function=os.link)
+        damage(case / file, kind, run_folder / others[others.index(file) - 1])
         code = run([*shlex.split(COMMAND), str(case), "--resume"])
         said = capsys.readouterr().err
-        assert code in ended and "Traceback" not in said and len(said.strip().splitlines()) <= 3, (file, said)
-        ended[code] += 1
+        assert code in (0, 2) and "Traceback" not in said and len(said.strip().splitlines()) <= 3, (file, kind, said)
+        ended.append(code)
         if code == 0:
-            assert (case / "policy/model.safetensors").read_bytes() == expected, file
-            steps = [json.loads(line)["step"] for line in (case / "metrics.jsonl").read_text().splitlines()]
-            assert steps == [1, 2, 3] or file == Path("metrics.jsonl"), (file, steps)
+            assert (case / "policy/model.safetensors").read_bytes() == expected, (file, kind)
+            last = json.loads((case / "metrics.jsonl").read_text().splitlines()[-1])
+            assert last["step"] == 3, (file, kind)
+        release_folder(case)
         shutil.rmtree(case)
-    assert ended[0]
+    assert 0 in ended and len(ended) >= 20
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_evaluation_goes_on_or_is_refused(tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)
-    command = shlex.split("evaluate --policy random --limit 6 --batch-size 3 --out")
+    command = shlex.split("evaluate --policy random --limit 4 --batch-size 2 --out")
     assert run([*command, "whole"]) == 0
     others = files(tmp_path / "whole")
     for number, file in enumerate(others):
