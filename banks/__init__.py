@@ -18,7 +18,7 @@ from anatomy_r1.banks.scenes import ScenesBank
 from anatomy_r1.banks.special_tokens import refuse_special_tokens
 from anatomy_r1.banks.splits import choose_split, train_and_test_parts
 from anatomy_r1.banks.ssg import ssg_vqa
-from anatomy_r1.core import Registry
+from anatomy_r1.core import Count, Registry, Seed
 
 BANKS: Registry[Bank] = Registry("bank", "anatomy_r1.banks")
 BANKS.register("scenes")(ScenesBank)
@@ -55,7 +55,7 @@ def takes(spec: str, option: str) -> bool:
 
 
 @BANKS.register("mix")
-def mix(spec: str, length: int | None = None, seed: int = 0, require_images: bool = True) -> MixBank:
+def mix(spec: str, length: Count | None = None, seed: Seed = 0, require_images: bool = True) -> MixBank:
     """Open a mixture: ``mix:scenes=0.7,brain-atlas=0.3`` or ``mix:FILE.toml``; see :class:`MixBank`.
 
     Args:

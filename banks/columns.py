@@ -1,7 +1,7 @@
 """Which columns of a data set hold what: mappings by name, and as users write them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anatomy_r1.core import AnatomyError
@@ -90,6 +90,22 @@ READY = {
         modality="modality",
         only=(("q_lang", "en"),),
     ),
+    "radimagenet-vqa": Columns(
+        ("image",),
+        "question",
+        ("choices",),
+        ("answer",),
+        question_type="question_type",
+        only=(("question_type", "multiple_choice"),),
+    ),
+    "radimagenet-vqa-closed": Columns(
+        ("image",),
+        "question",
+        ("yes", "no"),
+        ("answer",),
+        question_type="question_type",
+        only=(("question_type", "closed"),),
+    ),
     "vqa-rad": Columns(("image",), "question", (), ("answer",)),
     "path-vqa": Columns(("image",), "question", (), ("answer",)),
 }
@@ -127,10 +143,17 @@ def _tuple(value: Any) -> tuple[str, ...]:
 
 def fitting_columns(columns: str | Mapping[str, Any], parts: Mapping[str, Any]) -> Columns:
     """The mapping that ``columns`` means for the splits of a data set; see :data:`READY` for ``auto``."""
-    if columns != "auto":
-        return read_columns(columns)
     names = set.intersection(*(set(data.column_names) for data in parts.values()))
-    for mapping in READY.values():
-        if mapping.options and {*mapping.named(), *mapping.options} <= names and names & set(mapping.answer):
-            return mapping
-    return READY["pmc-vqa"]
+    fitting = (
+        mapping
+        for mapping in READY.values()
+        if mapping.options and {*mapping.named(), *mapping.options} <= names and names & set(mapping.answer)
+    )
+    mapping = next(fitting, READY["pmc-vqa"]) if columns == "auto" else read_columns(columns)
+    return replace(mapping, image=(*mapping.image, *_more_images(mapping.image, names)))
+
+
+def _more_images(image: Sequence[str], names: Set[str]) -> list[str]:
+    """Columns ``image_2``, ``image_3``, … beside a mapped ``image_1``; a row that fills them has several images."""
+    heads = {name.rstrip("0123456789") for name in image if name[-1:].isdigit()}
+    return sorted(name for name in names - set(image) if name[-1:].isdigit() and name.rstrip("0123456789") in heads)

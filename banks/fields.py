@@ -28,7 +28,7 @@ _LETTER = re.compile(r"(?:option|choice|answer)?[\s_:]*\(?([A-Za-z])\s*[:.)。]?
 _NUMBER = re.compile(r"\(?(\d{1,6})(?:\.0)?[.)]?\)?", re.ASCII)
 _ANSWER_TAG = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_IMAGE_TAG = re.compile(r"<image>", re.IGNORECASE)
+_IMAGE_TAG = re.compile(r"<image(?:[ _]?(\d{1,2}))?>", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
@@ -60,7 +60,7 @@ def read_options(values: Any) -> tuple[str, ...]:
         AnatomyError: none of these forms, letters out of order, or an option missing between others.
     """
     if isinstance(values, str):
-        values = _listed(values)
+        values = listed(values)
     if isinstance(values, Mapping):
         values = _lettered(values)
     if not isinstance(values, list | tuple):
@@ -89,7 +89,7 @@ def _lettered(values: Mapping[str, Any]) -> list[Any]:
     return [given[letter] for letter in letters]
 
 
-def _listed(text: str) -> Any:
+def listed(text: str) -> Any:
     """What a text holds: a JSON list or object, a list as Python or numpy prints it, or lines "A. …", "B. …"."""
     text = text.strip()
     if len(text) > len(LETTERS) * MAX_TEXT:
@@ -238,21 +238,28 @@ def read_stem(value: Any, options: Sequence[str] = ()) -> str:
 
 
 def without_image_tag(text: str) -> str:
-    """A stem without the ``<image>`` that data sets for training put before or after it.
+    """A stem without the ``<image>`` or ``<image 1>`` that data sets for training put before or after it.
 
     Raises:
         AnatomyError: there are several.
     """
-    if (count := len(_IMAGE_TAG.findall(text))) > 1:
+    numbers = _IMAGE_TAG.findall(text)
+    _expect_one(numbers.count("") + len(set(numbers) - {""}))
+    bare = text.strip()
+    ends = [tag for tag in _IMAGE_TAG.finditer(bare) if tag.start() == 0 or tag.end() == len(bare)]
+    return _IMAGE_TAG.sub("", text).strip() if ends else text
+
+
+def _expect_one(count: int) -> None:
+    if count > 1:
         raise AnatomyError(f"stem: expected a question about one image, this one names {count}.")
-    bare = _IMAGE_TAG.sub("", text) if count else text
-    at_an_end = text.lstrip().lower().startswith("<image>") or text.rstrip().lower().endswith("<image>")
-    return bare.strip() if count and at_an_end else text
 
 
 def _last_words(value: Any) -> str:
     """What the user said last in a chat of ``role`` and ``content``; a text is taken as it is."""
     if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
+        parts = [part for turn in value if isinstance(turn.get("content"), list) for part in turn["content"]]
+        _expect_one(sum(isinstance(part, Mapping) and part.get("type") in ("image", "image_url") for part in parts))
         said = [turn.get("content") for turn in value if turn.get("role") == "user"]
         value = said[-1] if said else None
         if isinstance(value, list):

@@ -29,7 +29,20 @@ from anatomy_r1.banks.inline_images import digest, image_of
 from anatomy_r1.banks.made_options import AnswerPool
 from anatomy_r1.banks.rows import Intake, Row, RowBank
 from anatomy_r1.banks.splits import WHOLE
-from anatomy_r1.core import LETTERS, AnatomyError, Image, ImageFolder, ImageSource, inside, normalise, read_image
+from anatomy_r1.core import (
+    LETTERS,
+    AnatomyError,
+    Count,
+    Image,
+    ImageFolder,
+    ImageSource,
+    Natural,
+    Seed,
+    hub_problem,
+    inside,
+    normalise,
+    read_image,
+)
 
 _ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 _BATCH = 128
@@ -63,9 +76,9 @@ class HuggingFaceBank(RowBank):
         columns: str | Mapping[str, Any] = "auto",
         images: str | Path | None = None,
         config: str | None = None,
-        answer_base: int | str | None = None,
-        n_options: int = 4,
-        seed: int = 0,
+        answer_base: Natural | str | None = None,
+        n_options: Count = 4,
+        seed: Seed = 0,
         follow_links: str | Path | None = None,
         require_images: bool = True,
         allow_bad: bool = False,
@@ -88,22 +101,23 @@ class HuggingFaceBank(RowBank):
 
 
 def _load(path: str, config: str | None) -> dict[str, Any]:
+    folder = Path(path)
+    if not path or (not folder.is_dir() and not _ID.fullmatch(path)):
+        raise AnatomyError(f"hf: {path!r} is neither a folder here nor an id of the hub (OWNER/NAME).")
+    problem = "" if folder.is_dir() else hub_problem()  # before the library is imported, which reads what is found
     try:
         import datasets
     except ImportError:
         raise AnatomyError("the hf bank needs datasets: pip install 'anatomy-r1[hf]'") from None
-    folder = Path(path)
-    if not path or (not folder.is_dir() and not _ID.fullmatch(path)):
-        raise AnatomyError(f"hf: {path!r} is neither a folder here nor an id of the hub (OWNER/NAME).")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file():
             found = datasets.load_from_disk(path)
         else:
             found = _load_words(datasets, path, config)
     except ConnectionError as error:
-        off = datasets.config.HF_HUB_OFFLINE
-        why = "HF_HUB_OFFLINE is set; unset it" if off else f"{_first_line(error)}; check the network"
-        raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}, or give a folder instead.") from None
+        why = problem or _first_line(error)
+        mend = "unset it" if why.endswith("is set") else "check the network"
+        raise AnatomyError(f"hf: {path}: the hub can't be reached: {why}; {mend}, or give a folder instead.") from None
     except Exception as error:  # whatever the library and its formats raise
         raise AnatomyError(f"{path}: can't be opened as a Hugging Face data set ({_first_line(error)}).") from None
     return dict(found) if isinstance(found, Mapping) else {str(found.split or WHOLE): found}
@@ -138,12 +152,12 @@ class _Reader:
     def survey(self, split: str, data: Any) -> None:
         """Look at a split's columns, answers and options."""
         self._check(split, data)
-        wanted = {*self.mapping.options, *self._kind_columns(), self.answer[split]} & set(data.column_names)
-        for row in _raw(data.select_columns(sorted(wanted))):
+        only = {column for column, _ in self.mapping.only}
+        wanted = {*self.mapping.options, *self._kind_columns(), *only, self.answer[split]} & set(data.column_names)
+        for row in filter(self._is_wanted, _raw(data.select_columns(sorted(wanted)))):
             value = self._value(row, split)
             if not self.mapping.options:
-                if self._is_wanted(row):
-                    self.pool.see(self._kind(row), value)
+                self.pool.see(self._kind(row), value)
                 continue
             if self.fixed and plain(str(value)) not in map(plain, self.fixed):
                 raise AnatomyError(self._no_column(self.mapping.options[0], split, data))
@@ -238,8 +252,7 @@ class _Reader:
     def _kind_columns(self) -> list[str]:
         if self.mapping.options:
             return []
-        named = (self.mapping.stem, self.mapping.question_type, *(column for column, _ in self.mapping.only))
-        return [name for name in named if name]
+        return [name for name in (self.mapping.stem, self.mapping.question_type) if name]
 
     def _kind(self, row: Mapping[str, Any]) -> tuple[str, str]:
         return self._text(row, self.mapping.question_type), str(row[self.mapping.stem] or "")

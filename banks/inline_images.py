@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from anatomy_r1.banks.fields import shown
+from anatomy_r1.banks.fields import listed, shown
 from anatomy_r1.core import AnatomyError
 
 LEAST_BASE64 = 64
 """Fewer characters are taken for a path."""
 _DATA_URI = re.compile(r"data:image/[\w.+-]{1,40};base64,", re.ASCII | re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
+_BETWEEN = re.compile(r"\s*[;,|\s]\s*")
+_PATH = re.compile(r".+\.(?:png|jpe?g|webp|bmp|tiff?|gif|dcm)", re.IGNORECASE)
+MAX_PATH = 4096
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 
 
@@ -22,6 +25,8 @@ def image_of(value: Any) -> str | bytes:
     Raises:
         AnatomyError: no image, several, or a data URI that is none of an image.
     """
+    if isinstance(value, str) and len(value) < MAX_PATH:
+        value = listed(value) if value[:1] == "[" else _paths(value)
     if isinstance(value, list | tuple):
         found = [item for item in value if item is not None]
         if len(found) != 1:
@@ -34,6 +39,12 @@ def image_of(value: Any) -> str | bytes:
     if isinstance(value, str) and value.strip():
         return _decoded(value) or value
     raise AnatomyError(f"image: expected an image or a path, got {shown(value)}.")
+
+
+def _paths(text: str) -> list[str]:
+    """The paths in a cell with several, apart by ``;`` ``,`` ``|`` or white space; any other text as it is."""
+    parts = _BETWEEN.split(text.strip())
+    return parts if len(parts) > 1 and all(_PATH.fullmatch(part) for part in parts) else [text]
 
 
 def _decoded(text: str) -> bytes | None:

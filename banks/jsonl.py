@@ -47,8 +47,10 @@ from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import (
     MAX_PIXELS,
     AnatomyError,
+    Count,
     Grounds,
     Image,
+    Natural,
     Question,
     find_markup,
     normalise,
@@ -95,8 +97,8 @@ class JsonlBank:
         self,
         path: str | Path,
         split: str | None = None,
-        max_pixels: int = MAX_PIXELS,
-        answer_base: int | str = 0,
+        max_pixels: Count = MAX_PIXELS,
+        answer_base: Natural | str = 0,
         follow_links: str | Path | None = None,
         require_images: bool = True,
         allow_bad: bool = False,
@@ -142,6 +144,12 @@ class JsonlBank:
         part = copy.copy(self)
         part._chosen = self._of_split(name)
         return part
+
+    def texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each question's name and the words that it may be asked in."""
+        for index in range(len(self)):
+            question = self.question(index)
+            yield f"question {question.id!r}", (question.stem, *question.options, *question.distractors)
 
     def question(self, index: int) -> Question:
         """Read the question at ``index``.

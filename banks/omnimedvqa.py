@@ -12,9 +12,11 @@ from sys import intern
 from typing import Any
 from zlib import crc32
 
+from anatomy_r1.banks.fields import read_answer
+from anatomy_r1.banks.inline_images import image_of
 from anatomy_r1.banks.rows import Intake, Row, RowBank, collector_paused, texts_of
 from anatomy_r1.banks.tidy import tidy
-from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
+from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, Seed, normalise, read_rows
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -68,7 +70,7 @@ class OmniMedVQABank(RowBank):
         dataset: str | None = None,
         options: str = "as-is",
         grouping: str = "auto",
-        seed: int = 0,
+        seed: Seed = 0,
         follow_links: str | Path | None = None,
         require_images: bool = True,
         allow_bad: bool = False,
@@ -139,13 +141,21 @@ class _Reader:
         split = named[2].lower() if named and self.grouping == "files" else None
         source, stem = f"omnimedvqa/{file.name}", file.stem
         for number, values in enumerate(rows):
-            read = self._medr1 if isinstance(values, dict) and "problem" in values else self._native
             try:
-                draft = read(values, label, number)
+                draft = self._draft(values, label, number)
                 if draft is not None:
                     intake.add(self._row(draft, stem, source, split))
             except AnatomyError as error:
                 intake.refuse(f"{file}:{number}", error)
+
+    def _draft(self, values: Any, label: str, number: int) -> _Draft | None:
+        read = self._medr1 if isinstance(values, dict) and "problem" in values else self._native
+        try:
+            return read(values, label, number)
+        except AnatomyError:
+            if not isinstance(values, dict) or (plain := _plain_fields(values)) == values:
+                raise
+            return read(plain, label, number)
 
     def _native(self, values: Any, label: str, number: int) -> _Draft | None:
         fields = _NATIVE if isinstance(values, dict) and _NATIVE[0] in values else ("modality", *_NATIVE[1:])
@@ -156,6 +166,8 @@ class _Reader:
         if options.count(truth) == 1:
             return name, image, stem, options, options.index(truth), kind, modality, dataset
         found = [at for at, option in enumerate(options) if normalise(option) == normalise(truth)]
+        if not found and len(truth) <= len("(A)."):
+            found = [read_answer(truth, options, "text")]
         if len(found) != 1:
             raise AnatomyError(f"the answer {truth!r} is {'not' if not found else 'twice'} among {list(options)}.")
         return name, image, stem, options, found[0], kind, modality, dataset
@@ -207,6 +219,19 @@ class _Reader:
     def _split(self, group: str) -> str:
         at = crc32(group.encode("utf-8", "replace"), self._salt) / 2**32
         return SPLITS[0] if at < SHARES[0] else SPLITS[1] if at < SHARES[0] + SHARES[1] else SPLITS[2]
+
+
+def _plain_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """A row with options and answer that are numbers as texts, and its image out of a list of one.
+
+    Raises:
+        AnatomyError: it has several images.
+    """
+    listed = {field: image_of(values[field]) for field in ("image", "image_path") if type(values.get(field)) is list}
+    numbers = {
+        field: str(values[field]) for field in (*_OPTIONS, "gt_answer") if type(values.get(field)) in (int, float)
+    }
+    return values | listed | numbers
 
 
 def _given(values: Any) -> tuple[str, ...]:

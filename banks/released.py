@@ -12,6 +12,7 @@ from typing import Any
 
 from anatomy_r1.banks.cholec45 import RELEASED, SPLITS, frame_file, frame_of, frame_root, natural, split_of
 from anatomy_r1.banks.generate import QUESTION_TYPES, NounPhrase, Parsed, parse
+from anatomy_r1.banks.inline_images import image_of
 from anatomy_r1.banks.rows import Intake, Row, RowBank, text_of
 from anatomy_r1.core import LETTERS, AnatomyError, ImageFolder, normalise, read_rows
 
@@ -118,11 +119,10 @@ def _answer(letter: str, name: str, options: tuple[str, ...]) -> int:
 
 
 def _one_image(images: Any) -> str:
-    if isinstance(images, list) and len(images) == 1:
-        images = images[0]
-    if not isinstance(images, str):
-        raise AnatomyError(f"field 'images': expected one path, got {str(images)[:100]!r}.")
-    return images
+    found = image_of(images)
+    if not isinstance(found, str):
+        raise AnatomyError("field 'images': expected the path of a frame, got an image.")
+    return found
 
 
 def _describe(parsed: Parsed | None) -> dict[str, Any]:

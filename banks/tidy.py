@@ -2,13 +2,14 @@
 
 import re
 from functools import lru_cache
+from unicodedata import combining, normalize
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
 _ROMAN = re.compile(r"(x{0,2}(?:ix|iv|v?i{0,3}))([a-c]?)", re.IGNORECASE)
 _TNM = re.compile(r"[cpy]{0,2}(?:[tnm](?:\d[a-d]?|x|is))+", re.IGNORECASE)
 _CODE = re.compile(r"([a-z]{1,3})(\d+)([a-z]?)", re.IGNORECASE)
 _LETTERED = frozenset(
-    {
+    [
         "class",
         "factor",
         "grade",
@@ -20,103 +21,48 @@ _LETTERED = frozenset(
         "stage",
         "type",
         "vitamin",
-        "zone",
         "weber",
-    }
+        "zone",
+    ]
 )
 """Words after which a single letter is a name: hepatitis A."""
-NAMES = frozenset(
-    {
-        "achilles",
-        "addison",
-        "alzheimer",
-        "asperger",
-        "barrett",
-        "bartholin",
-        "behcet",
-        "bochdalek",
-        "bosniak",
-        "bowen",
-        "bowman",
-        "broca",
-        "brodmann",
-        "brunner",
-        "burkitt",
-        "calot",
-        "chiari",
-        "colles",
-        "cowper",
-        "crohn",
-        "cushing",
-        "doppler",
-        "douglas",
-        "dupuytren",
-        "ebstein",
-        "ewing",
-        "fallot",
-        "galeazzi",
-        "gaucher",
-        "gleason",
-        "glisson",
-        "graves",
-        "guillain",
-        "hartmann",
-        "hashimoto",
-        "henle",
-        "hirschsprung",
-        "hodgkin",
-        "huntington",
-        "kaposi",
-        "kawasaki",
-        "kerley",
-        "klatskin",
-        "krukenberg",
-        "kupffer",
-        "langerhans",
-        "lisfranc",
-        "luschka",
-        "magendie",
-        "mallory",
-        "marfan",
-        "meckel",
-        "meniere",
-        "merkel",
-        "monro",
-        "monteggia",
-        "morgagni",
-        "morison",
-        "oddi",
-        "osgood",
-        "paget",
-        "pancoast",
-        "parkinson",
-        "perthes",
-        "peyer",
-        "peyronie",
-        "pott",
-        "purkinje",
-        "ranvier",
-        "raynaud",
-        "retzius",
-        "rolando",
-        "scheuermann",
-        "schlemm",
-        "schwann",
-        "sjogren",
-        "sylvius",
-        "takayasu",
-        "tenon",
-        "treitz",
-        "vater",
-        "virchow",
-        "waldenstrom",
-        "wernicke",
-        "willis",
-        "wilms",
-        "zenker",
-    }
+_NAMES = """
+achilles addison alzheimer asperger baastrup barre barrett bartholin behcet bertin bigelow bochdalek boerhaave bosniak
+botallo bowen bowman brenner broca brodmann brunner budd buerger burkitt calot caroli charcot chiari chopart cobb
+codman colles couinaud couvelaire cowper crohn cushing denonvilliers dieulafoy disse doppler douglas dupuytren ebner
+ebstein eisenmenger ellison ewing fallot galeazzi gartner gaucher gerdy gerota gimbernat gleason glisson goodpasture
+graves guillain hartmann hashimoto havers henle henoch hesselbach hippel hirschfeld hirschsprung hodgkin hoffa
+hounsfield hunner huntington hutchinson kaposi kawasaki kerley kienbock klatskin klinefelter kohler kohn krukenberg
+kupffer langerhans larrey leydig lieberkuhn lindau lisfranc lund luschka luys madelung magendie mallory marfan
+mauthner meckel meniere merkel mirizzi mondor monro monteggia morgagni morison morton naboth nuck oddi osgood osler
+paget pancoast panner parkinson perthes peyer peyronie plummer pott poupart prussak pugh purkinje quervain ranvier
+rathke raynaud reinke retzius rexed rokitansky rolando rosenmuller roux santorini sappey scarpa schatzki scheuermann
+schlatter schlemm schmorl schonlein schwann sertoli shrapnell sibson sjogren spieghel spigelian stensen sudeck sylvian
+sylvius takayasu tenon tietze todaro towne treitz trendelenburg troisier valsalva vater vieussens virchow volkmann
+waldenstrom waldeyer warthin wegener wernicke wharton willis wilms wirsung wormian wrisberg zeis zenker zinn zollinger
+"""
+NAMES = frozenset(_NAMES.split())
+"""People and places that structures and diseases are called after, without accents. Those that are words, too (Bell,
+Cooper), are known by an apostrophe alone."""
+_OWNERS = frozenset(
+    [
+        "athlete",
+        "baby",
+        "body",
+        "child",
+        "donor",
+        "farmer",
+        "fetus",
+        "golfer",
+        "infant",
+        "jumper",
+        "mother",
+        "organ",
+        "patient",
+        "runner",
+    ]
 )
-"""People and places that structures and diseases are called after."""
+"""Who is meant by what ends in 's, but is nobody's name."""
 ABBREVIATIONS = frozenset({"copd", "ct", "ecg", "eeg", "hiv", "ivc", "mri", "sma", "smv", "svc", "tnm"})
 """Such as are no words in small letters either; others are known by their capitals."""
 
@@ -131,6 +77,8 @@ def tidy(option: str) -> str:
     ('Stage II, T2N0M0', 'Non-Hodgkin lymphoma')
     """
     words = " ".join(option.split()).rstrip(". ")
+    if " " in words and words.isupper() and re.search(r"[^\W\d]{6}", words):
+        words = words.lower()  # all in capitals, which then tell nothing
     text = _WORD.sub(lambda found: _formed(found[0], words[: found.start()]), words)
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
@@ -138,17 +86,23 @@ def tidy(option: str) -> str:
 def _formed(word: str, before: str) -> str:
     if (code := _code(word)) is not None:
         return code
-    small = word.lower()
+    small, last = word.lower(), before.lower().split()[-1:]
+    if _LETTERED.intersection(last) and re.fullmatch(r"(?:[ivx]|\d)?[a-z]", small):  # stage IB, grade 3b
+        return word.upper()
     if len(word) == 1:
-        last = before.lower().split()[-1:]
-        return word.upper() if (word.isupper() and word != "A") or _LETTERED.intersection(last) else small
+        return word.upper() if word.isupper() and word != "A" else small
     if small in ABBREVIATIONS:
         return word.upper()
-    owner = re.split("['’]", small)[0]
-    if owner in NAMES or owner.removesuffix("s") in NAMES:
+    if _is_name(small) or (small == "fort" and last == ["le"]):
         return small.capitalize()
     mixed = word[1:] != small[1:] and not word.isupper()  # mRNA, pH
     return word if mixed or (word.isupper() and len(word) <= 5) else small
+
+
+def _is_name(small: str) -> bool:
+    owner, apostrophe, _ = small.replace("’", "'").partition("'")
+    owner = "".join(letter for letter in normalize("NFD", owner) if not combining(letter))
+    return owner in NAMES or owner.removesuffix("s") in NAMES or (bool(apostrophe) and owner not in _OWNERS)
 
 
 def _code(word: str) -> str | None:

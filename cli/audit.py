@@ -14,7 +14,7 @@ from rich.text import Text
 from anatomy_r1.banks import open_bank
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import write_json
+from anatomy_r1.core import Count, Seed, write_json
 from anatomy_r1.evaluation import Estimate
 from anatomy_r1.evaluation.audits import RULES, Audit, audit
 from anatomy_r1.evaluation.run import ENDLESS
@@ -36,9 +36,9 @@ class AuditConfig:
     """Options of the bank, as pairs: options normalised."""
     split: str | None = None
     """Whose questions; None: all of them."""
-    limit: int = 10_000
+    limit: Count = 10_000
     """How many at most, drawn at random."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw and of the folds."""
     json: bool = False
     """Print JSON instead of tables."""

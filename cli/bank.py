@@ -12,7 +12,7 @@ from anatomy_r1.banks import BANKS, Bank, export_hf, export_jsonl, export_trl, o
 from anatomy_r1.cli.console import console, listing
 from anatomy_r1.cli.options import summary_of
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import LOCK, AnatomyError, Registry, claiming_folder, release_folder, render_prompt
+from anatomy_r1.core import LOCK, AnatomyError, Count, Registry, Seed, claiming_folder, release_folder, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
 from anatomy_r1.envs import as_text
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
@@ -45,9 +45,9 @@ class PreviewConfig:
     """Options of the bank, as pairs."""
     split: str | None = None
     """Part of the bank; None: all of it."""
-    limit: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 24
+    limit: Annotated[Count, tyro.conf.arg(aliases=["-n"])] = 24
     """How many."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw."""
     out: Path = Path("runs/preview")
     """Folder for sheet.png and index.html."""
@@ -74,9 +74,9 @@ class ExportConfig:
     solution for TRL's GRPOTrainer."""
     split: str | None = None
     """Part of the bank; None: all of it."""
-    limit: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    limit: Annotated[Count | None, tyro.conf.arg(aliases=["-n"])] = None
     """How many, drawn at random; None: all."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw."""
     images: bool = True
     """Write them too; --no-images writes the rows of a bank whose images are not here, as jsonl."""

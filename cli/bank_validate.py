@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -14,8 +14,9 @@ from rich.text import Text
 
 from anatomy_r1.cli.console import console, plain, progress
 from anatomy_r1.cli.training import BankOptions
+from anatomy_r1.core import AnatomyError, Count, Image, Question, Seed, SpecialTokens, render_prompt
 from anatomy_r1.evaluation.audits import Validation, as_rows, open_tolerant, plan, validate
-from anatomy_r1.workflows import extras
+from anatomy_r1.workflows import check_model, extras
 
 SHOWN = 10
 """Most refusals, leaks and the like that are printed; the JSON has all."""
@@ -29,16 +30,20 @@ class ValidateConfig:
     """Bank of questions."""
     bank_options: BankOptions = field(default_factory=dict)
     """Options of the bank, as pairs: images data/frames."""
-    limit: int | None = None
+    limit: Count | None = None
     """Questions per split, drawn at random; None: all, but 500 of an endless bank."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw."""
     images: bool = True
     """Open them; --no-images checks the rows of a bank whose images are not here."""
     looks: bool = True
     """Compare the splits' images by looks (extra validate)."""
-    threads: int | None = None
+    threads: Count | None = None
     """That decode images; None: one per processor."""
+    decode: bool = False
+    """Decode every image of every split, of an endless bank too, and count those that can't be."""
+    policy: str = ""
+    """Model whose limits the images must keep and whose special tokens no text may hold: tiny, or hf:PATH_OR_ID."""
     allow_bad: bool = False
     """Refused rows are counted and left out; the exit code is 0."""
     json: bool = False
@@ -46,6 +51,10 @@ class ValidateConfig:
 
     def run(self) -> int:
         """Print what was found; returns the exit code."""
+        if self.decode and not (self.images and self.limit is None):
+            raise AnatomyError("--decode looks at every image: leave out --limit and --no-images.")
+        if self.policy and not self.images:
+            raise AnatomyError("--policy looks at every image: leave out --no-images.")
         logging.getLogger("anatomy_r1.banks").setLevel(logging.ERROR)  # the refused rows are listed below
         bank = open_tolerant(self.bank, require_images=self.images, **extras(self.bank_options))
         options: dict[str, Any] = {
@@ -54,15 +63,44 @@ class ValidateConfig:
             "images": self.images,
             "looks": self.looks,
             "threads": self.threads,
+            "whole": self.decode,
+            "problem": limits_of(self.policy) if self.policy else None,
         }
         if self.json:
             found = validate(bank, **options)
             sys.stdout.write(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
         else:
-            with progress("validate", sum(plan(bank, self.limit).values())) as update:
+            with progress("validate", sum(plan(bank, self.limit, whole=self.decode).values())) as update:
                 found = validate(bank, progress=update, **options)
             show(found)
+            if self.decode:
+                told = f"{found.questions:,} questions with {found.images:,} different images are sound"
+                console.print(f"every image was decoded: {told}, {found.bad_images:,} can't be read.")
         return 1 if found.refused and not self.allow_bad else 0
+
+
+def limits_of(policy: str) -> Callable[[Question, Image | None], str | None]:
+    """What a model has against a question: its processor, and its special tokens.
+
+    Raises:
+        AnatomyError: no model, one that can't be had, or the training extra is missing.
+    """
+    path = check_model(policy)
+    from anatomy_r1.agents.model import PromptEncoder, load_processor, special_tokens
+
+    try:
+        encode = PromptEncoder(load_processor(path))
+    except (OSError, ValueError) as error:
+        raise AnatomyError(f"{path}: no processor can be loaded ({' '.join(str(error).split())[:200]}).") from None
+    special = SpecialTokens(special_tokens(encode.processor.tokenizer))
+
+    def problem(question: Question, image: Image | None) -> str | None:
+        found = special.find(question.stem, *question.options, *question.distractors)
+        if found is not None:
+            return f"the text holds {found!r}, a special token of {policy}."
+        return None if image is None else encode.problem(image, render_prompt(question))
+
+    return problem
 
 
 def show(found: Validation) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from anatomy_r1.cli.console import console, table
-from anatomy_r1.core import AnatomyError, write_bytes, write_json
+from anatomy_r1.core import AnatomyError, Seed, write_bytes, write_json
 from anatomy_r1.evaluation.reports import (
     HEADER,
     pair_rows,
@@ -31,7 +31,7 @@ class CompareConfig:
     """Folders of two or more evaluations of the same split, or of training runs (their evaluation after training)."""
     out: Path | None = None
     """Folder for comparison.json, .md, .tex and, for two runs, .html (the questions that changed hands)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""
 
     def run(self) -> None:

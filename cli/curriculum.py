@@ -13,7 +13,7 @@ from anatomy_r1.cli.console import console, progress, table
 from anatomy_r1.cli.curriculum_figures import Example, draw_heat_map, draw_preview
 from anatomy_r1.cli.curriculum_paper import Overlay, overlay
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError, Floats, write_bytes
+from anatomy_r1.core import AnatomyError, Count, Floats, Seed, write_bytes
 from anatomy_r1.curricula import Choice, Curriculum, Levelled, make_augmentation, make_curriculum
 from anatomy_r1.curricula.similarity import Similarity, feature_similarity, make_similarity, visual_features
 from anatomy_r1.workflows import Scalar, extras
@@ -58,10 +58,11 @@ class SimilarityConfig:
     def _measure(self, bank: Bank) -> Similarity:
         if self.tower is None:
             return make_similarity(self.similarity, bank)
-        from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
         from anatomy_r1.workflows import load_backbone
 
         backbone = load_backbone(self.tower)
+        from anatomy_r1.cli.curriculum_towers import name_vectors, patch_encoder
+
         if self.tower_part == "vision":
             features = visual_features(bank, patch_encoder(backbone))
         else:
@@ -87,9 +88,9 @@ class PreviewConfig:
     """Augmentation; another than none shows one question per stage with its variants, as if it were difficult."""
     augmentation_options: dict[str, Scalar] = field(default_factory=dict)
     """Its options, as pairs."""
-    draws: int = 600
+    draws: Count = 600
     """Questions drawn over the run."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the curriculum."""
     figure: Path | None = None
     """JSON of the paper's Fig. 1 (fig1_reward_and_similarity.json), to lay over the curve."""

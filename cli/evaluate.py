@@ -10,6 +10,7 @@ from rich.text import Text
 from anatomy_r1.banks import choose_split, open_bank
 from anatomy_r1.cli.console import console, plain, progress, table
 from anatomy_r1.cli.training import BankOptions, finish_report
+from anatomy_r1.core import Count, Seed
 from anatomy_r1.evaluation import Estimate, Results, evaluate
 from anatomy_r1.evaluation.records import CONTROLS, failures_of
 from anatomy_r1.evaluation.reports import short
@@ -36,17 +37,17 @@ class EvaluateConfig:
     """Options of the bank, as pairs."""
     split: str | None = None
     """Whose questions are asked; None: test, or the only split of a bank that has no more."""
-    limit: int | None = 400
+    limit: Count | None = 400
     """Distinct questions; None: all."""
-    n: int = 1
+    n: Count = 1
     """Responses to each question in each order of its options."""
-    permutations: int = 1
+    permutations: Count = 1
     """Orders of the options that each question is asked in."""
     controls: Literal["all", "blank", "other-image", "none"] = "all"
     """How the policy is asked once more, to see what the image is worth: with the image blanked, with another one."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Prompts per call of the policy; no influence on results."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the questions' draw and of policies that draw."""
     out: Path = Path("runs/evaluate")
     """Folder of the results; must not hold an evaluation, unless it is resumed."""

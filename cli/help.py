@@ -74,22 +74,35 @@ class Setting:
         return f"{self.doc} [{default}]" if plain else self.doc
 
 
-def settings(kind: Any, prefix: str = "", group: str = "") -> Iterator[Setting]:
-    """All settings of a command's dataclass, those of nested ones behind its own."""
+def settings(kind: Any, prefix: str = "", group: str = "", filled: Any = None) -> Iterator[Setting]:
+    """All settings of a command's dataclass, those of nested ones behind its own.
+
+    Args:
+        kind: the dataclass.
+        prefix: of its flags.
+        group: what they are about.
+        filled: an instance whose values are the defaults, as whoever holds it may have others; None: the class's own.
+    """
     hints, docs = typing.get_type_hints(kind, include_extras=True), field_docs(kind)
+    plain = typing.get_type_hints(kind)
     nested = []
     for field in dataclasses.fields(kind):
-        hint, extra = _bare(hints[field.name])
+        hint, annotated = plain[field.name], get_origin(hints[field.name]) is typing.Annotated
+        extra = get_args(hints[field.name])[1:] if annotated else ()
+        default = _default(field) if filled is None else getattr(filled, field.name)
         name = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
             unnamed = any(getattr(one, "name", None) == "" for one in extra)
-            nested.append((hint, prefix if unnamed else f"{name}.", group if unnamed else docs[field.name]))
+            nested.append((hint, prefix if unnamed else f"{name}.", group if unnamed else docs[field.name], default))
             continue
-        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         aliases = tuple(alias for one in extra for alias in getattr(one, "aliases", None) or ())
         yield Setting(name, hint, default, docs[field.name], group, tyro.conf.Positional in extra, aliases)
-    for hint, inner, about in nested:
-        yield from settings(hint, inner, about)
+    for nest in nested:
+        yield from settings(*nest)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def field_docs(kind: type) -> dict[str, str]:
@@ -140,11 +153,3 @@ def show_commands(group: str = "") -> None:
 
 def _show(title: str, shown: Sequence[Setting]) -> None:
     listing(title, [(one.usage, one.help) for one in shown])
-
-
-def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without its annotations, and those."""
-    if get_origin(hint) is typing.Annotated:
-        inner, *extra = get_args(hint)
-        return inner, tuple(extra)
-    return hint, ()

@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -24,6 +23,7 @@ from anatomy_r1.cli.arguments import parse
 from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.console import console, errors
 from anatomy_r1.cli.help import show_commands, show_help
+from anatomy_r1.cli.quiet import quiet_libraries
 from anatomy_r1.core import AnatomyError, Stopped
 from anatomy_r1.workflows import Interrupted
 
@@ -34,17 +34,9 @@ ERROR = Text("error:", "bold red")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    _keep_to_users()
+    quiet_libraries()
     _stop_when_asked()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
-
-
-def _keep_to_users() -> None:
-    """Leave what libraries tell their developers to the tests, which fail on it; `python -W default` shows it."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.warnoptions:
-        for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
-            warnings.simplefilter("ignore", kind)
 
 
 def _stop_when_asked() -> None:
@@ -60,7 +52,6 @@ def _stop_when_asked() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         return _dispatch(list(arguments))
     except AnatomyError as error:

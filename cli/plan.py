@@ -15,7 +15,9 @@ def show_plan(config: RunConfig) -> None:
     plan = plan_training(config)
     if plan is None:  # one of several processes prints
         return
-    console.print(to_toml(config))
+    console.print(to_toml(plan.config))
+    if plan.chosen:
+        console.print(f"chosen by the model's size, as nothing else was said: {plan.chosen}")
     table("plan", ("", ""), [*_model(plan), *_steps(plan), ["steps", f"{plan.steps:,}"]])
     memory = [[name, _gigabytes(size)] for name, size in plan.need.memory.items() if size]
     memory.append(["sum, with 20 % for what is not counted", _gigabytes(plan.memory)])

@@ -9,7 +9,7 @@ import tyro
 
 from anatomy_r1.cli.console import console, table
 from anatomy_r1.cli.training import finish_report
-from anatomy_r1.core import AnatomyError, import_attribute
+from anatomy_r1.core import AnatomyError, Count, Finite, import_attribute
 from anatomy_r1.envs import RewardConfig, lenient_score, score
 from anatomy_r1.evaluation.run import rescore
 
@@ -22,11 +22,11 @@ class ScoreConfig:
     """Folder of the evaluation."""
     out: Path = Path("runs/score")
     """Folder of the new one."""
-    format_weight: float = 0.5
+    format_weight: Finite = 0.5
     """Reward of the right form."""
-    correct_weight: float = 1.0
+    correct_weight: Finite = 1.0
     """Reward of the right option."""
-    cap: int = 32_768
+    cap: Count = 32_768
     """Longest response that is read, in characters."""
     judge: str | None = None
     """"lenient", or module:attribute of your own function (question, text, reward config) -> Score; None: the strict

@@ -12,7 +12,7 @@ from rich.text import Text
 from anatomy_r1.banks import Bank, choose_split, open_bank
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Count, Range, Seed
 from anatomy_r1.evaluation import evaluate
 from anatomy_r1.evaluation.live import ANYWHERE, LOOPBACK, BrowserPolicy, Person, Trial, watch_app, watch_server
 from anatomy_r1.evaluation.run import open_policy
@@ -37,13 +37,13 @@ class WatchConfig:
     """Options of the bank, as pairs."""
     split: str | None = None
     """Whose questions; None: test, or the only split of a bank that has no more."""
-    limit: int = 20
+    limit: Count = 20
     """Questions to answer."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw."""
     host: str = "127.0.0.1"
     """Where to listen; others than this machine can reach it only if this is changed."""
-    port: int = 8765
+    port: Annotated[int, Range(0, 65_535)] = 8765
     """Port to listen on."""
 
     def run(self) -> None:

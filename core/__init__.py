@@ -1,6 +1,7 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
+from anatomy_r1.core.compat import go_offline
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
 from anatomy_r1.core.files import (
@@ -15,11 +16,13 @@ from anatomy_r1.core.files import (
     read_rows,
     read_text,
     sweep,
+    temporary_folder,
     write_bytes,
     write_chunks,
     write_json,
     writing_folder,
 )
+from anatomy_r1.core.hub import hub_address, hub_problem
 from anatomy_r1.core.image_folder import Grounds, ImageFolder, inside, spellings
 from anatomy_r1.core.image_loading import ImageLoader, stream
 from anatomy_r1.core.images import MAX_PIXELS, read_image
@@ -38,6 +41,22 @@ from anatomy_r1.core.prompt import (
     stem_of,
 )
 from anatomy_r1.core.question import Image, ImageSource, Question, image_key
+from anatomy_r1.core.ranges import (
+    Count,
+    Finite,
+    Natural,
+    NonNegative,
+    Positive,
+    Range,
+    Seconds,
+    Seed,
+    Share,
+    bare,
+    check_numbers,
+    hints_of,
+    is_number,
+    requirement,
+)
 from anatomy_r1.core.registry import Registry, build, import_attribute, nearest, parameters_of
 from anatomy_r1.core.text import canonical, is_visible, normalise
 
@@ -52,6 +71,8 @@ __all__ = [
     "SMALL",
     "STYLES",
     "AnatomyError",
+    "Count",
+    "Finite",
     "Floats",
     "Grounds",
     "Image",
@@ -59,23 +80,37 @@ __all__ = [
     "ImageLoader",
     "ImageSource",
     "Memo",
+    "Natural",
+    "NonNegative",
+    "Positive",
     "PromptText",
     "Question",
+    "Range",
     "Registry",
+    "Seconds",
+    "Seed",
+    "Share",
     "SpecialTokens",
     "Stopped",
     "UnknownOptionError",
     "append_json",
+    "bare",
     "build",
     "canonical",
+    "check_numbers",
     "claim_folder",
     "claiming_folder",
     "clean",
     "find_markup",
+    "go_offline",
+    "hints_of",
+    "hub_address",
+    "hub_problem",
     "image_key",
     "import_attribute",
     "inside",
     "is_dicom",
+    "is_number",
     "is_visible",
     "make_folder",
     "nearest",
@@ -96,11 +131,13 @@ __all__ = [
     "read_text",
     "release_folder",
     "render_prompt",
+    "requirement",
     "spellings",
     "stem_of",
     "stored_values",
     "stream",
     "sweep",
+    "temporary_folder",
     "write_bytes",
     "write_chunks",
     "write_json",

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -160,6 +161,13 @@ def make_folder(path: Path) -> None:
         problem = str(error)
     if problem is not None:
         raise AnatomyError(f"{path}: can't be used as a folder to write to ({problem}).\nChoose another one (--out).")
+
+
+def temporary_folder(owner: object) -> Path:
+    """A new folder that is removed with its owner, or at the end of the process; only a kill leaves it behind."""
+    folder = Path(tempfile.mkdtemp(prefix="anatomy-r1-"))
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from anatomy_r1.core.errors import AnatomyError, UnknownOptionError
+from anatomy_r1.core.ranges import bare, requirement
 
 T = TypeVar("T")
 
@@ -153,10 +154,14 @@ def build(factory: Callable[..., T], what: str, *arguments: Any, **options: Any)
                 f"Known: {', '.join(named)}."
             )
     for name, value in options.items():
-        if value == "None" and name in parameters and not _fits(value, kind := parameters[name].annotation):
+        hint = parameters[name].annotation if name in parameters else Any
+        kind = bare(hint)
+        if value == "None" and _wanted(kind) is not None and not _fits(value, kind):
             value = options[name] = None if _fits(None, kind) else value  # as a command line says it
-        wanted = _wanted(parameters[name].annotation) if name in parameters else None
-        if wanted is not None and not _fits(value, parameters[name].annotation):
+        wanted = None if (known := _wanted(kind)) is None or _fits(value, kind) else known
+        undeclared = isinstance(value, float) and kind in (Any, inspect.Parameter.empty)
+        wanted = wanted or requirement(value, float if undeclared else hint)
+        if wanted is not None:
             raise AnatomyError(f"{what} can't be built from these options: {name} must be {wanted}, got {value!r}.")
     try:
         inspect.signature(factory).bind(*arguments, **options)

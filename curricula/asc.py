@@ -7,12 +7,12 @@ the rescaling of the levels to what a bank can reach, replay and balance are our
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from anatomy_r1.banks import Bank, Scheduled
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Count, Range, Seed, Share
 from anatomy_r1.curricula.balance import Balance
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
 from anatomy_r1.curricula.schedules import LearningSchedule, Schedule, make_schedule
@@ -50,16 +50,16 @@ class ASC:
         self,
         bank: Bank,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         schedule: str | Mapping[str, Any] | Schedule = "paper",
         similarity: Spec = "auto",
         aggregate: str = "mean-pairs",
-        tolerance: float = 0.05,
+        tolerance: Share = 0.05,
         rescale: bool = True,
-        replay: float = 0.0,
+        replay: Annotated[float, Range(0, 1, below=True)] = 0.0,
         balance: str = "none",
-        easy_weight: float = 1.0,
-        refresh: int = 64,
+        easy_weight: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        refresh: Count = 64,
     ) -> None:
         if not 0 <= tolerance <= 1:
             raise AnatomyError(f"tolerance is a distance of S(q) and must be in [0, 1], got {tolerance}.")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Count, Question, Seed, Share
 from anatomy_r1.curricula.difficulty import DifficultyMemory
 from anatomy_r1.curricula.edits import Counting, Edit, distinct_variants, make_edits
 from anatomy_r1.curricula.protocols import GroupOutcome, Variant
@@ -44,11 +44,11 @@ class GDQA:
         self,
         bank: Bank,
         *,
-        seed: int = 0,
-        variants: int | str | Mapping[str, Any] | Schedule | None = None,
+        seed: Seed = 0,
+        variants: Count | str | Mapping[str, Any] | Schedule | None = None,
         trigger: str = "difficult",
-        threshold: float = 0.5,
-        decay: float = 0.5,
+        threshold: Share = 0.5,
+        decay: Share = 0.5,
         edits: str | Sequence[str | Edit] = "default",
     ) -> None:
         if trigger not in TRIGGERS:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
-from anatomy_r1.core import AnatomyError, Registry
+from anatomy_r1.core import AnatomyError, NonNegative, Positive, Range, Registry, Share
 from anatomy_r1.curricula.protocols import GroupOutcome
 
 PAPER_LEVELS = (0.146, 0.380, 0.639)
@@ -119,13 +119,13 @@ def anti() -> Staged:
 
 
 @SCHEDULES.register("linear")
-def linear(start: float = 0.0, end: float = 1.0) -> Ramp:
+def linear(start: Share = 0.0, end: Share = 1.0) -> Ramp:
     """An even rise."""
     return Ramp(start, end)
 
 
 @SCHEDULES.register("cosine")
-def cosine(start: float = 0.0, end: float = 1.0) -> Ramp:
+def cosine(start: Share = 0.0, end: Share = 1.0) -> Ramp:
     """A rise that is slow at both ends."""
     return Ramp(start, end, _slow_ends)
 
@@ -135,7 +135,7 @@ def _slow_ends(share: float) -> float:
 
 
 @SCHEDULES.register("constant")
-def constant(level: float | str = 0.5) -> Staged:
+def constant(level: Share | str = 0.5) -> Staged:
     """The same level throughout: a control."""
     try:
         return Staged((float(level),))
@@ -171,7 +171,13 @@ class Competence:
         start: level to begin at.
     """
 
-    def __init__(self, accuracy: float = 0.5, rate: float = 0.02, gain: float = 0.2, start: float = 0.0) -> None:
+    def __init__(
+        self,
+        accuracy: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5,
+        rate: Positive = 0.02,
+        gain: NonNegative = 0.2,
+        start: Share = 0.0,
+    ) -> None:
         if not 0 < accuracy < 1:
             raise AnatomyError(f"competence: accuracy must lie between 0 and 1, got {accuracy}.")
         if not (rate > 0 and gain >= 0):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.banks import Bank, Scheduled
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question, Seed
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome, Variant
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity, structure_features
 
@@ -26,7 +26,7 @@ class Uniform:
     """
 
     def __init__(
-        self, bank: Bank, *, seed: int = 0, similarity: str | Similarity | None = None, aggregate: str = "mean-pairs"
+        self, bank: Bank, *, seed: Seed = 0, similarity: str | Similarity | None = None, aggregate: str = "mean-pairs"
     ) -> None:
         if not len(bank):
             raise AnatomyError(f"bank {bank.name!r} has no questions, so there is nothing to choose from.")
@@ -61,7 +61,7 @@ class Uniform:
 class NoAugmentation:
     """Every response of a group sees the question as it was chosen."""
 
-    def __init__(self, bank: Bank, *, seed: int = 0) -> None:
+    def __init__(self, bank: Bank, *, seed: Seed = 0) -> None:
         """Take what every augmentation takes; nothing of it is needed."""
 
     def vary(self, question: Question, places: int, index: int) -> tuple[Variant, ...]:

@@ -12,7 +12,7 @@ from anatomy_r1.envs.observations import BrokenImage, Observation, Observations,
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, score
-from anatomy_r1.envs.vector_env import AnatomyVQAVectorEnv
+from anatomy_r1.envs.vector_env import BAD_IN_A_ROW, AnatomyVQAVectorEnv
 
 gymnasium.register(
     id="AnatomyVQA-v0",
@@ -21,6 +21,7 @@ gymnasium.register(
 )
 
 __all__ = [
+    "BAD_IN_A_ROW",
     "AnatomyVQAEnv",
     "AnatomyVQAVectorEnv",
     "BrokenImage",

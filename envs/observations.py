@@ -20,7 +20,7 @@ Batch = dict[str, tuple[Any, ...]]
 
 
 class BrokenImage(AnatomyError):
-    """The image of one question can't be had; that of the next may be fine."""
+    """The image of one question can't be had, or not be taken by the model; that of the next may be fine."""
 
 
 def observe_one(question: Question, image: Image) -> Observation:

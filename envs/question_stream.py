@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.banks import Bank, open_bank
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question, Seed
 from anatomy_r1.curricula import (
     Augmentation,
     Choice,
@@ -45,7 +45,7 @@ class Task:
     """A spec, or an object; an object keeps the seed it was built with."""
     augmentation: str | Augmentation = "none"
     """A spec, or an object; an object keeps the seed it was built with."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed until ``reset(seed=…)`` gives another."""
     reward: RewardConfig | None = None
     """None: format 0.5 + correct 1.0."""
@@ -122,6 +122,10 @@ class QuestionStream:
         self.counter += 1
         self.structures[choice.question.structure] += 1
         return Draw(choice, variants, count=self.structures[choice.question.structure])
+
+    def skip(self) -> None:
+        """Go on to the next draw where this one can't be had."""
+        self.counter += 1
 
     def ask(self, question_id: str | None, variant: int | None) -> Draw:
         """Take the question of that id (None: draw one) in its ``variant``-th form (0 the original; None: as drawn)."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from anatomy_r1.core import AnatomyError, Question, is_visible, read_option
+from anatomy_r1.core import AnatomyError, Count, Finite, Question, check_numbers, is_visible, read_option
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -43,9 +43,9 @@ class RewardConfig:
         AnatomyError: a weight that is not finite, a cap below 1, or an extra part under a name that is taken.
     """
 
-    format_weight: float = 0.5
-    correct_weight: float = 1.0
-    cap: int = 32_768
+    format_weight: Finite = 0.5
+    correct_weight: Finite = 1.0
+    cap: Count = 32_768
     """Longest response that is read at all, in characters; a longer one earns 0 in every part."""
     extra: Mapping[str, tuple[float, RewardPart]] = field(default_factory=dict)
     """Further parts by name: weight and a function of question, response and the score so far."""
@@ -58,8 +58,7 @@ class RewardConfig:
         for name, weight in weights.items():
             if not math.isfinite(weight):
                 raise AnatomyError(f"reward: the weight of {name!r} must be a finite number, got {weight}.")
-        if self.cap < 1:
-            raise AnatomyError(f"reward: cap must be at least 1 character, got {self.cap}.")
+        check_numbers(self, "reward")
 
 
 DEFAULT_REWARD = RewardConfig()

@@ -4,7 +4,7 @@ Place ``i`` belongs to group ``i // group_size``. All places of a group answer o
 variant gives it, and their responses are judged against each other.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,11 +15,16 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question, build, image_key
-from anatomy_r1.envs.observations import Batch, observe_places
+from anatomy_r1.envs.observations import Batch, BrokenImage, observe_places
 from anatomy_r1.envs.question_stream import Draw, QuestionStream, Task, read_options
 from anatomy_r1.envs.render import RENDER_MODES, Frames, as_text, checked_mode
 from anatomy_r1.envs.reward import Score
 from anatomy_r1.envs.spaces import FreeText, observation_space
+
+BAD_IN_A_ROW = 100
+"""Draws for one batch that may be bad before it is given up."""
+Refuses = Callable[[Sequence[Batch]], Sequence[str | None]]
+"""Of each group's observations, why the policy can't be asked; None where it can."""
 
 
 class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArray[Any]]):
@@ -42,6 +47,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         num_envs: places, a multiple of ``group_size``.
         group_size: responses for each question, at least 2: a group of one has nothing to be judged against.
         render_mode: as of :class:`AnatomyVQAEnv`; a frame or text for each place.
+        allow_bad: draw others in place of questions that can't be asked, and tell of them in ``left_out``.
         task: the fields of :class:`Task`, as keywords.
 
     Raises:
@@ -54,7 +60,15 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         "render_fps": 1,
     }
 
-    def __init__(self, num_envs: int = 64, *, group_size: int = 8, render_mode: str | None = None, **task: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int = 64,
+        *,
+        group_size: int = 8,
+        render_mode: str | None = None,
+        allow_bad: bool = False,
+        **task: Any,
+    ) -> None:
         self.render_mode = checked_mode(render_mode)
         if group_size < 2 or num_envs < 1 or num_envs % group_size:
             raise AnatomyError(
@@ -71,6 +85,11 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         self._open = False
         self._paid: list[tuple[str, Score]] = []
         self._loader, self._frames = ImageLoader(), Frames()
+        self.allow_bad = allow_bad
+        self.refuses: Refuses | None = None
+        """What else a policy may have against a question, such as its processor's limits."""
+        self.left_out: dict[str, str] = {}
+        """Questions that the last reset drew and left out, and why."""
 
     @property
     def questions(self) -> list[Question]:
@@ -81,7 +100,8 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         """Ask ``num_envs // group_size`` questions.
 
         Raises:
-            AnatomyError: an unknown option, a value it can't take, or an unreadable image.
+            AnatomyError: an unknown option or a value it can't take; or, unless ``allow_bad``, a question that can't be
+                asked (:class:`BrokenImage` for its image).
         """
         given = read_options(options, ("progress", "reset_mask"))
         mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
@@ -91,11 +111,60 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
             )
         super().reset(seed=seed)
         self.stream.prepare(seed, given.get("progress"))
-        draws = [self.stream.draw(self.group_size) for _ in range(self.num_envs // self.group_size)]
-        questions = _questions(draws)
-        self._observations = observe_places(questions, _decode(questions, self._loader))
-        self._draws, self._open, self._paid = draws, True, []
+        asked = self._ask(self.num_envs // self.group_size)
+        self._draws, self._open, self._paid = [draw for draw, _ in asked], True, []
+        self._observations = {
+            name: tuple(value for _, group in asked for value in group[name]) for name in ("image", "prompt")
+        }
         return dict(self._observations), self._info()
+
+    def _ask(self, count: int) -> list[tuple[Draw, Batch]]:
+        """Draw ``count`` groups; in place of those that can't be asked, others."""
+        asked: list[tuple[Draw, Batch]] = []
+        images: dict[Hashable, Image] = {}
+        self.left_out = {}
+        bad = 0
+        while len(asked) < count:
+            draws = [draw for _ in range(count - len(asked)) if (draw := self._draw()) is not None]
+            self._loader.ahead(_questions(draws))
+            seen = [(draw, group) for draw in draws if (group := self._observe(draw, images)) is not None]
+            problems = self.refuses([group for _, group in seen]) if self.refuses and seen else [None] * len(seen)
+            for (draw, group), problem in zip(seen, problems, strict=True):
+                if problem is None:
+                    asked.append((draw, group))
+                else:
+                    self._leave_out(draw.choice.question.id, problem)
+            bad += count - len(asked)
+            if bad > BAD_IN_A_ROW + count:
+                (name, problem) = list(self.left_out.items())[-1]
+                raise AnatomyError(f"{self.stream.bank.name}: hardly a question can be asked, last {name!r}: {problem}")
+        return asked
+
+    def _draw(self) -> Draw | None:
+        """The next draw; None where its question can't be had and that is allowed."""
+        try:
+            return self.stream.draw(self.group_size)
+        except AnatomyError as error:
+            if not self.allow_bad:
+                raise
+            self.left_out[f"draw {self.stream.counter}"] = str(error)
+            self.stream.skip()
+            return None
+
+    def _observe(self, draw: Draw, images: dict[Hashable, Image]) -> Batch | None:
+        """A group's observations; None where an image can't be had and that is allowed."""
+        questions = _questions([draw])
+        try:
+            return observe_places(questions, _decode(questions, self._loader, images))
+        except Exception as error:  # a bank of the user's may raise anything
+            told = str(error) if isinstance(error, AnatomyError) else f"no image ({type(error).__name__}: {error})"
+            self._leave_out(draw.choice.question.id, told)
+            return None
+
+    def _leave_out(self, name: str, problem: str) -> None:
+        if not self.allow_bad:
+            raise BrokenImage(f"question {name!r}: {problem}")
+        self.left_out[name] = problem
 
     def step(
         self, actions: Sequence[str]
@@ -167,10 +236,8 @@ def _questions(draws: Sequence[Draw]) -> list[Question]:
     return [variant.question for draw in draws for variant in draw.variants]
 
 
-def _decode(questions: Sequence[Question], loader: ImageLoader) -> tuple[Image, ...]:
-    """Images of the questions; those with the same source are decoded once and are the same object."""
-    loader.ahead(questions)
-    images: dict[Hashable, Image] = {}
+def _decode(questions: Sequence[Question], loader: ImageLoader, images: dict[Hashable, Image]) -> tuple[Image, ...]:
+    """Images of the questions; those with the same source are decoded once and are the same object of ``images``."""
     keys = [image_key(question.image) for question in questions]
     for key, question in zip(keys, questions, strict=True):
         if key not in images:

@@ -1,8 +1,31 @@
-"""What every run of the tests says at its end: what was skipped, and for want of what."""
+"""What every run of the tests says at its end: what was skipped, and for want of what; what was left out as slow."""
 
 import importlib.util
 import re
 from collections import Counter
+
+import pytest
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_deselected(items):
+    """Count slow tests that were left out; of several workers, each sees them all."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config = slow[0].config
+        config.stash[LEFT_OUT] = config.stash.get(LEFT_OUT, 0) + len(slow)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    output = getattr(node, "workeroutput", None) or {}
+    node.config.stash[LEFT_OUT] = max(node.config.stash.get(LEFT_OUT, 0), output.get("left_out", 0))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -13,6 +36,9 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("skipped")
     for reason, number in sorted(wants.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{number or 'all':>4}  {reason}")
+    if left_out := terminalreporter.config.stash.get(LEFT_OUT, 0):
+        tests = "test was" if left_out == 1 else "tests were"
+        terminalreporter.write_line(f"{left_out} slow {tests} left out; make test-slow runs them.")
 
 
 def want(skip):

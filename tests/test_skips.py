@@ -1,9 +1,11 @@
-"""A run of the tests says at its end what it skipped."""
+"""A run of the tests says at its end what it skipped, and what it left out."""
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 TESTS = """
 import pytest
@@ -15,13 +17,31 @@ def test_one():
 @pytest.mark.skipif(True, reason="there is no Chromium here")
 def test_more(number):
     pass
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(5))
+def test_long(number):
+    pass
 """
 
 
+def said(folder, *options):
+    """Lines of a run of TESTS with this suite's conftest."""
+    shutil.copy(Path(__file__).with_name("conftest.py"), folder)
+    (folder / "test_some.py").write_text(TESTS)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    run = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(folder), "--rootdir", str(folder), *options]
+    return [" ".join(line.split()) for line in subprocess.run(run, capture_output=True, text=True).stdout.splitlines()]
+
+
 def test_what_was_skipped_is_said_by_reason(tmp_path):
-    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
-    (tmp_path / "test_some.py").write_text(TESTS)
-    run = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path), "--rootdir", str(tmp_path)]
-    lines = [" ".join(line.split()) for line in subprocess.run(run, capture_output=True, text=True).stdout.splitlines()]
+    lines = said(tmp_path)
     assert "3 there is no Chromium here" in lines
     assert "1 the package no_such_package is not installed" in lines
+    assert not [line for line in lines if "left out" in line]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_how_many_slow_tests_were_left_out_is_said(workers, tmp_path):
+    lines = said(tmp_path, "-m", "not slow", "-n", workers)
+    assert "5 slow tests were left out; make test-slow runs them." in lines

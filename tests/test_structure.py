@@ -9,16 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {
-    "core": "arrays memo markup errors files dicom locks image_folder images registry labels text question "
-    "image_loading prompt",
+    "core": "arrays memo markup errors compat hub files dicom locks image_folder images ranges registry labels text "
+    "question image_loading prompt",
     "banks": "bank splits cholec45 fields inline_images tidy made_options columns rows export generate hub jsonl "
     "omnimedvqa brain masks mix released scenes special_tokens ssg",
     "curricula": "diversity protocols difficulty edits schedules similarity gdqa selection uniform balance asc",
     "envs": "reward lenient spaces observations question_stream render env vector_env",
     "agents": "configs model logprobs policies training grpo",
     "evaluation": "stats records summaries run audits reports live",
-    "workflows": "presets config settings outcome backbones parts processes footprint trackers checkups held_out "
-    "running training supervised plan demo",
+    "workflows": "presets config settings resuming outcome notices backbones parts processes footprint trackers "
+    "checkups held_out running training supervised plan demo",
     "cli": "",
 }
 """Rooms in the order of a question's way, and what is in each (modules, and closets: folders), in order."""

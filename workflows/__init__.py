@@ -15,7 +15,7 @@ from anatomy_r1.workflows.presets import find_config, presets
 from anatomy_r1.workflows.settings import CONFIG, DemoConfig, HeldOut, RunConfig, SFTRunConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from anatomy_r1.workflows.backbones import load_backbone
+    from anatomy_r1.workflows.backbones import check_model, load_backbone
     from anatomy_r1.workflows.checkups import Checkups
     from anatomy_r1.workflows.demo import run_demo
     from anatomy_r1.workflows.parts import Parts, open_parts
@@ -29,6 +29,7 @@ _LATER = {
     "Parts": "parts",
     "Plan": "plan",
     "run_demo": "demo",
+    "check_model": "backbones",
     "load_backbone": "backbones",
     "make_env": "training",
     "make_tracker": "trackers",
@@ -62,6 +63,7 @@ __all__ = [
     "Scalar",
     "TrainConfig",
     "TrainingResult",
+    "check_model",
     "extras",
     "find_config",
     "load_backbone",

@@ -40,6 +40,15 @@ def check_model(policy: str) -> str | Path:
     return path
 
 
+def no_configuration(path: str | Path, reason: str = "") -> AnatomyError:
+    """What to say where a model can't be looked at without its weights."""
+    why = f" ({reason})" if reason else ""
+    return AnatomyError(
+        f"{path}: no model configuration there, or the hub can't be reached{why}.\n"
+        "A folder with the model's config.json is enough for a dry run: --policy hf:FOLDER."
+    )
+
+
 def model_path(policy: str) -> str | Path:
     """Folder or hub id that a policy spec names."""
     if policy == "tiny":

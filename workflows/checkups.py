@@ -61,8 +61,8 @@ class Checkups:
         """After ``step`` steps (from 1): evaluate if it is time.
 
         Returns:
-            Metrics for the step's row: ``eval/accuracy``, ``eval/ci_low``, ``eval/ci_high``, ``eval/gain_over_blind``;
-            empty where it is not time.
+            Metrics for the step's row: ``eval/accuracy``, ``eval/ci_low``, ``eval/ci_high``, ``eval/gain_over_blind``,
+            ``eval/failed`` (share of responses that never came); empty where it is not time.
         """
         if step % self.every:
             return {}
@@ -90,6 +90,7 @@ class Checkups:
             "eval/ci_low": found.accuracy.ci_low,
             "eval/ci_high": found.accuracy.ci_high,
             "eval/gain_over_blind": None if gain is None else gain.value,
+            "eval/failed": found.failed / found.responses,
         }
         best = self.best
         if self.save is not None and (best is None or row["eval/accuracy"] > best["eval/accuracy"]):

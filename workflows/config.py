@@ -17,8 +17,13 @@ Scalar = bool | int | float | str
 
 
 def extras(options: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Options of something plugged in, as keyword arguments; whoever takes them checks them."""
-    return dict(options)
+    """Options of something plugged in, as keyword arguments; whoever takes them checks them.
+
+    >>> extras({"enlarge": "true", "plane": "axial"})
+    {'enlarge': True, 'plane': 'axial'}
+    """
+    words: dict[Scalar, Scalar] = {"true": True, "false": False}
+    return {name: words.get(value, value) for name, value in options.items()}
 
 
 def read_config(kind: type[Config], path: Path) -> Config:
@@ -36,7 +41,7 @@ def read_config(kind: type[Config], path: Path) -> Config:
     return _build(kind, values, str(path), "")
 
 
-def _build(kind: type[Config], values: Mapping[str, Any], path: str, prefix: str) -> Config:
+def _build(kind: type[Config], values: Mapping[str, Any], path: str, prefix: str, filled: Any = None) -> Config:
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
     given = {}
@@ -45,14 +50,18 @@ def _build(kind: type[Config], values: Mapping[str, Any], path: str, prefix: str
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known here: {', '.join(fields)}."
             raise AnatomyError(f"{path}: unknown key {prefix}{key}.{hint}")
-        given[key] = _convert(hints[key], value, path, prefix + key)
-    return kind(**given)
+        given[key] = _convert(hints[key], value, path, prefix + key, fields[key])
+    try:
+        return kind(**given) if filled is None else dataclasses.replace(filled, **given)
+    except AnatomyError as error:
+        raise AnatomyError(f"{path}: {error}") from None
 
 
-def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
+def _convert(hint: Any, value: Any, path: str, key: str, field: dataclasses.Field[Any]) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if isinstance(value, dict):
-            return _build(hint, value, path, f"{key}.")
+        if isinstance(value, dict):  # what it lacks is as its owner has it, which may be other than its own defaults
+            factory = field.default_factory
+            return _build(hint, value, path, f"{key}.", None if factory is dataclasses.MISSING else factory())
     elif _fits(hint, value):
         return Path(value) if _wants_path(hint) else float(value) if hint is float else value
     raise AnatomyError(f"{path}: {key} must be {_name(hint)}, got {value!r}.")
@@ -72,6 +81,8 @@ def _fits(hint: Any, value: Any) -> bool:
         return isinstance(value, dict) and all(_fits(arguments[1], item) for item in value.values())
     if isinstance(value, bool):
         return hint is bool
+    if value != value:  # NaN
+        return False
     wanted = {float: (int, float), Path: (str,)}.get(hint, (hint,))
     return isinstance(value, tuple(kind for kind in wanted if isinstance(kind, type)))
 

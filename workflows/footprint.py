@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, require_reachable
+from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig
 from anatomy_r1.agents.logprobs import CHUNK, MASK_LIMIT
 from anatomy_r1.agents.model import choose_what_learns, has_adapters
 from anatomy_r1.agents.training import KEPT
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows.backbones import no_configuration
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,13 @@ def skeleton(path: str | Path, config: ModelConfig) -> Any:
         AnatomyError: there is no configuration, or it can't be reached.
     """
     try:
-        require_reachable(path)
         shape = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(
                 shape, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code
             )
-    except (AnatomyError, OSError, ValueError, KeyError, ImportError) as error:
-        reason = "" if isinstance(error, AnatomyError) else f" ({' '.join(str(error).split())[:200]})"
-        raise AnatomyError(
-            f"{path}: no model configuration there, or the hub can't be reached{reason}.\n"
-            "A folder with the model's config.json is enough for a dry run: --policy hf:FOLDER."
-        ) from None
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise no_configuration(path, " ".join(str(error).split())[:200]) from None
     choose_what_learns(model, config)
     return model
 

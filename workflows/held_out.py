@@ -1,11 +1,12 @@
 """Evaluations of the model that a run trains: before, after, and now and then in between."""
 
+from collections.abc import Callable
 from typing import Any
 
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import Policy, TransformersPolicy
 from anatomy_r1.evaluation import Estimate, Results, default_baselines, evaluate, load_results
-from anatomy_r1.evaluation.records import RESULTS
+from anatomy_r1.evaluation.records import RESULTS, failures_of
 from anatomy_r1.evaluation.summaries import paired_change
 from anatomy_r1.workflows.checkups import Checkups
 from anatomy_r1.workflows.outcome import OnProgress, Progress
@@ -24,6 +25,7 @@ class HeldOutEvaluations:
         trainer: trains it.
         length: tokens after which an answer is cut.
         progress: hears how far an evaluation is.
+        say: hears, with the step and its kind, what is odd.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class HeldOutEvaluations:
         trainer: Trainer,
         length: int,
         progress: OnProgress,
+        say: Callable[[int, str, str], None] = lambda step, kind, text: None,
     ) -> None:
         self.config, self.parts, self.backbone, self.trainer = config, parts, backbone, trainer
-        self.length, self.progress = length, progress
+        self.length, self.progress, self.say = length, progress, say
         self.results: dict[str, Results] = {}
         """By side, ``before`` and ``after``."""
         self._baselines: tuple[Policy, ...] = ()
@@ -72,6 +75,10 @@ class HeldOutEvaluations:
             progress=told,
             baselines=self._baselines,
         )
+        if (failed := self.results[side].failed) and (reasons := failures_of(out)):
+            share = "no response came at all" if failed == self.results[side].responses else f"{failed:,} never came"
+            text = f"evaluation {side}: {share}, counted as wrong; the first, to {reasons[0].question_id!r}: "
+            self.say(0, "evaluation", text + reasons[0].reason)
 
     def checkup(self, step: int) -> dict[str, Any]:
         """Metrics of the check-up after a step, on the main process; empty where it isn't time for one."""

@@ -25,6 +25,12 @@ class Parts:
     notice: str = ""
     """What had to be decided for the user."""
 
+    def asked(self, config: RunConfig) -> list[Bank]:
+        """All that the run will put to its model."""
+        held_out = [self.held_out] if config.held_out.limit else []
+        checked = [self.validation] if config.evaluate_every else []
+        return [self.train, *(self.bank.split(name) for name in (*held_out, *checked))]
+
 
 def open_parts(config: RunConfig) -> Parts:
     """Open a run's bank and cut it up; see :func:`train_and_test_parts`. Where nothing is asked, nothing is held out.

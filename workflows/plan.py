@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anatomy_r1.agents import ModelConfig, require_training_extra
+from anatomy_r1.agents import ModelConfig, require_reachable, require_training_extra
 from anatomy_r1.core import AnatomyError, Image
-from anatomy_r1.workflows.backbones import model_path
+from anatomy_r1.workflows.backbones import model_path, no_configuration
 from anatomy_r1.workflows.parts import Parts, open_parts
+from anatomy_r1.workflows.resuming import chosen_by_size
 from anatomy_r1.workflows.settings import RunConfig, SFTRunConfig, TrainConfig
-from anatomy_r1.workflows.supervised import make_examples
+from anatomy_r1.workflows.supervised import Examples
 from anatomy_r1.workflows.training import make_env
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Plan:
     prompts_seen: int
     """Prompts that the longest was taken of; 0: a guess, as the model's processor isn't there."""
     curriculum: tuple[CurriculumPoint, ...] = ()
+    chosen: str = ""
+    """What was chosen by the model's size, as nothing else was said."""
 
     @property
     def memory(self) -> float:
@@ -90,9 +93,15 @@ def plan_training(config: RunConfig) -> Plan | None:
     """
     path = model_path(config.policy)
     require_training_extra("training")
+    try:  # before torch is imported, which takes longer
+        require_reachable(path)
+    except AnatomyError:
+        raise no_configuration(path) from None
+    from anatomy_r1.agents.model import size_defaults
     from anatomy_r1.workflows.footprint import footprint, skeleton
 
     model, parts = skeleton(path, config.model), open_parts(config)
+    given, config = config, config.sized(size_defaults(model))
     steps, (prompt, seen), load, curriculum = _job(config, parts, path)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     sharded = (
@@ -120,6 +129,7 @@ def plan_training(config: RunConfig) -> Plan | None:
         prompt,
         seen,
         curriculum,
+        chosen_by_size(given, config),
     )
 
 
@@ -133,13 +143,13 @@ def _job(
         env = make_env(config, parts.train)
         observations, _ = env.reset(options={"progress": 0.0})
         prompts = _prompt_tokens(path, config.model, observations["image"], observations["prompt"])
-        load = Load.of(config.grpo, config.grpo.max_completion_length)
+        load = Load.of(config.grpo, config.length)
         return config.grpo.steps, prompts, load, _curriculum(env, config.grpo.steps)
     if not isinstance(config, SFTRunConfig):
         raise TypeError(f"expected a TrainConfig or an SFTRunConfig, got {type(config).__name__}")
-    batch = make_examples(config, parts.train)(0)
+    batch = Examples(config, parts.train)(0)
     prompts = _prompt_tokens(path, config.model, [one.image for one in batch], [one.prompt for one in batch])
-    return config.sft.steps, prompts, Load.of(config.sft, config.max_completion_length), ()
+    return config.sft.steps, prompts, Load.of(config.sft, config.length), ()
 
 
 def _prompt_tokens(

@@ -6,35 +6,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
-from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.agents.model import Backbone, size_defaults
+from anatomy_r1.agents.training import NOTICES, RunFolder
 from anatomy_r1.banks import refuse_special_tokens
-from anatomy_r1.core import LOCK, claim_folder, write_bytes
+from anatomy_r1.core import LOCK, claim_folder
+from anatomy_r1.evaluation.records import HealthWatch
 from anatomy_r1.workflows.backbones import load_backbone
-from anatomy_r1.workflows.config import to_toml
 from anatomy_r1.workflows.held_out import HeldOutEvaluations
+from anatomy_r1.workflows.notices import Notices
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.parts import Parts, open_parts
 from anatomy_r1.workflows.processes import Processes, Trainer, saver
+from anatomy_r1.workflows.resuming import HEADER, RESUMED, check_resumed, chosen_by_size, write_settings
 from anatomy_r1.workflows.settings import CONFIG, RunConfig
 from anatomy_r1.workflows.trackers import make_tracker
 
-HEADER = "# The settings of this run, as they were resolved: --config takes this file.\n"
-UNSTARTED = {CONFIG, LOCK, "before", "sampler", "tensorboard", "trackio", "wandb"}
+UNSTARTED = {CONFIG, LOCK, RESUMED, NOTICES, "before", "sampler", "tensorboard", "trackio", "wandb"}
 """What a run writes before its first step."""
 LOOKED_AT = 64
 """Questions of a bank that makes them which are looked through for the model's special tokens before a run."""
-BuildTrainer = Callable[[Backbone, Parts, RunFolder, Processes], Trainer]
+Config = TypeVar("Config", bound=RunConfig)
+BuildTrainer = Callable[[Config, Backbone, Parts, RunFolder, Processes], Trainer]
 
 
 def run_training(
-    config: RunConfig,
-    build: BuildTrainer,
+    config: Config,
+    build: BuildTrainer[Config],
     stage: str,
-    steps: int,
-    length: int,
     *,
     resume: bool,
     progress: OnProgress,
@@ -45,12 +45,11 @@ def run_training(
         config: of the run.
         build: makes what trains the model.
         stage: how progress calls the training itself.
-        steps: that it takes.
-        length: tokens after which an answer is cut in evaluations.
         resume: whether to go on with what is in ``config.out``.
         progress: hears how far the run is, on the main process.
     """
     started = perf_counter()
+    config, changes = check_resumed(config) if resume else (config, None)
     parts = open_parts(config)
     processes = Processes(config.wait_minutes)
     if processes.main and not resume:
@@ -61,20 +60,27 @@ def run_training(
         told(Notice(parts.notice))
     with _said_where_it_stopped(run), processes.explained(run), _tracker(config, run) as track:
         backbone = load_backbone(config.policy, config.model, config.seed)
-        refuse_special_tokens(parts.train, backbone.special_tokens(), limit=LOOKED_AT)
-        trainer = build(backbone, parts, run, processes)
+        given, config = config, config.sized(size_defaults(backbone.model))
+        for part in parts.asked(config):
+            refuse_special_tokens(part, backbone.special_tokens(), limit=LOOKED_AT)
+        trainer = build(config, backbone, parts, run, processes)
         if run.main:
-            write_bytes(config.out / CONFIG, (HEADER + to_toml(config)).encode())
-        held_out = HeldOutEvaluations(config, parts, backbone, trainer, length, told)
+            write_settings(config, run.step, changes)
+        notices = Notices(run, told, HealthWatch(config.length))
+        if chosen := chosen_by_size(given, config):
+            notices.say(0, "size", f"chosen by the size of {config.policy}, as nothing else was said: {chosen}.")
+        held_out = HeldOutEvaluations(config, parts, backbone, trainer, config.length, told, notices.say)
         held_out.ask("before")
         seen = {"steps": 0}
 
         def on_step(row: dict[str, Any]) -> None:
             seen["steps"] += 1
             track(row)
-            told(Progress(stage, row["step"], steps, row))
+            told(Progress(stage, row["step"], config.steps, row))
+            notices.see(row)
 
         trainer.train(run, on_step, held_out.checkup)
+        notices.close(config.steps)
         save = saver(trainer, backbone)
         if run.main:
             save(config.out / "policy")

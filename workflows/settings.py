@@ -1,11 +1,12 @@
 """Settings of whole jobs: what a run's ``config.toml`` holds. Whether it is resumed, or only planned, is not one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, VllmSettings
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig, SizeDefaults, VllmSettings
+from anatomy_r1.agents.configs import resolved
+from anatomy_r1.core import Natural, Range, Seed, check_numbers
 from anatomy_r1.workflows.config import Scalar
 
 CONFIG = "config.toml"
@@ -18,19 +19,15 @@ class HeldOut:
 
     split: str = "test"
     """Whose questions are asked."""
-    limit: int = 400
+    limit: Natural = 400
     """Distinct questions; 0 leaves the evaluations out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of their draw; the same questions before and after."""
-    temperature: float = 0.0
+    temperature: Annotated[float, Range(0, 100)] = 0.0
     """Of the answers; 0 is greedy."""
 
     def __post_init__(self) -> None:
-        if self.limit < 0 or self.temperature < 0:
-            raise AnatomyError(
-                f"held-out: limit and temperature must be ≥ 0, got {self.limit} and {self.temperature}.\n"
-                "A limit of 0 leaves the evaluations out."
-            )
+        check_numbers(self, "held-out")
 
 
 @dataclass(frozen=True)
@@ -45,25 +42,38 @@ class RunConfig:
     """Options of the bank, as pairs: size 128 seed 1."""
     out: Path = Path("runs/run")
     """Folder of the run; must be new or empty."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of questions and sampling."""
-    evaluate_every: int = 0
+    evaluate_every: Natural = 0
     """Steps between evaluations on 200 validation questions, the best policy kept in OUT/best; 0: none."""
     tracker: str = ""
     """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
-    wait_minutes: float = 60.0
+    wait_minutes: Annotated[float, Range(0, 525_600, above=True)] = 60.0
     """How long processes wait for each other before they give up; evaluations run on one of them."""
+    allow_bad: bool = False
+    """Leave out a question that can't be asked (a broken image, one that the model refuses), and count it; else the run
+    stops there, with a checkpoint."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """What of the model learns, and how it is held."""
 
     def __post_init__(self) -> None:
-        if self.evaluate_every < 0 or self.seed < 0 or self.wait_minutes <= 0:
-            raise AnatomyError(
-                "expected evaluate_every and seed ≥ 0 and wait_minutes > 0, "
-                f"got {self.evaluate_every}, {self.seed} and {self.wait_minutes}."
-            )
+        check_numbers(self, "settings")
+
+    @property
+    def steps(self) -> int:
+        """Of the run."""
+        raise NotImplementedError
+
+    @property
+    def length(self) -> int:
+        """Tokens after which an answer is cut, once it is known."""
+        raise NotImplementedError
+
+    def sized(self, defaults: SizeDefaults) -> Self:
+        """The config, with what it leaves to the model's size filled in."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,20 @@ class TrainConfig(RunConfig):
     vllm: VllmSettings = field(default_factory=VllmSettings)
     """How vLLM runs, where it samples."""
 
+    @property
+    def steps(self) -> int:
+        """See :attr:`RunConfig.steps`."""
+        return self.grpo.steps
+
+    @property
+    def length(self) -> int:
+        """See :attr:`RunConfig.length`."""
+        return self.grpo.length
+
+    def sized(self, defaults: SizeDefaults) -> Self:
+        """See :meth:`RunConfig.sized`."""
+        return replace(self, grpo=defaults.fill(self.grpo))
+
 
 @dataclass(frozen=True)
 class SFTRunConfig(RunConfig):
@@ -94,15 +118,25 @@ class SFTRunConfig(RunConfig):
 
     out: Path = Path("runs/sft")
     """Folder of the run; must be new or empty."""
-    max_completion_length: int = 48
-    """Tokens of an answer in the evaluations."""
+    max_completion_length: Annotated[int, Range(1, 2**20)] | None = None
+    """Tokens of an answer in the evaluations; None: by the model's size, 48 for the embedded one, 256 for large."""
     sft: SFTConfig = field(default_factory=SFTConfig)
     """Optimisation."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_completion_length < 1:
-            raise AnatomyError(f"sft: max_completion_length must be ≥ 1, got {self.max_completion_length}.")
+    @property
+    def steps(self) -> int:
+        """See :attr:`RunConfig.steps`."""
+        return self.sft.steps
+
+    @property
+    def length(self) -> int:
+        """See :attr:`RunConfig.length`."""
+        return resolved(self.max_completion_length)
+
+    def sized(self, defaults: SizeDefaults) -> Self:
+        """See :meth:`RunConfig.sized`."""
+        length = self.max_completion_length or defaults.completion_length
+        return replace(self, sft=defaults.fill(self.sft), max_completion_length=length)
 
 
 @dataclass(frozen=True)
@@ -111,12 +145,15 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of the run; must be new or empty."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of training; the held-out questions stay the same."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
     grpo: GRPOConfig = field(default_factory=lambda: GRPOConfig(steps=100, max_completion_length=24))
     """Optimisation."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "demo")
 
     def training(self) -> TrainConfig:
         """The run that this is."""

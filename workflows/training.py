@@ -40,12 +40,12 @@ def train(
     check_model(config.policy)
     from anatomy_r1.workflows.running import run_training
 
-    def build(backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes") -> "Trainer":
+    def build(
+        config: TrainConfig, backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes"
+    ) -> "Trainer":
         return make_trainer(config, backbone, parts.train, _sampler(config, backbone, run, processes))
 
-    return run_training(
-        config, build, "train", config.grpo.steps, config.grpo.max_completion_length, resume=resume, progress=progress
-    )
+    return run_training(config, build, "train", resume=resume, progress=progress)
 
 
 def make_trainer(config: TrainConfig, backbone: "Backbone", part: Bank, sampler: Any = None) -> "Trainer":
@@ -69,6 +69,7 @@ def make_env(config: TrainConfig, part: Bank) -> Any:
         augmentation=config.augmentation,
         augmentation_options=config.augmentation_options,
         seed=config.seed,
+        allow_bad=config.allow_bad,
     )
 
 
@@ -86,7 +87,7 @@ def _sampler(config: TrainConfig, backbone: "Backbone", run: "RunFolder", proces
         return VllmPolicy(
             folder,
             temperature=config.grpo.temperature,
-            max_new_tokens=config.grpo.max_completion_length,
+            max_new_tokens=config.length,
             seed=config.seed,
             settings=config.vllm,
             dummy=True,

@@ -1,10 +1,11 @@
 """Settings, and what must be installed for what. Nothing here imports torch."""
 
-from anatomy_r1.agents.configs.grpo import Baseline, Correction, Gate, GRPOConfig, Loss, Scale
-from anatomy_r1.agents.configs.hub import require_reachable
+from anatomy_r1.agents.configs.grpo import Baseline, Correction, Gate, GRPOConfig, Loss, Scale, resolved
+from anatomy_r1.agents.configs.hub import base_of, require_reachable
 from anatomy_r1.agents.configs.installed import TINY_FOLDER, require_training_extra
 from anatomy_r1.agents.configs.model import ModelConfig
 from anatomy_r1.agents.configs.sft import SFTConfig
+from anatomy_r1.agents.configs.sizes import SizeDefaults
 from anatomy_r1.agents.configs.vllm import VllmSettings
 from anatomy_r1.agents.configs.vllm_versions import check_version, require_vllm
 
@@ -18,9 +19,12 @@ __all__ = [
     "ModelConfig",
     "SFTConfig",
     "Scale",
+    "SizeDefaults",
     "VllmSettings",
+    "base_of",
     "check_version",
     "require_reachable",
     "require_training_extra",
     "require_vllm",
+    "resolved",
 ]

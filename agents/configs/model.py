@@ -2,25 +2,33 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Natural, NonNegative, Positive, Range, check_numbers
 
 
 @dataclass(frozen=True)
 class LoraConfig:
     """Low-rank adapters (arXiv 2106.09685) in place of the weights themselves."""
 
-    rank: int = 0
+    rank: Annotated[int, Range(0, 65_536)] = 0
     """Rank of the adapters; 0: none, the weights themselves learn."""
-    alpha: float = 32.0
+    alpha: Positive = 32.0
     """Adapters are scaled by alpha / rank."""
-    dropout: float = 0.0
+    dropout: NonNegative = 0.0
     """Only 0: sampler and update must be the same policy."""
     targets: str = r".*(language|text)_model\..*_proj"
     """Regular expression that the whole name of an adapted layer matches; all linear layers of the language model."""
     use_dora: bool = False
     """Learn the magnitude of the weights apart from their direction (DoRA, arXiv 2402.09353)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "lora")
+        if self.dropout:
+            raise AnatomyError(
+                f"lora: dropout must be 0, got {self.dropout}: with it, the update would see another policy than the "
+                "one that was sampled."
+            )
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,9 @@ class ModelConfig:
     """Of the weights; bfloat16 only with LoRA, whose adapters stay in float32."""
     gradient_checkpointing: bool = False
     """Make activations again in the backward pass: less memory, about a third more time."""
-    min_pixels: int = 0
+    min_pixels: Natural = 0
     """Smallest image, in pixels, that the processor may make; 0: the model's own limit."""
-    max_pixels: int = 0
+    max_pixels: Natural = 0
     """Largest image, in pixels, that the processor may make; 0: the model's own limit."""
     trust_remote_code: bool = False
     """Run code that is shipped with a model. It can do whatever you can."""
@@ -43,19 +51,13 @@ class ModelConfig:
     """Low-rank adapters."""
 
     def __post_init__(self) -> None:
-        if self.lora.rank < 0 or self.lora.alpha <= 0:
-            raise AnatomyError(f"lora: expected rank ≥ 0 and alpha > 0, got {self.lora.rank} and {self.lora.alpha}.")
-        if self.lora.dropout:
-            raise AnatomyError(
-                f"lora: dropout must be 0, got {self.lora.dropout}: with it, the update would see another policy than "
-                "the one that was sampled."
-            )
+        check_numbers(self, "model")
         if self.dtype == "bfloat16" and not self.lora.rank:
             raise AnatomyError(
                 "model: dtype bfloat16 needs --model.lora.rank: steps of full fine-tuning are lost in its rounding.\n"
                 "For full fine-tuning use dtype float32 with --grpo.mixed-precision bf16."
             )
-        if self.min_pixels < 0 or self.max_pixels < 0 or 0 < self.max_pixels < self.min_pixels:
+        if 0 < self.max_pixels < self.min_pixels:
             raise AnatomyError(
                 f"model: expected 0 ≤ min_pixels ≤ max_pixels, got {self.min_pixels} and {self.max_pixels}."
             )

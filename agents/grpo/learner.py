@@ -31,7 +31,7 @@ from anatomy_r1.agents.logprobs import (
     check_trees,
     why_no_trees,
 )
-from anatomy_r1.agents.model import Backbone, adapters_off, dropouts, has_adapters
+from anatomy_r1.agents.model import Backbone, adapters_off, dropouts, has_adapters, size_defaults
 from anatomy_r1.agents.training import Distributed, build_optimiser
 from anatomy_r1.core import AnatomyError, Floats
 
@@ -50,6 +50,7 @@ class Learner:
     """
 
     def __init__(self, backbone: Backbone, config: GRPOConfig, *, external: bool = False) -> None:
+        config = size_defaults(backbone.model).fill(config)
         self.backbone, self.config = backbone, config
         self.ratios = RatioLog() if external else None
         self.distributed = Distributed(config.mixed_precision)
@@ -71,7 +72,7 @@ class Learner:
             self.reference = ResponseLogProbs(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
             self.distributed.shard(self.reference)
-        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        optimiser = build_optimiser(backbone.model, config.rate, config.weight_decay)
         self.distributed.prepare(self.logprobs, optimiser, config.max_grad_norm)
         self.max_tokens = config.max_tokens
         self.skipped_in_a_row, self.stall = 0, ""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.agents.grpo.batch import Batch
+from anatomy_r1.agents.grpo.hacks import hack_metrics
 from anatomy_r1.agents.grpo.losses import invalid_groups
 from anatomy_r1.core import Floats
 from anatomy_r1.curricula import answer_entropy, distinct_n
@@ -58,6 +59,7 @@ def batch_metrics(batch: Batch) -> dict[str, Any]:
         "diversity/answer_entropy": float(np.mean([answer_entropy(group.tolist()) for group in chosen])),
         "diversity/distinct_2": float(np.mean([distinct_n(group) for group in groups])),
         "frac_augmented": float(np.mean([bool(edits) for edits in info["edits"]])),
+        **hack_metrics(batch),
         "completions/mean_length": float(batch.lengths.mean()),
         "completions/clipped_ratio": float(np.mean([response.truncated for response in batch.responses])),
     }

@@ -41,6 +41,8 @@ class Rollouts(NamedTuple):
     """How often the batch was refilled."""
     seconds: dict[str, float]
     """What it took."""
+    left_out: dict[str, str]
+    """Questions that were drawn and can't be asked, and why."""
 
 
 class RolloutWorker:
@@ -112,12 +114,13 @@ class RolloutWorker:
         are kept, also those beyond a batch's worth.
         """
         env, valid, sampling, grading = self.env, 0, 0.0, 0.0
+        left_out: dict[str, str] = {}
         parts: list[Batch] = []
         wanted = env.num_envs // env.group_size
         while len(parts) <= refills and (not parts or valid < wanted):
             started = perf_counter()
             observations, _ = env.reset(options={"progress": progress})
-            drawn = perf_counter()
+            drawn, left_out = perf_counter(), left_out | env.left_out
             own = self._own_places()
             with self._sampling():
                 answers = self.policy.respond(observations, only=own)
@@ -130,7 +133,7 @@ class RolloutWorker:
         seconds = {"seconds/sampling": sampling, "seconds/scoring": grading}
         everything = concatenate(parts)
         batch = everything.groups(_valid(everything)) if refills and valid else everything
-        return Rollouts(batch, everything, len(parts) - 1, seconds)
+        return Rollouts(batch, everything, len(parts) - 1, seconds, left_out)
 
     def _own_places(self) -> list[int]:
         """Places of the batch whose groups this process answers."""

@@ -11,7 +11,7 @@ The objectives, and what differs from the papers, are in ``losses.py``; groups w
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +28,7 @@ from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
-from anatomy_r1.agents.model import Backbone, as_sampled, load_tensors, save_tensors
+from anatomy_r1.agents.model import Backbone, as_sampled, load_tensors, save_tensors, size_defaults
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import (
     RunFolder,
@@ -43,6 +43,7 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]
+REFERENCE = "reference.safetensors"
 MISMATCH = 0.05
 """Mean difference of log-probs between sampler and trained model above which their inputs must differ."""
 
@@ -73,10 +74,11 @@ class GRPO:
                 f"grpo: expected an environment of {expected} places in groups of {config.num_generations}, "
                 f"got {env.num_envs} in groups of {env.group_size}."
             )
+        config = size_defaults(backbone.model).fill(config)
         self.backbone, self.config = backbone, config
         options: dict[str, Any] = {
             "temperature": config.temperature,
-            "max_new_tokens": config.max_completion_length,
+            "max_new_tokens": config.length,
             "seed": seed,
         }
         if config.asynchronous and sampler is None:
@@ -84,6 +86,7 @@ class GRPO:
         self.learner = Learner(backbone, config, external=sampler is not None)
         self.distributed = self.learner.distributed
         policy = sampler or TransformersPolicy(backbone, **options)
+        env.refuses = self._refused
         self.worker = RolloutWorker(
             env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
         )
@@ -126,12 +129,12 @@ class GRPO:
         # Draw, sample, grade: B responses with rewards (B,).
         rollouts = self.worker.next_batch(step / config.steps, config.dynamic_sampling)
         batch, started = rollouts.batch, perf_counter()
-        rate = config.learning_rate * warmup_cosine(step, config.steps, config.warmup_steps, config.final_lr_share)
+        rate = config.rate * warmup_cosine(step, config.steps, config.warmup_steps, config.final_lr_share)
         # Advantages, loss, step.
         try:
             with self._prefetching():
                 learnt = update(self.learner, batch, rate)
-        except AnatomyError:
+        except Exception:
             self.worker.rewind()
             raise
         self.worker.mark_stale()
@@ -144,10 +147,21 @@ class GRPO:
             "step": self.step_index,
             **batch_metrics(rollouts.drawn),
             **(groups if config.dynamic_sampling else {}),
+            **({"left_out": rollouts.left_out} if rollouts.left_out else {}),
             **learnt,
             **self.worker.seconds,
             "seconds/update": perf_counter() - started,
         }
+
+    def _refused(self, groups: Sequence[Mapping[str, Sequence[Any]]]) -> list[str | None]:
+        """Why the model can't take each group's prompts; each process looks at those that it answers."""
+        found: dict[int, str | None] = {}
+        for number in self.distributed.own_groups(len(groups)):
+            pairs = zip(groups[number]["image"], groups[number]["prompt"], strict=True)
+            problems = (self.backbone.encode.problem(*pair) for pair in pairs)
+            found[number] = next(filter(None, problems), None)
+        shared = {number: why for part in self.distributed.all_gather(found) for number, why in part.items()}
+        return [shared[number] for number in range(len(groups))]
 
     def _prefetching(self) -> contextlib.AbstractContextManager[None]:
         """Sample the next batch beside the update, unless there is a checkpoint between them."""
@@ -179,16 +193,21 @@ class GRPO:
         self.backbone.save(folder / "policy", weights)
         save_optimiser(moments, folder)
         if before is not None:
-            save_tensors(before, folder / "reference.safetensors")
+            save_tensors(before, folder / REFERENCE)
         write_state(folder, self, {**self.worker.state_dict(), "max_tokens": self.learner.max_tokens})
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
         state = read_state(folder, self)
         model, reference = self.backbone.model, self.learner.reference
+        if reference is not None and not (folder / REFERENCE).exists():
+            raise AnatomyError(
+                f"{folder}: no {REFERENCE}, the policy as it was at the start, which beta {self.config.beta:g} is "
+                "measured against.\nGo on with --grpo.beta 0, or start anew."
+            )
         self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
-            self.distributed.load_model_state(reference.model, lambda: load_tensors(folder / "reference.safetensors"))
+            self.distributed.load_model_state(reference.model, lambda: load_tensors(folder / REFERENCE))
         self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.learner.max_tokens = int(state["max_tokens"])
@@ -207,7 +226,7 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
     batch = learner.old_logprobs(batch, advantages)
     weights = token_weights(  # (B,): what each token of a response weighs
-        batch.lengths, advantages, batch.group_size, config.loss_type, config.max_completion_length
+        batch.lengths, advantages, batch.group_size, config.loss_type, config.length
     )
     forwarded = learner.logprobs.tokens_forwarded
     norms: list[float] = []

@@ -1,7 +1,7 @@
 """A vision-language model as we use it: processor, prompts, adapters, features of its vision tower."""
 
-from anatomy_r1.agents.model.adapters import choose_what_learns, has_adapters, merged_weights
-from anatomy_r1.agents.model.backbone import ANSWER_END, Backbone
+from anatomy_r1.agents.model.adapters import choose_what_learns, has_adapters, merged_weights, size_defaults
+from anatomy_r1.agents.model.backbone import ANSWER_END, Backbone, special_tokens
 from anatomy_r1.agents.model.compat import adapters_off
 from anatomy_r1.agents.model.dropout import as_sampled, dropouts
 from anatomy_r1.agents.model.processors import load_processor
@@ -26,4 +26,6 @@ __all__ = [
     "merged_weights",
     "opened_by",
     "save_tensors",
+    "size_defaults",
+    "special_tokens",
 ]

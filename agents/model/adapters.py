@@ -17,10 +17,10 @@ from packaging.version import Version
 from torch import Tensor, nn
 from transformers.integrations import peft as integration
 
-from anatomy_r1.agents.configs import ModelConfig
+from anatomy_r1.agents.configs import ModelConfig, SizeDefaults
 from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.agents.model.tensors import load_tensors
-from anatomy_r1.core import SMALL, AnatomyError, read_json
+from anatomy_r1.core import AnatomyError
 
 GO_TOGETHER = ("transformers>=5.18,<5.24", "peft>=0.20")
 """As in pyproject.toml: releases of transformers and of peft that work as a pair."""
@@ -87,17 +87,6 @@ def check_peft(asked: str) -> None:
         )
 
 
-def base_of(path: str | Path) -> str | Path:
-    """The model that a folder of adapters belongs to; any other path as it is."""
-    described = Path(path) / "adapter_config.json"
-    if not described.is_file():
-        return path
-    settings = read_json(described, SMALL)
-    if not isinstance(settings, dict) or not isinstance(base := settings.get("base_model_name_or_path"), str):
-        raise AnatomyError(f"{described}: expected the model that the adapters belong to as base_model_name_or_path.")
-    return base
-
-
 def load_adapters(model: Any, folder: Path) -> None:
     """Add the adapters of a folder to their base model, every name checked.
 
@@ -122,6 +111,11 @@ def _in_float32(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+def size_defaults(model: nn.Module) -> SizeDefaults:
+    """What a model is trained with unless told otherwise."""
+    return SizeDefaults.of(sum(weight.numel() for weight in model.parameters()), adapters=has_adapters(model))
 
 
 def has_adapters(model: nn.Module) -> bool:

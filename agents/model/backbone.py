@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.agents.model.adapters import base_of, load_adapters
+from anatomy_r1.agents.configs import base_of
+from anatomy_r1.agents.model.adapters import load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
 from anatomy_r1.agents.model.tensors import disk_errors
@@ -147,12 +148,17 @@ class Backbone:
 
     def special_tokens(self) -> list[str]:
         """Texts that the tokenizer takes for special tokens."""
-        added = (meta.content for meta in self.tokenizer.added_tokens_decoder.values() if meta.special)
-        return sorted({*added, *self.tokenizer.all_special_tokens})
+        return special_tokens(self.tokenizer)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Texts that a tokenizer takes for special tokens."""
+    added = (meta.content for meta in tokenizer.added_tokens_decoder.values() if meta.special)
+    return sorted({*added, *tokenizer.all_special_tokens})
 
 
 @contextmanager

@@ -70,6 +70,16 @@ class PromptEncoder:
             known.prompts[prompt] = self._encode(known, prompt)
         return known.prompts[prompt]
 
+    def problem(self, image: Image, prompt: str) -> str | None:
+        """Why the model can't take an image and a prompt, in a line; None where it can."""
+        try:
+            self(image, prompt)
+        except Exception as error:  # processors raise what they like
+            height, width = image.shape[:2]
+            reason = " ".join(str(error).split())[:200]
+            return f"the model's processor refuses its image of {width} × {height} pixels ({reason})."
+        return None
+
     def render(self, prompt: str) -> str:
         """The chat text of a prompt: image, prompt, then the model's turn."""
         content = [{"type": "image"}, {"type": "text", "text": prompt}]

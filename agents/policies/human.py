@@ -1,7 +1,6 @@
 """A person as a policy: the question on the terminal, the image in a file beside it, the answer typed."""
 
 import sys
-import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image as Pil
 
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
-from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, read_option, read_prompt, write_bytes
+from anatomy_r1.core import LETTERS, NUMBERED, AnatomyError, read_option, read_prompt, temporary_folder, write_bytes
 
 _PROMPT = "Letter of your answer, s to skip, q to stop: "
 
@@ -33,7 +32,7 @@ class HumanPolicy:
     def __init__(
         self, image: str | None = None, *, ask: Callable[[str], str] = input, tell: Callable[[str], Any] = print
     ) -> None:
-        self.image = Path(image) if image else Path(tempfile.mkdtemp(prefix="anatomy-r1-")) / "question.png"
+        self.image = Path(image) if image else temporary_folder(self) / "question.png"
         self._ask, self._tell = ask, tell
 
     def respond(self, observations: Observations, *, n: int = 1) -> list[Response]:

@@ -18,7 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -26,7 +26,7 @@ from PIL import Image as Pil
 
 from anatomy_r1.agents.policies.chat_answers import ANSWER_END, NoAnswer, is_passing, read_answer, words_of
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
-from anatomy_r1.core import AnatomyError, parse_json
+from anatomy_r1.core import AnatomyError, Count, Natural, NonNegative, Range, Seconds, Seed, parse_json
 
 T = TypeVar("T")
 HOME = "https://api.openai.com/v1"
@@ -75,17 +75,17 @@ class OpenAIPolicy:
         spec: str,
         *,
         key_variable: str = "OPENAI_API_KEY",
-        temperature: float | None = 0.0,
-        top_p: float | None = None,
-        max_tokens: int | None = 1024,
-        concurrency: int = 8,
-        requests_per_minute: float = 0,
-        retries: int = 6,
-        timeout: float = 120.0,
-        max_edge: int = 1024,
-        prompt_price: float = 0.0,
-        completion_price: float = 0.0,
-        seed: int | None = 0,
+        temperature: NonNegative | None = 0.0,
+        top_p: Annotated[float, Range(0, 1, above=True)] | None = None,
+        max_tokens: Count | None = 1024,
+        concurrency: Annotated[int, Range(1, 4096)] = 8,
+        requests_per_minute: NonNegative = 0,
+        retries: Natural = 6,
+        timeout: Seconds = 120.0,
+        max_edge: Count = 1024,
+        prompt_price: NonNegative = 0.0,
+        completion_price: NonNegative = 0.0,
+        seed: Seed | None = 0,
         extra: Mapping[str, Any] | str | None = None,
     ) -> None:
         if (

@@ -93,6 +93,14 @@ class Resumable(Protocol):
 
 
 @runtime_checkable
+class Tokenizing(Protocol):
+    """A policy that knows which texts its tokenizer takes for special tokens: no question may hold one."""
+
+    def special_tokens(self) -> list[str]:
+        """Those texts."""
+
+
+@runtime_checkable
 class Overlapping(Protocol):
     """A policy that says whether it can sample while the trainer computes."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from anatomy_r1.agents.policies.blind import TextClassifier, sample_questions
 from anatomy_r1.agents.policies.protocol import POLICIES, Observations, Response
 from anatomy_r1.banks import Bank, open_bank
-from anatomy_r1.core import LETTERS, AnatomyError, Question, normalise, read_prompt
+from anatomy_r1.core import LETTERS, AnatomyError, Question, Seed, normalise, read_prompt
 
 STREAM = 302
 _ORDER = re.compile(r"~\d+$")
@@ -43,7 +43,7 @@ class Scripted:
     needs_controls = False
     """Evaluations need not blank the image to see what it is worth to such a policy."""
 
-    def __init__(self, *, bank: Bank | None = None, seed: int = 0) -> None:
+    def __init__(self, *, bank: Bank | None = None, seed: Seed = 0) -> None:
         self.bank = bank
         self.seed = seed
 
@@ -93,7 +93,9 @@ class MajorityPolicy(Scripted):
     name = "majority"
     thought = "This is the most frequent answer."
 
-    def __init__(self, *, bank: Bank | None = None, seed: int = 0, questions: Sequence[Question] | None = None) -> None:
+    def __init__(
+        self, *, bank: Bank | None = None, seed: Seed = 0, questions: Sequence[Question] | None = None
+    ) -> None:
         super().__init__(bank=bank, seed=seed)
         questions = self._learnt_from(questions)
         self.counts = Counter(normalise(question.options[question.answer]) for question in questions)
@@ -150,7 +152,7 @@ class OraclePolicy(Scripted):
     name = "oracle"
     thought = "The answer is known."
 
-    def __init__(self, *, bank: str | Bank | None = None, seed: int = 0) -> None:
+    def __init__(self, *, bank: str | Bank | None = None, seed: Seed = 0) -> None:
         super().__init__(bank=None if bank is None else open_bank(bank), seed=seed)
         self._known = lru_cache(maxsize=4096)(self._look_up)
 
@@ -195,7 +197,7 @@ class NoisyOraclePolicy(OraclePolicy):
 
     thought = "The answer is known, more or less."
 
-    def __init__(self, probability: str = "0.6", *, bank: str | Bank | None = None, seed: int = 0) -> None:
+    def __init__(self, probability: str = "0.6", *, bank: str | Bank | None = None, seed: Seed = 0) -> None:
         super().__init__(bank=bank, seed=seed)
         try:
             self.probability = float(probability)
@@ -219,7 +221,9 @@ class BlindPolicy(Scripted):
     name = "blind"
     thought = "This is what the words of the question suggest."
 
-    def __init__(self, *, bank: Bank | None = None, seed: int = 0, questions: Sequence[Question] | None = None) -> None:
+    def __init__(
+        self, *, bank: Bank | None = None, seed: Seed = 0, questions: Sequence[Question] | None = None
+    ) -> None:
         super().__init__(bank=bank, seed=seed)
         questions = self._learnt_from(questions)
         self.classifier = TextClassifier([(q.stem, q.options) for q in questions], [q.answer for q in questions])

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from anatomy_r1.agents.logprobs import tempered_log_softmax
-from anatomy_r1.agents.model import ANSWER_END, Backbone, collate
+from anatomy_r1.agents.model import ANSWER_END, Backbone, collate, size_defaults
 from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
-from anatomy_r1.core import AnatomyError, image_key
+from anatomy_r1.core import AnatomyError, Count, Range, Seed, image_key
 
 _STREAM = 41
 
@@ -26,7 +26,7 @@ class TransformersPolicy:
         temperature: 0 decodes greedily.
         top_p: share of probability mass to sample from. Log-probs are those of the full distribution, so keep 1 for
             training.
-        max_new_tokens: responses are cut there and marked ``truncated``.
+        max_new_tokens: responses are cut there and marked ``truncated``; None: 64, or by the model's size 256.
         seed: of the sampling stream; responses depend on it and on the question alone where observations have
             ``question``, else on it, on the number of calls so far and on the row.
         batch_size: prompts sampled at once.
@@ -38,15 +38,15 @@ class TransformersPolicy:
         self,
         model: str | Path | Backbone,
         *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        max_new_tokens: int = 64,
-        seed: int = 0,
-        batch_size: int = 64,
+        temperature: Annotated[float, Range(0, 100)] = 0.0,
+        top_p: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        max_new_tokens: Count | None = None,
+        seed: Seed = 0,
+        batch_size: Count = 64,
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        if temperature < 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
+        if temperature < 0 or not 0 < top_p <= 1 or (max_new_tokens is not None and max_new_tokens < 1):
             raise AnatomyError(
                 "sampling needs temperature ≥ 0, 0 < top_p ≤ 1 and max_new_tokens ≥ 1, "
                 f"got {temperature}, {top_p}, {max_new_tokens}."
@@ -58,7 +58,8 @@ class TransformersPolicy:
             dtype = torch.bfloat16 if on.startswith("cuda") else torch.float32
             self.backbone = Backbone.load(model, dtype=dtype, device=on, trust_remote_code=trust_remote_code)
         self.name = self.backbone.name
-        self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
+        self.temperature, self.top_p = temperature, top_p
+        self.max_new_tokens = max_new_tokens or max(64, size_defaults(self.backbone.model).completion_length)
         self.seed, self.batch_size = seed, batch_size
         self._calls = 0
 
@@ -89,6 +90,10 @@ class TransformersPolicy:
                 for place in group:
                     responses[place], sampled = sampled[:n], sampled[n:]
         return [response for place in only for response in responses[place]]
+
+    def special_tokens(self) -> list[str]:
+        """Texts that its tokenizer takes for special tokens."""
+        return self.backbone.special_tokens()
 
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""

@@ -4,11 +4,13 @@ from anatomy_r1.agents.training.distributed import Distributed, explain_lost_pro
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.loop import Row, Stepper, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
-from anatomy_r1.agents.training.run_folder import KEPT, RunFolder, load_optimiser, save_optimiser
+from anatomy_r1.agents.training.run_folder import KEPT, METRICS, NOTICES, RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.agents.training.sft import SFT, Example, question_example
 
 __all__ = [
     "KEPT",
+    "METRICS",
+    "NOTICES",
     "SFT",
     "Distributed",
     "Example",

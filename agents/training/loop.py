@@ -13,6 +13,7 @@ from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.run_folder import RunFolder
 from anatomy_r1.core import AnatomyError, Stopped, read_json, write_bytes
+from anatomy_r1.envs import BrokenImage
 
 Row = dict[str, Any]
 STATE = "state.json"
@@ -104,25 +105,44 @@ def _save(stepper: Stepper, run: RunFolder, kind: str) -> None:
 
 @contextlib.contextmanager
 def _kept(stepper: Stepper, run: RunFolder, kind: str) -> Iterator[None]:
-    """Write a checkpoint where a step fails, of the state before it, and say where it is.
-
-    With several processes the others may be in the middle of a pass, and a checkpoint needs all of them.
-    """
+    """Write a checkpoint where a step fails, of the state before it, and say where it is, or why there is none."""
     before, updates = stepper.step_index, stepper.distributed.updates
     try:
         yield
     except Exception as error:
         half = stepper.step_index == before and stepper.distributed.updates > updates
-        if isinstance(error, AnatomyError) and not half and stepper.step_index and stepper.distributed.count == 1:
-            _save(stepper, run, kind)
-        if run.checkpoint is None or not isinstance(error, AnatomyError):
-            if run.checkpoint is not None:
-                error.add_note(f"The last checkpoint is {run.checkpoint}.")
+        bad = isinstance(error, BrokenImage)
+        advice = "mend it and go on with --resume, or leave such questions out: --allow-bad --resume."
+        if not isinstance(error, AnatomyError):
+            error.add_note(f"{_keep(stepper, run, kind, half=half)}.")
             raise
-        raise AnatomyError(
-            f"{error}\nThe state after step {int(run.checkpoint.name[5:])} is in {run.checkpoint}; "
-            "once that is mended, go on with --resume."
-        ) from error
+        if stepper.step_index:
+            advice = advice if bad else "once that is mended, go on with --resume."
+            raise AnatomyError(f"{error}\n{_keep(stepper, run, kind, half=half)}; {advice}") from error
+        if bad:  # nothing is lost
+            raise AnatomyError(f"{error}\nMend it, or leave such questions out: --allow-bad.") from error
+        raise
+
+
+def _keep(stepper: Stepper, run: RunFolder, kind: str, *, half: bool) -> str:
+    """Where the state is when a step has failed: a checkpoint that is written now, or why not.
+
+    With several processes the others may be in the middle of a pass, and a checkpoint needs all of them.
+    """
+    reason = "it failed half-way through its updates" if half else ""
+    if stepper.distributed.count > 1:
+        reason = "the other processes may be in the middle of a step"
+    if not stepper.step_index:
+        return "No step was through, so there is no checkpoint"
+    if not reason:
+        try:
+            _save(stepper, run, kind)
+        except AnatomyError as second:
+            reason = str(second).splitlines()[0]
+        else:
+            return f"The state after step {run.step} is in {run.checkpoint}"
+    last = f"the last checkpoint is {run.checkpoint}" if run.checkpoint else "there is none before it"
+    return f"No checkpoint of step {stepper.step_index} was written ({reason.rstrip('.')}); {last}"
 
 
 def write_state(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> None:

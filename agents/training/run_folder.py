@@ -33,6 +33,9 @@ KEPT = 2
 VERSION = 1
 """Of the checkpoint's layout."""
 MANIFEST = "manifest.json"
+METRICS, NOTICES = "metrics.jsonl", "notices.jsonl"
+ROWS = (METRICS, "groups.jsonl", NOTICES)
+"""Files with a row for a step."""
 _STEP = re.compile(r"step-(\d{6,})")
 
 
@@ -60,6 +63,11 @@ class RunFolder:
                 self._sweep()
                 self.checkpoint = self._latest()
 
+    @property
+    def step(self) -> int:
+        """Steps that are through in the checkpoint."""
+        return int(self.checkpoint.name[5:]) if self.checkpoint else 0
+
     def _check_taken(self, resume: bool) -> None:
         if any(entry.name != LOCK for entry in self.path.iterdir()) != resume:
             raise AnatomyError(
@@ -69,23 +77,23 @@ class RunFolder:
                 "Give another --out, or --resume to go on."
             )
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append one row of metrics.
+    def log(self, row: dict[str, Any], name: str = METRICS) -> None:
+        """Append one row, with its ``step``, to the metrics or to another file of :data:`ROWS`.
 
         Raises:
             AnatomyError: it can't be written.
         """
         if not self.main:
             return
-        append_json(self.path / "metrics.jsonl", row)
+        append_json(self.path / name, row)
 
     def forget_after(self, step: int) -> None:
-        """Drop rows of metrics and kept groups beyond ``step`` (and a torn last one): they will be made again.
+        """Drop rows beyond ``step`` (and a torn last one): they will be made again.
 
         Raises:
             AnatomyError: a line before them is no row.
         """
-        for name in ("metrics.jsonl", "groups.jsonl") if self.main else ():
+        for name in ROWS if self.main else ():
             if (self.path / name).exists():
                 self._forget(self.path / name, step)
 

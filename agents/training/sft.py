@@ -1,21 +1,22 @@
 """Supervised fine-tuning: next-token cross-entropy on the right response. The paper's baseline, and the warm start."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Protocol, runtime_checkable
 
 from anatomy_r1.agents.configs import SFTConfig
 from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
-from anatomy_r1.agents.model import Backbone, opened_by
+from anatomy_r1.agents.model import Backbone, opened_by, size_defaults
 from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
 from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.banks.generate import LOCATIONS
 from anatomy_r1.core import Image, Question
-from anatomy_r1.envs import observe_one
+from anatomy_r1.envs import BrokenImage, observe_one
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,16 @@ class Example:
     image: Image
     prompt: str
     target: str
+    name: str = ""
+    """Id of the question."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """Examples of which some were left out."""
+
+    left_out: Mapping[str, str]
+    """Of the latest batch, ids and reasons."""
 
 
 def target_text(question: Question, answer: str | None = None) -> str:
@@ -44,7 +55,7 @@ def target_text(question: Question, answer: str | None = None) -> str:
 
 def question_example(question: Question) -> Example:
     """The example that teaches a question's right answer."""
-    return Example(**observe_one(question, question.pixels()), target=target_text(question))
+    return Example(**observe_one(question, question.pixels()), target=target_text(question), name=question.id)
 
 
 class SFT:
@@ -62,11 +73,12 @@ class SFT:
     stall = "the gradient was not finite"
 
     def __init__(self, backbone: Backbone, examples: Callable[[int], Sequence[Example]], config: SFTConfig) -> None:
+        config = size_defaults(backbone.model).fill(config)
         self.backbone, self.examples, self.config = backbone, examples, config
         self.distributed = Distributed(config.mixed_precision)
         backbone.model.to(self.distributed.accelerator.device)
         backbone.vision.remembers = not self.distributed.shards_weights
-        optimiser = build_optimiser(backbone.model, config.learning_rate, config.weight_decay)
+        optimiser = build_optimiser(backbone.model, config.rate, config.weight_decay)
         # One response per image: trees would have nothing to share.
         self.distributed.prepare(ResponseLogProbs(backbone, "padded"), optimiser, config.max_grad_norm)
         self.step_index = 0
@@ -85,9 +97,10 @@ class SFT:
         """The optimiser step on batch ``index``; returns its metrics (``loss`` in nats per token)."""
         started = perf_counter()
         batch = self.examples(index)
+        left_out: Mapping[str, str] = self.examples.left_out if isinstance(self.examples, LeavesOut) else {}
         drawn = perf_counter()
         config = self.config
-        rate = config.learning_rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
+        rate = config.rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
         self.distributed.set_rate(rate)
         self.backbone.model.train()
         try:
@@ -104,6 +117,7 @@ class SFT:
             "grad_norm": loggable(norm),
             "skipped_steps": 0 if finite else 1,
             "learning_rate": rate,
+            **({"left_out": dict(left_out)} if left_out else {}),
             "seconds/data": drawn - started,
             "seconds/update": perf_counter() - drawn,
         }
@@ -129,7 +143,10 @@ class SFT:
         """
 
         def row(place: int) -> Tree:
-            return build_tree([], [self.backbone.encode(batch[place].image, batch[place].prompt)], [tokens[place]])
+            one, encode = batch[place], self.backbone.encode
+            if (problem := encode.problem(one.image, one.prompt)) is not None:
+                raise BrokenImage(f"question {one.name!r}: {problem}")
+            return build_tree([], [encode(one.image, one.prompt)], [tokens[place]])
 
         rows = [row(place) for place in self.distributed.own_groups(len(batch))]
         passes = [(part, 1.0) for part in _parts(rows, self.config.max_tokens)]

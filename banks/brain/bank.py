@@ -19,7 +19,7 @@ from anatomy_r1.banks.brain.questions import Case, draw_case, draw_wrong
 from anatomy_r1.banks.brain.slices import PLANES, SliceImage, load_brain
 from anatomy_r1.banks.brain.views import VIEWS, View, slab, structures, views
 from anatomy_r1.banks.generate import SPLITS, Draft, MadeBank, Regions, draw, shuffle_in
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Count, Question, Seed
 
 LENGTH = 1_000_000
 _MIRROR = {"left": "right", "right": "left"}
@@ -45,11 +45,11 @@ class BrainAtlasBank(MadeBank):
 
     def __init__(
         self,
-        size: int = 96,
-        seed: int = 0,
+        size: Count = 96,
+        seed: Seed = 0,
         split: str | None = None,
         display: str = "radiological",
-        n_options: int = 4,
+        n_options: Count = 4,
     ) -> None:
         limits = {"size": (size, 32, 2048), "seed": (seed, 0, 2**63), "n_options": (n_options, 2, 6)}
         for label, (value, low, high) in limits.items():

@@ -19,7 +19,7 @@ def ring(image: Image, x: float, y: float) -> Image:
         A new array of the same form.
     """
     height, width = image.shape[:2]
-    size = min(height, width)
+    size = (height * width) ** 0.5  # by the shorter edge, it would be a dot on flat scans
     rows, columns = np.arange(height) + 0.5 - y * height, np.arange(width) + 0.5 - x * width
     distance = np.hypot(columns, rows[:, None])
     radius, thickness = size * 3.5 / 96, max(size / 64, 1.0)

@@ -78,7 +78,9 @@ class GraphBank(MadeBank):
     def split(self, name: str) -> Self:
         """The part of that name."""
         if name not in self._parts:
-            hint = "; splits hold whole groups, and there are too few of them" if name in SPLITS else ""
+            count = len({self._group(frame) for frame in self._frames})
+            few = "is 1 (evaluate and train hold out its last frames)" if count == 1 else f"are {count}"
+            hint = f"; splits hold whole cases or videos, and there {few}" if name in SPLITS else ""
             raise AnatomyError(f"{self.source}: no split {name!r}, only {', '.join(self.splits)}{hint}.")
         part = copy.copy(self)
         part.part, part._frames = name, self._parts[name]

@@ -7,7 +7,7 @@ there are enough, so that knowing which are common does not help; none is a part
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from anatomy_r1.banks.masks.order import Order
 from anatomy_r1.banks.masks.questions import KINDS, Asker, View, cell_shares, choose_options, clear_places, steady
 from anatomy_r1.banks.masks.tables import Entry, background_of, clinical
 from anatomy_r1.banks.masks.terms import ANATOMICAL, TERMS, Terms, preface_of
-from anatomy_r1.banks.masks.volumes import GEOMETRY, Case, packed
+from anatomy_r1.banks.masks.volumes import GEOMETRY, Case, Packed, packed
 from anatomy_r1.banks.masks.windows import AUTO, Window, grey_of, read_window
 from anatomy_r1.banks.rows import Refusal, settle
-from anatomy_r1.core import AnatomyError, Image, Memo, Question, read_image
+from anatomy_r1.core import AnatomyError, Count, Grounds, Image, Memo, Natural, Question, Seed, read_image
 
 WORKING_SIZE = 512
 """Longest edge at which label maps are measured."""
@@ -72,10 +72,12 @@ class MasksBank(GraphBank):
         path: folder of everything.
         images: pattern of the images below it.
         labels: where an image's labels are; ``{path}`` is the image's path below the fixed part of its pattern, without
-            suffix, ``{folder}`` that path's folder, ``{case}`` the path without nnU-Net's ``_0000``. A folder of binary
-            masks, one per structure, will do.
+            suffix, ``{folder}`` that path's folder, ``{case}`` the path without nnU-Net's ``_0000``, ``{number}`` the
+            last number in the image's name. A folder of binary masks, one per structure, will do, or masks whose names
+            differ where the last part has a ``*``.
         table: value, name, and maybe colour, kind (anatomy, instrument) and parent of each label, CSV or JSON; None:
-            ``labels.csv``, ``labels.json``, nnU-Net's ``dataset.json``, or the names that masks or headers give.
+            ``labels.csv``, ``labels.json``, nnU-Net's ``dataset.json``, or the names that masks or headers give;
+            ``cholecseg8k`` is that data set's.
         plane: ``axial``, ``coronal`` or ``sagittal``: the slices of volumes.
         every: take each ``every``-th slice.
         size: longest edge of the images in pixels; None: as they are.
@@ -99,6 +101,7 @@ class MasksBank(GraphBank):
         n_options: options per question, 2 to 6.
         per_frame: questions per frame.
         seed: of all draws and of the splits (80 : 10 : 10).
+        follow_links: folder that links among images and labels may lead into; None: they must stay inside ``path``.
         allow_bad: leave bad files out.
         cache: folder of packed volumes; what is in it may be deleted.
 
@@ -113,13 +116,13 @@ class MasksBank(GraphBank):
         labels: str = "labels/{path}",
         table: str | Path | None = None,
         plane: str = "axial",
-        every: int = 1,
-        size: int | None = None,
+        every: Count = 1,
+        size: Count | None = None,
         enlarge: bool = False,
         modality: str = "",
         window: str | Sequence[float] = AUTO,
         geometry: str = "same",
-        time: int | None = None,
+        time: Natural | None = None,
         terms: str = ANATOMICAL,
         rename: bool = True,
         labelled_only: bool = False,
@@ -127,9 +130,10 @@ class MasksBank(GraphBank):
         preface: str | None = None,
         group: str | None = None,
         kinds: str | None = None,
-        n_options: int = 4,
-        per_frame: int = 8,
-        seed: int = 0,
+        n_options: Count = 4,
+        per_frame: Count = 8,
+        seed: Seed = 0,
+        follow_links: str | Path | None = None,
         allow_bad: bool = False,
         cache: str | Path = "runs/cache",
     ) -> None:
@@ -144,8 +148,9 @@ class MasksBank(GraphBank):
         if unknown := sorted(set(wanted) - KINDS.keys()):
             raise AnatomyError(f"masks: no kind of question {unknown[0]!r}; there are {', '.join(KINDS)}.")
         root = Path(path)
-        pairs, bad = _pairs(root, images, labels, group)
-        raw = find_table(root, table, pairs) if pairs else {}
+        grounds = Grounds(root, follow_links)
+        pairs, bad = _pairs(root, images, labels, group, grounds)
+        raw = find_table(root, table, pairs, grounds) if pairs else {}
         self.table = clinical(raw) if rename else raw
         self._window, self._modality = read_window(window), modality
         cut = Case(Path(), (), plane, every, geometry, time, Path(cache).absolute())
@@ -220,14 +225,25 @@ class MasksBank(GraphBank):
         region, labelled = self._around(at, set(here.values()))
         graph = steady(clear_places(graph, cells), order)
         specks = frozenset(here.values()) - seen
+        slices, centres = self._over_the_scan(packed(at.case)) if at.case is not None else ({}, {})
         return View(
-            codes, names, graph, cells, order, specks, region=region, labelled=labelled, slices=self._slices(at)
+            codes,
+            names,
+            graph,
+            cells,
+            order,
+            specks,
+            region=region,
+            labelled=labelled,
+            slices=slices,
+            centres=centres,
         )
 
-    def _slices(self, at: Frame) -> Counter[str]:
-        """In how many slices of its scan each structure is."""
-        counts = packed(at.case).counts.values() if at.case is not None else ()
-        return Counter(self._names[value] for found in counts for value in found if value in self._names)
+    def _over_the_scan(self, case: Packed) -> tuple[Mapping[str, int], Mapping[str, tuple[float, float]]]:
+        """In how many slices of its scan each structure is, and where its centre lies."""
+        counts = case.counts.values()
+        slices = Counter(self._names[value] for found in counts for value in found if value in self._names)
+        return slices, {self._names[value]: at for value, at in case.centres.items() if value in self._names}
 
     def _around(self, at: Frame, here: set[str]) -> tuple[frozenset[str], frozenset[str] | None]:
         """What occurs in the whole scan, and what it labels, where that matters."""
@@ -300,9 +316,11 @@ class MasksBank(GraphBank):
         return details | ({"absent": absent} if absent else {})
 
 
-def _pairs(root: Path, images: str, labels: str, group: str | None) -> tuple[list[Pair], list[Refusal]]:
+def _pairs(
+    root: Path, images: str, labels: str, group: str | None, grounds: Grounds
+) -> tuple[list[Pair], list[Refusal]]:
     try:
-        pairs, bad = find_pairs(root, images, labels, group)
+        pairs, bad = find_pairs(root, images, labels, group, grounds)
     except (ValueError, KeyError, IndexError, NotImplementedError, OSError, re.error) as error:
         given = f"images {images!r}, labels {labels!r} or group {group!r}"
         raise AnatomyError(f"masks: {given} is no usable pattern ({error}).") from None
@@ -316,7 +334,7 @@ def _frames(pair: Pair, table: dict[int, Entry], cut: Case, ahead: bool, bad: li
     try:
         if not is_volume(pair.image):
             return [flat_frame(pair, table)]
-        if not pair.labels.is_dir() and not is_volume(pair.labels):
+        if pair.masks is None and not is_volume(pair.labels):
             raise AnatomyError(f"{pair.labels}: expected labels that are a volume, as the image is one.")
         case = replace(cut, image=pair.image, sources=pair.sources(table)).placed()
         slices = packed(case).slices if ahead else case.slices(case.grid())

@@ -6,7 +6,7 @@ missing is of a structure that is absent.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 
 from anatomy_r1.banks.masks.formats import ITK, NIFTI, is_series, is_volume, names_in_header
+from anatomy_r1.banks.masks.linked import find_files, hold_all
 from anatomy_r1.banks.masks.tables import Entry, Table, plain, read_table, table_of_names
 from anatomy_r1.banks.masks.volumes import Case, packed
 from anatomy_r1.banks.rows import check_text
-from anatomy_r1.core import MAX_PIXELS, AnatomyError, inside, is_dicom, open_dicom, open_regular
+from anatomy_r1.core import MAX_PIXELS, AnatomyError, Grounds, is_dicom, open_dicom, open_regular
 
 FLAT = (".png", ".tif", ".tiff", ".bmp", ".npy")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", *NIFTI, *ITK)
 LABELS = (".png", ".npy", *reversed(NIFTI), *ITK, ".tif", ".tiff", ".bmp", "")
 TABLES = ("labels.csv", "labels.json", "dataset.json")
+SHIPPED = ("cholecseg8k",)
+"""Tables of data sets that come without one."""
 Labels = NDArray[np.int64]
 
 
@@ -36,25 +39,20 @@ class Pair:
     labels: Path
     group: str
     """What a split must not cut through."""
-
-    def masks(self) -> dict[str, Path]:
-        """Name → file of the binary masks, where the labels are a folder of them."""
-        suffixes = (*NIFTI, *ITK) if is_volume(self.image) else FLAT
-        files = (path for path in sorted(self.labels.iterdir()) if not path.name.startswith("."))
-        return {plain(bare(path.name)): path for path in files if path.name.lower().endswith(suffixes)}
+    masks: Mapping[str, Path] | None = None
+    """Name → file of binary masks; None: the labels are one map of values."""
 
     def sources(self, table: Table) -> tuple[tuple[Path, int], ...]:
         """Label files, with the value of each binary mask; 0 for a map of values.
 
         Raises:
-            AnatomyError: a folder without a mask of the table.
+            AnatomyError: no mask is of the table.
         """
-        if not self.labels.is_dir():
+        if self.masks is None:
             return ((self.labels, 0),)
-        masks = self.masks()
-        found = tuple((masks[entry.name], value) for value, entry in table.items() if entry.name in masks)
+        found = tuple((self.masks[entry.name], value) for value, entry in table.items() if entry.name in self.masks)
         if not found:
-            raise AnatomyError(f"{self.labels}: expected masks of the table's structures in this folder, found none.")
+            raise AnatomyError(f"{self.labels}: expected masks of the table's structures here, found none.")
         return found
 
 
@@ -85,34 +83,44 @@ class Frame:
 
 
 def find_pairs(
-    root: Path, images: str, labels: str, group: str | None = None
+    root: Path, images: str, labels: str, group: str | None, grounds: Grounds
 ) -> tuple[list[Pair], list[tuple[str, AnatomyError]]]:
     """Pair images with label maps.
 
     Args:
-        root: nothing outside it is taken.
+        root: what the patterns are relative to.
         images: pattern below it; a folder of a DICOM series counts as an image.
         labels: where the labels of an image are: ``{path}`` is its path below the pattern's fixed part, without
-            suffix, ``{folder}`` that path's folder, and ``{case}`` the path without nnU-Net's ``_0000``. The suffix may
-            be left out.
-        group: regular expression that finds an image's group in its path.
+            suffix, ``{folder}`` that path's folder, ``{case}`` the path without nnU-Net's ``_0000``, and ``{number}``
+            the last number in the image's name. A ``*`` in the last part stands for the names of binary masks. The
+            suffix may be left out.
+        group: regular expression that finds an image's group in its path; None: see :class:`MasksBank`.
+        grounds: nothing that lies elsewhere is taken.
 
     Returns:
         Pairs, and files that can't be used with the reason.
     """
     fixed = PurePosixPath(*(part for part in _until_wild(images)))
     pairs: list[Pair] = []
-    refused: list[tuple[str, AnatomyError]] = []
-    for image in sorted(path for path in root.glob(images) if _is_image(path)):
+    paths, barred = find_files(root, images, grounds)
+    outside = [path for path in barred if path.is_dir() or _is_image(path)]
+    refused = [(str(path), AnatomyError(f"{path}: {grounds.refusal(path)}.")) for path in outside]
+    for image in filter(_is_image, paths):
         place = PurePosixPath(image.relative_to(root).as_posix()).relative_to(fixed)
-        path = (place.parent / (place.name if image.is_dir() else bare(place.name))).as_posix()
+        name = place.name if image.is_dir() else bare(place.name)
+        path = (place.parent / name).as_posix()
         found = re.search(group, path) if group else None
         key = found[found.re.groups and 1] if found else place.parts[0] if len(place.parts) > 1 else path
-        names = {"path": path, "folder": place.parent.as_posix(), "case": re.sub(r"_\d{4}$", "", path)}
+        words = {
+            "path": path,
+            "folder": place.parent.as_posix(),
+            "case": re.sub(r"_\d{4}$", "", path),
+            "number": (re.findall(r"\d+", name) or [""])[-1],
+        }
         try:
-            if not inside(root, image):
-                raise AnatomyError(f"{image}: must lie inside {root}, but leads out of it.")
-            pairs.append(Pair(image, _labels_of(root, labels.format(**names)), key))
+            hold_all(sorted(image.iterdir()) if image.is_dir() else [], grounds)
+            where, masks = _labels_of(root, labels.format(**words), is_volume(image), grounds)
+            pairs.append(Pair(image, where, key, masks))
         except AnatomyError as error:
             refused.append((str(image), error))
     return pairs, refused
@@ -133,32 +141,55 @@ def bare(name: str) -> str:
     return name.removesuffix(".gz").rpartition(".")[0] or name
 
 
-def _labels_of(root: Path, relative: str) -> Path:
+def _labels_of(root: Path, relative: str, volume: bool, grounds: Grounds) -> tuple[Path, Mapping[str, Path] | None]:
+    """Where an image's labels are, and the masks where they are several."""
+    if "*" in PurePosixPath(relative).name:
+        masks = _masks_in((root / relative).parent, PurePosixPath(relative).name, volume, grounds)
+        if masks:
+            return root / relative, masks
+        raise AnatomyError(f"{root / relative}: no masks of that name.")
     for suffix in (*LABELS, *(suffix.upper() for suffix in LABELS if suffix)):
         path = root / f"{relative}{suffix}"
         if path.is_file() or (not suffix and path.is_dir()):
-            if not inside(root, path):
-                raise AnatomyError(f"{path}: must lie inside {root}, but leads out of it.")
-            return path
+            if not grounds.hold(path):
+                raise AnatomyError(f"{path}: {grounds.refusal(path)}.")
+            return path, _masks_in(path, "*", volume, grounds) if path.is_dir() else None
     raise AnatomyError(f"{root / relative}: no label map ({', '.join(LABELS[:-1])} or a folder of masks).")
 
 
-def find_table(root: Path, table: str | Path | None, pairs: Sequence[Pair]) -> dict[int, Entry]:
+def _masks_in(folder: Path, pattern: str, volume: bool, grounds: Grounds) -> dict[str, Path]:
+    """Masks in a folder by the name that the star of a pattern stands for."""
+    if not grounds.hold(folder):
+        raise AnatomyError(f"{folder}: {grounds.refusal(folder)}.")
+    suffixes = (*NIFTI, *ITK) if volume else FLAT
+    head, _, tail = pattern.removesuffix(".gz").partition("*")
+    shape = re.compile(
+        f"{re.escape(head)}(.+?){re.escape(tail)}(?:{'|'.join(map(re.escape, suffixes))})?", re.IGNORECASE
+    )
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    masks = [path for path in files if path.name.lower().endswith(suffixes) and shape.fullmatch(path.name)]
+    hold_all(masks, grounds)
+    return {plain(found[1]): path for path in masks if (found := shape.fullmatch(path.name))}
+
+
+def find_table(root: Path, table: str | Path | None, pairs: Sequence[Pair], grounds: Grounds) -> dict[int, Entry]:
     """The label table: the one named, one beside the images, the masks' names, or those in a volume's header.
 
     Raises:
         AnatomyError: there is none, or it is broken.
     """
     if table is not None:
-        return read_table(root / table)
+        shipped = Path(__file__).parent / f"{table}.csv"
+        return read_table(shipped if str(table) in SHIPPED else root / table)
     for name in TABLES:
         if (root / name).is_file():
+            hold_all([root / name], grounds)
             return read_table(root / name)
-    if folders := [pair for pair in pairs if pair.labels.is_dir()]:
-        return table_of_names({name for pair in folders for name in pair.masks()})
+    if names := {name for pair in pairs for name in pair.masks or ()}:
+        return table_of_names(names)
     for pair in pairs[:1]:
-        if is_volume(pair.labels) and (names := names_in_header(pair.labels)):
-            return {value: Entry(check_text(plain(name))) for value, name in names.items()}
+        if is_volume(pair.labels) and (called := names_in_header(pair.labels)):
+            return {value: Entry(check_text(plain(name))) for value, name in called.items()}
     raise AnatomyError(
         f"{root}: expected labels.csv or labels.json with the columns value and name, or nnU-Net's dataset.json."
     )
@@ -214,7 +245,8 @@ def read_flat(path: Path, table: Table | None = None) -> Labels:
 
     Args:
         path: the file.
-        table: where it gives colours, a picture in colours is read by them; colours that it lacks are 0.
+        table: where it gives colours, a picture in colours is read by them, but an all grey one by what fits more
+            of it, values or colours. Colours that the table lacks are told by :data:`UNLISTED`.
 
     Raises:
         AnatomyError: broken, too large, or a picture in colours without a table of them.
@@ -232,10 +264,13 @@ def read_flat(path: Path, table: Table | None = None) -> Labels:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise AnatomyError(f"{path}: label map can't be read ({error}).") from None
-    if by_colour:
-        return _by_colour(values, colours)
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]
+        greys = [red for red, green, blue in colours if red == green == blue]
+        if np.isin(values, greys).sum() > np.isin(values, list(table or ())).sum():
+            values = np.repeat(values[..., None], 3, axis=2)
+    if by_colour and values.ndim == 3:
+        return _by_colour(values, colours)
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == np.bool_):
         raise AnatomyError(
             f"{path}: expected one whole number per pixel, got a picture in colours ({values.dtype}); give each "

@@ -64,12 +64,21 @@ class View:
     """What occurs in the whole scan, or in this picture."""
     slices: Mapping[str, int] = field(default_factory=dict)
     """In how many slices of the scan a structure is; 1 where that isn't known."""
+    centres: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Column and row of a structure's centre over the whole scan, where that is known."""
     labelled: frozenset[str] | None = None
     """What the case labels, where only that may be offered; None: everything."""
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """Where a structure of the graph is."""
         return np.isin(self.codes, [code for code, found in self.names.items() if found == name])
+
+    def agrees(self, name: str, direction: str, other: str) -> bool | None:
+        """Whether the whole scan bears a relation out, by centres: on one slice, parts may lie the other way round."""
+        if name not in self.centres or other not in self.centres:
+            return None
+        (x, y), (other_x, other_y) = self.centres[name], self.centres[other]
+        return {"left": x < other_x, "right": x > other_x, "above": y < other_y, "below": y > other_y}[direction]
 
     def shuffled(self, items: Sequence[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
         """In random order, but what is in few slices sooner, so that large organs are not asked about most."""
@@ -166,12 +175,15 @@ class Asker:
         for other in view.seen():
             if other.name not in self._apart[name]:
                 for direction in DIRECTIONS:
-                    if terms.words(direction, name, other.name) and view.order.holds(name, direction, other.name):
+                    said = terms.words(direction, name, other.name)
+                    holds = said and view.order.holds(name, direction, other.name)
+                    if holds and view.agrees(name, direction, other.name) is not False:
                         yield direction, other.name
 
     def _elsewhere(self, name: str, links: Sequence[tuple[str, str]], view: View) -> tuple[str, ...]:
         """Structures for which the relations surely don't hold: those seen elsewhere, and those not seen."""
         unsure = self._unsure(name, view) | {other for _, other in links}
+        unsure |= {wrong for wrong in view.centres if all(view.agrees(wrong, way, other) for way, other in links)}
         return tuple(
             wrong
             for wrong in self.structures

@@ -13,6 +13,7 @@ import logging
 import os
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -40,7 +41,7 @@ from anatomy_r1.banks.masks.windows import Values, values_of
 from anatomy_r1.core import AnatomyError, open_regular
 
 GEOMETRY = ("same", "resample", "ignore")
-_FORM = 1
+_FORM = 2
 log = logging.getLogger(__name__)
 
 
@@ -143,6 +144,8 @@ class Packed:
             int(at): {int(value): count for value, count in found.items()} for at, found in index["counts"].items()
         }
         """Slice → label → pixels as stored."""
+        self.centres: dict[int, tuple[float, float]] = {int(v): (x, y) for v, (x, y) in index["centres"].items()}
+        """Label → its centre over all slices, as column and row of a slice as stored."""
         self._pieces: dict[str, list[Any]] = index["pieces"]
 
     @property
@@ -218,13 +221,17 @@ def _pack(case: Case, file: BinaryIO) -> None:
         file.write(zlib.compress(np.ascontiguousarray(cut).tobytes(), level))
         pieces[name] = [start, file.tell() - start, cut.dtype.str, list(cut.shape)]
 
+    sums: dict[int, NDArray[np.float64]] = defaultdict(lambda: np.zeros(3))
     for at, cut in zip(slices, _label_cuts(case, grid, slices), strict=True):
         write(f"labels {at}", cut, 6)
-        sizes = np.bincount(cut.ravel()) if cut.dtype.itemsize < 4 else None  # sorting takes ten times as long
-        found = np.unique(cut) if sizes is None else np.flatnonzero(sizes)
-        counts[at] = {
-            value: int((cut == value).sum() if sizes is None else sizes[value]) for value in found.tolist() if value
-        }
+        # sorting takes ten times as long as counting
+        found = np.flatnonzero(np.bincount(cut.ravel())) if cut.dtype.itemsize < 4 else np.unique(cut)
+        counts[at] = {}
+        for value in filter(None, found.tolist()):
+            here = cut == value
+            across, down = here.sum(axis=0), here.sum(axis=1)
+            counts[at][value] = int(across.sum())
+            sums[value] += [across @ np.arange(len(across)), down @ np.arange(len(down)), across.sum()]
     voxels = read_voxels(case.image, case.time)
     try:
         values = values_of(voxels)
@@ -243,6 +250,7 @@ def _pack(case: Case, file: BinaryIO) -> None:
         "size": _square(grid, case.plane),
         "pieces": pieces,
         "counts": counts,
+        "centres": {value: (x / count, y / count) for value, (x, y, count) in sums.items()},
     }
     text = json.dumps(index).encode()
     file.write(text + len(text).to_bytes(8, "big"))
@@ -267,7 +275,7 @@ def _label_cuts(case: Case, grid: Grid, slices: range) -> NDArray[Any]:
             if cut is None:
                 continue
             if value:
-                cuts[row][cut > 0] = value
+                np.copyto(cuts[row], value, where=cut > 0)
             else:
                 cuts[row] = cut
     return np.zeros(shape, np.uint8) if cuts is None else cuts
@@ -297,7 +305,7 @@ def _cuts(
             yield None
             continue
         if straight:
-            cut = turned.take(at, axis=axis)
+            cut = turned[(slice(None),) * axis + (at,)]  # take would copy the whole volume first
         else:
             cut = resampled(voxels, own, grid, axis, at, linear=path == case.image, outside=outside)
         yield cut.T[::-1, ::-1]

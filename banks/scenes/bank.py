@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from anatomy_r1.banks.generate import SPLITS, MadeBank, Regions, SceneGraph, ask, compose
 from anatomy_r1.banks.scenes.layout import NAMES, STRUCTURES, Layout, draw_layout
 from anatomy_r1.banks.scenes.painter import paint, structure_features
-from anatomy_r1.core import AnatomyError, Image, Question
+from anatomy_r1.core import AnatomyError, Count, Image, Question, Seed
 
 LENGTH = 1_000_000
 _LAYOUT, _QUESTION, _PAINT = range(3)
@@ -47,7 +47,7 @@ class ScenesBank(MadeBank):
     structures: tuple[str, ...] = STRUCTURES
 
     def __init__(
-        self, size: int = 96, seed: int = 0, split: str | None = None, n_options: int = 4, length: int = LENGTH
+        self, size: Count = 96, seed: Seed = 0, split: str | None = None, n_options: Count = 4, length: Count = LENGTH
     ) -> None:
         if not 48 <= size <= 4096:
             raise AnatomyError(f"scenes: size must be between 48 and 4096 pixels, got {size}.")

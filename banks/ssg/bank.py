@@ -18,7 +18,7 @@ from anatomy_r1.banks.generate import GraphBank, SceneGraph, ask, parts_of
 from anatomy_r1.banks.rows import Images, Refusal, Row, RowBank, settle
 from anatomy_r1.banks.ssg.questions import Line, draw_options, read_lines
 from anatomy_r1.banks.ssg.scene_graphs import reaches, read_graph
-from anatomy_r1.core import AnatomyError, ImageFolder, Memo, Question
+from anatomy_r1.core import AnatomyError, Count, ImageFolder, Memo, Question, Seed
 
 SOURCES = ("questions", "graphs")
 COLOURS = ("per-class", "none")
@@ -29,9 +29,9 @@ def ssg_vqa(
     images: str | Path | None = None,
     source: str | None = None,
     colour: str = "per-class",
-    n_options: int = 4,
-    per_frame: int = 8,
-    seed: int = 0,
+    n_options: Count = 4,
+    per_frame: Count = 8,
+    seed: Seed = 0,
     follow_links: str | Path | None = None,
     require_images: bool = True,
     allow_bad: bool = False,

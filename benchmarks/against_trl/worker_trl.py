@@ -52,7 +52,7 @@ class StepByStep(TrainerCallback):
         print("STEP", json.dumps({"step": step, **self.clock, **self.work.take(), **memory()}), flush=True)
 
 
-def main(shape: Shape, folder: str, checkpointing: bool) -> None:
+def main(shape: Shape, folder: str, checkpointing: bool, place: str) -> None:
     """Train until nobody asks for more."""
     backbone = Backbone.load(folder)  # for the tokens that must not be sampled
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
@@ -69,7 +69,7 @@ def main(shape: Shape, folder: str, checkpointing: bool) -> None:
 
     batch = shape.questions * shape.group
     config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(),
+        output_dir=place,
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=checkpointing,
@@ -127,4 +127,5 @@ def said(prompt: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(SHAPES[sys.argv[1]], sys.argv[2], "--checkpointing" in sys.argv)
+    with tempfile.TemporaryDirectory() as unused:
+        main(SHAPES[sys.argv[1]], sys.argv[2], "--checkpointing" in sys.argv, unused)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_r1.banks import Bank, Noted, Refusal, Tolerant, open_bank, takes
-from anatomy_r1.core import AnatomyError, ImageLoader, Question
+from anatomy_r1.core import AnatomyError, Image, ImageLoader, Question
 from anatomy_r1.envs import score
 from anatomy_r1.evaluation.audits.near_duplicates import ImageHash, available, find_pairs, hash_image
 from anatomy_r1.evaluation.run import sample_indices
@@ -22,6 +22,8 @@ _IMAGE = re.compile(r"^image\b|field 'image'|: image |: not a readable")
 
 Progress = Callable[[int], None]
 """Called with the questions done so far."""
+Problem = Callable[[Question, Image | None], str | None]
+"""What a model has against a question and its image (None: it was asked about), such as a shape; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ def parts_of(bank: Bank) -> dict[str, Bank]:
     return {name: bank.split(name) for name in bank.splits} or {"all": bank}
 
 
-def plan(bank: Bank, limit: int | None = None) -> dict[str, int]:
-    """How many questions of each split are looked at."""
+def plan(bank: Bank, limit: int | None = None, *, whole: bool = False) -> dict[str, int]:
+    """How many questions of each split are looked at; ``whole``: all, of an endless bank too."""
     if limit is not None and limit < 1:
         raise AnatomyError(f"limit must be at least 1, got {limit}.")
     sizes = {name: len(part) for name, part in parts_of(bank).items()}
-    return {name: min(size, limit or (SAMPLE if size > ENDLESS else size)) for name, size in sizes.items()}
+    most = {name: SAMPLE if size > ENDLESS and not whole else size for name, size in sizes.items()}
+    return {name: min(size, limit or most[name]) for name, size in sizes.items()}
 
 
 def validate(
@@ -115,6 +118,8 @@ def validate(
     images: bool = True,
     looks: bool = True,
     threads: int | None = None,
+    whole: bool = False,
+    problem: Problem | None = None,
     progress: Progress | None = None,
 ) -> Validation:
     """Check a bank.
@@ -126,14 +131,16 @@ def validate(
         images: open them; off for a bank that was opened without (``require_images``).
         looks: compare images of different splits by looks; needs all of them decoded.
         threads: that decode images.
+        whole: look at all questions of an endless bank, too.
+        problem: see :data:`Problem`.
         progress: see :data:`Progress`.
     """
     looks = looks and images and available()
     found = Validation(bank.name, available=len(bank), decoded=images, looked_alike=looks)
     found.refused += _refused(bank)
     parts = parts_of(bank)
-    sizes, done = plan(bank, limit), 0
-    ledger = _Ledger(found)
+    sizes, done = plan(bank, limit, whole=whole), 0
+    ledger = _Ledger(found, problem if images else None)
     with ImageLoader(threads) as loader:
         for split, part in parts.items():
             indices = sample_indices(len(part), sizes[split], seed)
@@ -167,11 +174,13 @@ def _questions(part: Bank, split: str, indices: Sequence[int], found: Validation
 class _Ledger:
     """Keeps account of questions and images."""
 
-    def __init__(self, found: Validation) -> None:
-        self.found = found
+    def __init__(self, found: Validation, problem: Problem | None) -> None:
+        self.found, self.problem = found, problem
         self._groups: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._images: dict[Any, tuple[str, str]] = {}
         """Image → key of its pixels, and where it was seen first."""
+        self._refused: dict[Any, str | None] = {}
+        """Image → what the model has against it."""
         self._pixels: dict[str, dict[str, str]] = {}
         """Key of pixels → split → image."""
         self._forms: dict[tuple[Any, ...], str] = {}
@@ -190,7 +199,8 @@ class _Ledger:
         except AnatomyError as error:
             found.refused.append(Refusal.of(question.id, error))
             return
-        if reason := ungradable(question):
+        reason = ungradable(question) or self._refused.get(_place(question))
+        if reason := reason or (self.problem(question, None) if self.problem else None):
             found.refused.append(Refusal(question.id, reason))
             return
         found.questions += 1
@@ -219,6 +229,7 @@ class _Ledger:
             key = blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
             name = str(place) if isinstance(place, Path) else question.id
             self._images[place] = key, name
+            self._refused[place] = self.problem(question, pixels) if self.problem else None
             if key not in self._pixels and self.found.looked_alike:
                 self._prints.append((hash_image(pixels), split, name))
         key, name = self._images[place]

@@ -2,6 +2,7 @@
 
 from anatomy_r1.evaluation.records.environment import describe_environment, describe_policy
 from anatomy_r1.evaluation.records.failures import Failure, failures_of
+from anatomy_r1.evaluation.records.health import Finding, HealthWatch
 from anatomy_r1.evaluation.records.image_selection import ImageSelection
 from anatomy_r1.evaluation.records.log import CONTROL_ROLLOUTS, RunLog
 from anatomy_r1.evaluation.records.metric_groups import metric_groups_of
@@ -36,6 +37,8 @@ __all__ = [
     "Confusion",
     "Errors",
     "Failure",
+    "Finding",
+    "HealthWatch",
     "ImageSelection",
     "Metrics",
     "Results",

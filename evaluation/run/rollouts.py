@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from anatomy_r1.agents import Policy
-from anatomy_r1.agents.policies import Controllable, Limited, name_of
-from anatomy_r1.banks import Bank, open_bank
+from anatomy_r1.agents.policies import Controllable, Limited, Tokenizing, name_of
+from anatomy_r1.banks import Bank, open_bank, refuse_special_tokens
 from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity, structure_features
 from anatomy_r1.envs import RewardConfig
@@ -35,6 +35,8 @@ from anatomy_r1.evaluation.summaries import summarise
 STREAM = 401
 FEW = 64
 """Of more questions it is not asked whether they have one image."""
+LOOKED_AT = 64
+"""Questions of a bank that makes them which are looked through for the model's special tokens."""
 ENDLESS = 200_000
 """A split of more questions is not asked whole unless ``limit`` says so."""
 
@@ -85,9 +87,10 @@ def evaluate(
         config: what else to record in the results' ``config`` (specs, options).
 
     Raises:
-        AnatomyError: an endless split without a limit, a number below 1, an unknown control, a folder that already
-            holds an evaluation (or, to be resumed, another one), a full disk, a mistake in the policy's set-up, a
-            response that never came with ``strict``, or none at all in the first batch with ``fail_fast``.
+        AnatomyError: an endless split without a limit, a number below 1, an unknown control, a special token of the
+            policy's model in a text, a folder that already holds an evaluation (or, to be resumed, another one), a full
+            disk, a mistake in the policy's set-up, a response that never came with ``strict``, or none at all in the
+            first batch with ``fail_fast``.
     """
     _check(limit=limit, n=n, permutations=permutations, batch_size=batch_size)
     bank, reward = open_bank(bank), reward or RewardConfig()
@@ -97,6 +100,8 @@ def evaluate(
     controls, left_out = _possible(controls, part, indices)
     if baselines is None and (reason := why_not_learnt(bank, split, seed)):
         left_out |= dict.fromkeys(LEARNING, reason)
+    if isinstance(policy, Tokenizing):
+        refuse_special_tokens(part, policy.special_tokens(), limit=LOOKED_AT)
     settings = {
         "policy": name_of(policy),
         "bank": bank.name,

@@ -25,15 +25,15 @@ A cell that is there already is not run again, and one that was interrupted goes
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from anatomy_r1.agents import Policy
 from anatomy_r1.banks import Bank, choose_split, open_bank
-from anatomy_r1.core import SMALL, AnatomyError, read_text
+from anatomy_r1.core import SMALL, AnatomyError, Count, Seed, check_numbers, read_text
 from anatomy_r1.evaluation.records import CONTROLS, RESULTS, ROLLOUTS, RolloutTable, iterate_rollouts, load_results
 from anatomy_r1.evaluation.run.asking import open_policy
 from anatomy_r1.evaluation.run.baselines import default_baselines
@@ -63,7 +63,7 @@ class Field:
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
-    limit: int | None = 400
+    limit: Count | None = 400
 
     @property
     def label(self) -> str:
@@ -77,11 +77,11 @@ class Suite:
 
     policies: tuple[Entrant, ...]
     banks: tuple[Field, ...]
-    seeds: tuple[int, ...] = (0,)
-    n: int = 1
-    permutations: int = 1
+    seeds: tuple[Seed, ...] = (0,)
+    n: Count = 1
+    permutations: Count = 1
     controls: tuple[str, ...] = CONTROLS
-    batch_size: int = 32
+    batch_size: Count = 32
 
 
 @dataclass(frozen=True)
@@ -200,25 +200,29 @@ def _cell(entrant: Entrant, place: Field, folders: list[Path], out: Path, proble
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:
-    known = {one.name: one for one in fields(kind)}
+    known = get_type_hints(kind)
     if not isinstance(values, dict):
         raise AnatomyError(f"{where}: expected a table, got {values!r}.")
     if unknown := sorted(values.keys() - known.keys()):
         raise AnatomyError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(known)}.")
     for name, value in values.items():
-        wanted = _types(str(known[name].type))
+        wanted = _types(known[name])
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise AnatomyError(f"{where}: {name} must be {wanted[0].__name__}, got {value!r}.")
     try:
-        return kind(**values)
+        built = kind(**values)
+        check_numbers(built, where)
+        return built
     except TypeError as error:
         raise AnatomyError(f"{where}: a key is missing ({error}).") from None
 
 
-def _types(annotation: str) -> tuple[type, ...]:
-    return {"str": (str,), "int": (int,), "int | None": (int, type(None))}.get(
-        annotation.removeprefix("<class '").removesuffix("'>"), (dict,) if "Mapping" in annotation else (tuple,)
-    )
+def _types(hint: Any) -> tuple[type, ...]:
+    if hint in (str, int):
+        return (hint,)
+    if hint == int | None:
+        return int, type(None)
+    return (dict,) if get_origin(hint) is Mapping else (tuple,)
 
 
 def _slug(name: str) -> str:

@@ -15,7 +15,6 @@ from accelerate.utils import DistributedType
 from torch import nn
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig
-from anatomy_r1.agents.configs.compat import go_offline
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, tree_attention
 from anatomy_r1.agents.logprobs.compat import attention_of, keep_layers_whole
@@ -23,6 +22,7 @@ from anatomy_r1.agents.model import Backbone, choose_what_learns, collate, compa
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.policies.vllm import compat as vllm_compat
 from anatomy_r1.agents.training import compat as training
+from anatomy_r1.core import go_offline
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))

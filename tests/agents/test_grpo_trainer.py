@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -268,3 +269,11 @@ def test_other_signals_stop_a_run_as_ctrl_c_does(make_talker, make_env, tmp_path
         trainer.train(RunFolder(tmp_path / "run"), on_step=lambda row: os.kill(os.getpid(), number))
     assert stopped.value.signal == number
     assert (tmp_path / "run/checkpoints/step-000001").is_dir()
+
+
+def test_a_reference_that_the_checkpoint_lacks_is_said_and_not_made_up(make_talker, make_env, tmp_path):
+    config = GRPOConfig(steps=1, questions_per_step=3, num_generations=4, max_completion_length=12)
+    GRPO(make_talker(), make_env(), config).train(RunFolder(tmp_path / "run"))
+    other = GRPO(make_talker(), make_env(), replace(config, steps=2, beta=0.1))
+    with pytest.raises(AnatomyError, match=r"no reference.safetensors, .*beta 0.1 .*\nGo on with --grpo.beta 0"):
+        other.train(RunFolder(tmp_path / "run", resume=True))

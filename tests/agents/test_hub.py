@@ -73,3 +73,43 @@ def test_a_hub_that_answers_is_left_to_its_client(check):
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_adapters_are_as_reachable_as_their_base(check, tmp_path):
+    (tmp_path / "adapters").mkdir()
+    described = tmp_path / "adapters/adapter_config.json"
+    described.write_text('{"base_model_name_or_path": "no/such-base"}')
+    code, said = check("adapters")
+    assert code == 1 and "no/such-base: there is no such folder" in said
+    described.write_text("{}")
+    code, said = check("adapters")
+    assert code == 1 and "expected the base model as base_model_name_or_path, got None" in said
+
+
+COMMANDS = """
+import sys
+from anatomy_r1.cli.main import run
+for line in sys.argv[1:]:
+    print("code", run(line.split()), "torch" in sys.modules, file=sys.stderr)
+"""
+ASKING = [
+    "evaluate --policy hf:no/such",
+    "train --policy hf:no/such",
+    "train --policy hf:no/such --dry-run",
+    "sft --policy hf:no/such",
+    "sft --policy hf:no/such --dry-run",
+    "curriculum similarity --tower hf:no/such",
+    "watch --policy hf:no/such",
+]
+
+
+def test_every_command_says_so_in_two_lines_before_torch_is_loaded(tmp_path):
+    known = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", COMMANDS, *ASKING, "bank validate hf:no/such"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | known, capture_output=True, text=True)
+    *answers, rest = done.stderr.split("code 2 False\n")
+    assert rest == "" and len(answers) == len(ASKING) + 1, done.stderr
+    for line, said in zip(ASKING, answers, strict=False):
+        assert "no/such" in said and "can't be reached" in said and said.count("\n") == 2, line
+    assert "the hub can't be reached: http://127.0.0.1:9 can't be reached; check the network" in answers[-1]
+    assert answers[-1].count("\n") == 1 and not list(tmp_path.glob("runs/*"))

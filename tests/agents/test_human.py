@@ -1,3 +1,5 @@
+import tempfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,3 +50,13 @@ def test_without_a_terminal_nobody_can_answer(monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(AnatomyError, match="needs a terminal"):
         make_policy("human").respond(OBSERVATIONS)
+
+
+def test_nothing_is_left_of_the_image_that_was_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    told, ask = typed("b")
+    policy = HumanPolicy(ask=ask, tell=told.append)
+    policy.respond(OBSERVATIONS)
+    assert list(tmp_path.glob("*/question.png"))
+    del policy
+    assert not list(tmp_path.iterdir())

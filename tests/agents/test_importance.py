@@ -94,7 +94,7 @@ def test_the_models_own_samples_are_not_weighed(make_talker, make_env):
 
 
 def test_a_cap_that_is_not_positive_is_refused():
-    with pytest.raises(AnatomyError, match="importance_cap must be > 0"):
+    with pytest.raises(AnatomyError, match="importance_cap must be above 0"):
         GRPOConfig(importance_cap=0.0)
 
 

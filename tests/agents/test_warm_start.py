@@ -82,7 +82,7 @@ def test_sft_learns_what_it_is_shown(make_backbone, scenes):
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(AnatomyError, match="steps and batch_size must be ≥ 1"):
+    with pytest.raises(AnatomyError, match="sft: steps must be at least 1"):
         SFTConfig(steps=0)
     with pytest.raises(AnatomyError, match="shares of the steps"):
         WarmStartConfig(see=0.5, fade=0.5, mistake=0.1)

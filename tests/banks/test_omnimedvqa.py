@@ -191,3 +191,22 @@ def test_a_thousand_mutations_of_medr1_files(shared, medical_images, tmp_path, r
         counts = survives(lambda: OmniMedVQABank(path, images=medical_images, allow_bad=True), {}, medical_images)
         passed, refused = passed + counts[0], refused + counts[1]
     assert passed > 3000 and refused > 600
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gt_answer": "B"},
+        {"gt_answer": "(b)"},
+        {"option_A": 1, "option_B": 2, "option_C": 3, "option_D": 4, "gt_answer": 2},
+        {"option_A": 1.5, "option_B": 2.5, "option_C": 3.5, "option_D": None, "gt_answer": 2.5},
+    ],
+)
+def test_answers_as_letters_and_options_as_numbers(tmp_path, stand_in, change):
+    stand_in(tmp_path / "Images/a.png")
+    row = {"dataset": "X", "question_id": "1", "question_type": "Anatomy Identification", "question": "What?"}
+    row |= {"option_A": "Liver", "option_B": "Lung", "option_C": "Heart", "option_D": "Gut", "modality_type": "CT"}
+    (tmp_path / "QA_information").mkdir()
+    (tmp_path / "QA_information/X.json").write_text(json.dumps([row | {"image_path": "Images/a.png"} | change]))
+    question = OmniMedVQABank(tmp_path).question(0)
+    assert question.letter == "B" and all(isinstance(option, str) for option in question.options)

@@ -105,7 +105,7 @@ def test_images_may_be_a_list_and_keys_of_either_spelling(shared, frames, tmp_pa
         ({"answer": "Spleen"}, "is not among"),
         ({"images": "../../VID01/000001.png"}, "no such file"),
         ({"images": "passwd"}, "expected a frame"),
-        ({"images": ["a", "b"]}, "expected one path"),
+        ({"images": ["a", "b"]}, "a question has one image, this row 2"),
         ({"sft_prompt": "Question:\nOther?\nAnatomy Options:\nA. Liver\nB. Gut"}, "asks another question"),
         ({"instruction": "Question:\nWhat?\nAnatomy Options:\nA. Gut\nC. Liver"}, "'AC'"),
         ({"instruction": "Question:\nWhat <|image_pad|>?\nAnatomy Options:\nA. Liver\nB. Gut"}, "markup"),

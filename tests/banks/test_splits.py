@@ -134,6 +134,8 @@ def test_one_split_banks_of_every_kind(tmp_path):
     (folder / "labels.csv").write_text("value,name\n1,liver\n2,spleen\n3,stomach\n4,gallbladder\n")
     bank = open_bank(f"masks:{folder}")
     assert bank.splits == ("train",)
+    with pytest.raises(AnatomyError, match=r"whole cases or videos, and there is 1 \(evaluate and train hold out"):
+        bank.split("test")
     divided, name, notice = train_and_test_parts(bank)
     frames = {
         part: {divided.split(part).question(at).details["frame"] for at in range(len(divided.split(part)))}

@@ -25,6 +25,15 @@ from anatomy_r1.banks.tidy import tidy
         ("ct", "CT"),
         ("a 5mm Nodule", "A 5mm nodule"),
         ("mix of both", "Mix of both"),
+        ("disease of Sjögren", "Disease of Sjögren"),
+        ("disease of Ménière", "Disease of Ménière"),
+        ("ulcer of the Cooper's ligament", "Ulcer of the Cooper's ligament"),
+        ("on the Patient's Left", "On the patient's left"),
+        ("stage ib", "Stage IB"),
+        ("grade 3b", "Grade 3B"),
+        ("a le fort ii fracture", "A le Fort II fracture"),
+        ("LEFT KIDNEY", "Left kidney"),
+        ("STAGE T2N0M0 CARCINOMA", "Stage T2N0M0 carcinoma"),
     ],
 )
 def test_options_take_one_form_with_the_capitals_of_clinicians(option, expected):

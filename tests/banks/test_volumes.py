@@ -472,3 +472,33 @@ def test_voxels_beside_their_header_are_a_regular_file_of_the_same_folder(tmp_pa
     header.write_text(f"NDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\n{line}\n")
     with pytest.raises(AnatomyError, match=problem):
         read_grid(header)
+
+
+def test_slices_are_cut_without_copying_the_volume(tmp_path):
+    """A copy of a large volume for each of its slices takes minutes."""
+    from anatomy_r1.banks.masks import formats, geometry, volumes
+
+    path = write(tmp_path) / "labels/a.nii.gz"
+    voxels = formats.read_voxels(path)
+    grid = geometry.turn_of(formats.read_grid(path)).grid(formats.read_grid(path))
+    for plane, axis in geometry.PLANES.items():
+        case = volumes.Case(tmp_path / "images/a.nii.gz", ((path, 0),), plane, 1, "same", None, tmp_path)
+        cuts = [*volumes._cuts(case, path, voxels, grid, range(grid.shape[axis]), 0)]
+        assert all(np.shares_memory(cut, voxels) for cut in cuts if cut is not None)
+        assert sum(cut.sum() for cut in cuts if cut is not None) == voxels.sum()
+
+
+def test_a_relation_on_a_slice_that_the_whole_scan_contradicts_is_not_asked(tmp_path):
+    """On some slices the liver lies above the left kidney, though as a whole it lies below."""
+    labels = np.zeros((24, 24, 30), np.uint8)
+    labels[2:8, :, 12:16], labels[2:8, :, 24:28] = 3, 1
+    labels[2:8, :6, 12:16], labels[2:8, :6, 24:28] = 1, 3
+    labels[2:8, :, 2:6], labels[10:14, :, 2:6], labels[16:20, :, 2:6] = 4, 5, 6
+    root = write(tmp_path, image=(labels * 20).astype(np.int16), labels=labels)
+    bank = opened(root, plane="coronal", kinds="relation", modality="MR", per_frame=20)
+    asked_of = {(q.details["slice"] < 6, q.structure, q.stem) for q in every(bank)}
+    assert (False, "left kidney", "Which of these lies superior to the liver?") in asked_of
+    assert not any(name == "liver" and "superior to the left kidney" in stem for _, name, stem in asked_of)
+    assert not any(odd and "superior to the liver" in stem for odd, _, stem in asked_of)
+    options = {option for q in every(bank) if "superior to the aorta" in q.stem for option in q.options}
+    assert not {"left kidney", "liver"} <= options  # both do

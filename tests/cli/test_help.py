@@ -1,5 +1,7 @@
 """Help, suggestions and options: what a user is told before anything runs."""
 
+import dataclasses
+import importlib
 import re
 import subprocess
 import sys
@@ -9,7 +11,9 @@ import pytest
 import anatomy_r1
 from anatomy_r1.agents import POLICIES
 from anatomy_r1.banks import BANKS
+from anatomy_r1.cli.arguments import parse
 from anatomy_r1.cli.commands import COMMANDS
+from anatomy_r1.cli.help import settings
 from anatomy_r1.cli.main import run
 from anatomy_r1.cli.options import options_of, summary_of
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
@@ -58,7 +62,7 @@ def test_help_shows_basic_settings_first_and_all_of_them(capsys):
     assert "--policy TEXT" in basic and "--grpo.steps N" in basic and "--resume" in basic
     assert "--grpo.loss-type" not in basic and "--vllm.server" not in basic
     assert "--grpo.loss-type" in "".join(rest) and "--vllm.no-sleep turns it off" in " ".join(shown.split())
-    assert "[tiny]" in basic and "[0.0003]" in basic
+    assert "[tiny]" in basic and "[asc]" in basic
 
 
 def test_settings_that_help_names_first_exist(capsys):
@@ -66,6 +70,32 @@ def test_settings_that_help_names_first_exist(capsys):
         shown = helped([*name.split(), "--help"], capsys).split("\nmore")[0]
         for flag in command.basic:
             assert f"--{flag}" in shown or flag.upper().replace("-", "_") in shown, (name, flag)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_defaults_in_help_are_those_that_hold(name):
+    """A command may fill a config with other defaults than the config's own."""
+    kind = getattr(importlib.import_module(f"anatomy_r1.cli.{COMMANDS[name].module}"), COMMANDS[name].kind)
+    needed = [setting.name for setting in settings(kind) if setting.default is dataclasses.MISSING]
+    filled = dataclasses.asdict(parse(kind, name, needed))
+    held = {key: value for key, value in flat(filled) if key not in needed}
+    shown = {setting.name: setting.default for setting in settings(kind) if setting.name not in needed}
+    assert {key: shown[key] for key in held} == held
+
+
+def flat(values, prefix=""):
+    for key, value in values.items():
+        inner = prefix if key == "config" else f"{prefix}{key.replace('_', '-')}"
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{inner}." if inner and key != "config" else inner)
+        else:
+            yield inner, value
+
+
+def test_the_demo_shows_its_own_length_of_responses(capsys):
+    line = next(line for line in helped(["demo", "--help"], capsys).splitlines() if "max-completion-length" in line)
+    after = helped(["demo", "--help"], capsys).split(line)[1]
+    assert "[24]" in line + after[:80]
 
 
 def test_groups_and_the_version(capsys):
@@ -86,13 +116,35 @@ def test_groups_and_the_version(capsys):
         (["curriculum", "prview"], "Did you mean curriculum preview?"),
         (["train", "--grpo.step", "3"], "unknown option --grpo.step. Did you mean --grpo.steps?"),
         (["train", "--grpo.steps", "many"], "--grpo.steps must be a whole number, got 'many'."),
-        (["train", "--grpo.learning-rate=fast"], "--grpo.learning-rate must be a number, got 'fast'."),
+        (["train", "--grpo.learning-rate=fast"], "--grpo.learning-rate must be a number or None, got 'fast'."),
         (["train", "--sampler", "vlm"], "--sampler must be one of own, vllm, got 'vlm'. Did you mean vllm?"),
         (["evaluate", "--limit", "x"], "--limit must be a whole number or None, got 'x'."),
         (["evaluate", "--out"], "--out needs a value: --out PATH."),
         (["evaluate", "--bank-options", "size"], "--bank-options"),
-        (["train", "--held-out.limit", "-3"], "limit and temperature must be ≥ 0, got -3"),
-        (["sft", "--evaluate-every", "-1"], "expected evaluate_every and seed ≥ 0"),
+        (["evaluate", "--bank-options", "size"], "--bank-options needs pairs of a name and a value, got 'size'."),
+        (
+            ["evaluate", "--policy-options", "a", "1", "b", "--limit", "3"],
+            "needs pairs of a name and a value, got 'a 1",
+        ),
+        (["evaluate", "--bank-options", "--limit", "3"], "--bank-options needs a value: --bank-options KEY VALUE …."),
+        (["evaluate", "--out="], "--out needs a value: --out PATH."),
+        (["evaluate", "--resume=maybe"], "--resume is a switch and takes no value, got 'maybe'."),
+        (["evaluate", "--no-resume=x"], "--no-resume is a switch and takes no value, got 'x'."),
+        (["evaluate", "--resume", "maybe"], "unexpected 'maybe': evaluate takes only settings."),
+        (["train", "--model.lora.targets", "a", "b"], "unexpected 'b': train takes only settings."),
+        (["evaluate", "a=b"], "unexpected 'a=b'"),
+        (["bank", "preview", "a", "b"], "unexpected 'b': bank preview takes BANK."),
+        (["bank", "preview", "-n", "x"], "-n must be a whole number, got 'x'."),
+        (["bank", "preview", "-m", "3"], "unknown option -m."),
+        (["report"], "report needs RUN_FOLDER: Folder of a training run or an evaluation."),
+        (["train", "--grpo.steps", "1e3"], "--grpo.steps must be a whole number, got '1e3'."),
+        (
+            ["train", "--model.lora.rank", "9" * 23],
+            "--model.lora.rank must be a whole number of 64 bits at most, got '99",
+        ),
+        (["train", "--grpo.learning-rate", "nan"], "--grpo.learning-rate must be a number or None, got 'nan'."),
+        (["train", "--held-out.limit", "-3"], "held-out: limit must be at least 0, got -3"),
+        (["sft", "--evaluate-every", "-1"], "evaluate_every must be at least 0, got -1"),
         (["train", "--config", "paper-qwen"], "Did you mean the preset paper-qwen2.5-vl-7b?"),
         (["train", "--config", "configs/tiny-cpu.tml"], "Presets: paper-qwen2.5-vl-7b, "),
         (["bank", "options", "scense"], "unknown bank 'scense'. Did you mean 'scenes'?"),

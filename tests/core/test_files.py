@@ -1,10 +1,21 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from anatomy_r1.banks import JsonlBank
-from anatomy_r1.core import AnatomyError, read_image, read_json, read_jsonl, read_text, write_bytes, write_json
+from anatomy_r1.core import (
+    AnatomyError,
+    read_image,
+    read_json,
+    read_jsonl,
+    read_text,
+    temporary_folder,
+    write_bytes,
+    write_json,
+)
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):
@@ -68,3 +79,20 @@ def test_a_file_too_large_is_refused_unread(tmp_path):
         read_json(tmp_path / "huge.json")
     with pytest.raises(AnatomyError, match="expected at most 10"):
         read_text(tmp_path / "huge.json", 10)
+
+
+def test_a_temporary_folder_goes_with_its_owner_or_with_the_process():
+    class Owner:
+        pass
+
+    owner = Owner()
+    folder = temporary_folder(owner)
+    (folder / "file").write_text("x")
+    del owner
+    assert not folder.exists()
+    code = (
+        "import sys, anatomy_r1.core as core\nowner = lambda: 0\nprint(core.temporary_folder(owner), flush=True)\n"
+        "raise SystemExit(2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout.strip() and not Path(done.stdout.strip()).exists()

@@ -1,7 +1,13 @@
+import json
+
+import numpy as np
 import pytest
+from PIL import Image as Pil
 
 from anatomy_r1.agents import CallablePolicy, Response
+from anatomy_r1.banks import open_bank
 from anatomy_r1.core import AnatomyError
+from anatomy_r1.evaluation import evaluate
 from anatomy_r1.evaluation.records import permute_options
 from anatomy_r1.evaluation.run import ask
 from anatomy_r1.evaluation.run.asking import observe
@@ -76,3 +82,30 @@ def test_images_are_decoded_on_the_first_look_only(bank):
     assert bank.decoded == [1, 2]
     with pytest.raises(IndexError):
         images[3]
+
+
+class Tokenized:
+    """A policy whose tokenizer has a token of its own."""
+
+    name = "tokenized"
+
+    def special_tokens(self):
+        return ["<custom>"]
+
+    def respond(self, observations, *, n=1):
+        return [Response("<think>It is dark.</think><answer>A</answer>")] * (n * len(observations["prompt"]))
+
+
+def test_a_text_with_a_special_token_of_the_model_is_refused_before_it_is_asked(tmp_path):
+    rows = [
+        {"id": f"q{number}", "stem": f"What {number}?", "options": ["liver", "gut"], "answer": 0, "split": "test"}
+        for number in range(300)
+    ]
+    rows[233]["stem"] = "What <custom> is this?"
+    Pil.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    text = "".join(json.dumps({**row, "image": "a.png"}) + "\n" for row in rows)
+    (tmp_path / "bank.jsonl").write_text(text)
+    bank = open_bank(f"jsonl:{tmp_path / 'bank.jsonl'}")
+    with pytest.raises(AnatomyError, match=r"q233.* holds '<custom>', a special token of this model"):
+        evaluate(Tokenized(), bank, out=tmp_path / "run", controls=(), baselines=())
+    assert not (tmp_path / "run").exists()

@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.workflows import Scalar, TrainConfig, read_config, to_toml
+from anatomy_r1.workflows import DemoConfig, Scalar, TrainConfig, read_config, to_toml
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,13 @@ def test_bad_configs_name_file_and_key(tmp_path, text, message):
 def test_missing_file(tmp_path):
     with pytest.raises(AnatomyError, match="config file not found"):
         read_config(Outer, tmp_path / "none.toml")
+
+
+def test_a_table_that_says_little_keeps_what_its_owner_has(tmp_path):
+    path = write(tmp_path, "[grpo]\nsteps = 3\n")
+    assert read_config(DemoConfig, path).grpo == dataclasses.replace(DemoConfig().grpo, steps=3)
+
+
+def test_not_a_number_is_no_number(tmp_path):
+    with pytest.raises(AnatomyError, match=r"inner\.rate must be float, got nan"):
+        read_config(Outer, write(tmp_path, "[inner]\nrate = nan\n"))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from anatomy_r1.agents import GRPOConfig, SFTConfig
+from anatomy_r1.agents import GRPOConfig, SFTConfig, SizeDefaults
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.workflows import HeldOut, Interrupted, SFTRunConfig, TrainConfig, read_config, sft, train
 
@@ -37,7 +37,8 @@ def test_a_job_tells_how_far_it_is_returns_what_came_of_it_and_prints_nothing(tm
     assert result.change.value == pytest.approx(after.accuracy.value - before.accuracy.value)
     assert result.change.ci_low <= result.change.value <= result.change.ci_high and result.change.n == 12
     assert result.out == tmp_path / "run" and (result.out / "policy/config.json").exists()
-    assert read_config(type(config), result.out / "config.toml") == replace(config, out=result.out)
+    resolved = replace(config, out=result.out).sized(SizeDefaults.of(1_450_000, adapters=False))
+    assert read_config(type(config), result.out / "config.toml") == resolved
     assert capfd.readouterr() == ("", "")
 
 

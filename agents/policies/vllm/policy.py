@@ -3,20 +3,20 @@
 import contextlib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
-from anatomy_r1.agents.configs import VllmSettings
+from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings
 from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor, opened_by
 from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
 from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
-from anatomy_r1.core import AnatomyError, Image, image_key
+from anatomy_r1.core import AnatomyError, Count, Image, Range, Seed, image_key
 
 _FORBID = -100.0
 """Added to a forbidden token's logit, the least that vLLM takes: its probability is below 1e-43."""
@@ -38,7 +38,7 @@ class VllmPolicy:
         model: folder or hub id; for a server, of the model it serves (its processor and config are read here).
         temperature: 0 decodes greedily.
         top_p: share of probability mass to sample from; keep 1 for training.
-        max_new_tokens: responses are cut there and marked ``truncated``.
+        max_new_tokens: responses are cut there and marked ``truncated``; None: 256, of the embedded model 64.
         seed: of the sampling; a response depends on it and on the question, its place among its n, and rounding in
             the engine's batches; without ``question`` in the observations on the number of calls and on the row.
         settings: how vLLM runs.
@@ -52,14 +52,14 @@ class VllmPolicy:
         self,
         model: str | Path,
         *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        max_new_tokens: int = 64,
-        seed: int = 0,
+        temperature: Annotated[float, Range(0, 100)] = 0.0,
+        top_p: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        max_new_tokens: Count | None = None,
+        seed: Seed = 0,
         settings: VllmSettings | None = None,
         dummy: bool = False,
     ) -> None:
-        if temperature < 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
+        if temperature < 0 or not 0 < top_p <= 1 or (max_new_tokens is not None and max_new_tokens < 1):
             raise AnatomyError(
                 "sampling needs temperature ≥ 0, 0 < top_p ≤ 1 and max_new_tokens ≥ 1, "
                 f"got {temperature}, {top_p}, {max_new_tokens}."
@@ -70,7 +70,8 @@ class VllmPolicy:
             ServerEngine(settings) if settings.server else LocalEngine(str(model), settings, dummy=dummy)
         )
         self.name = str(model)
-        self.temperature, self.top_p, self.max_new_tokens, self.seed = temperature, top_p, max_new_tokens, seed
+        self.temperature, self.top_p, self.seed = temperature, top_p, seed
+        self.max_new_tokens: int = max_new_tokens or (64 if Path(model) == TINY_FOLDER else 256)
         self.overlaps = bool(settings.server)
         """Whether it can sample while the trainer computes."""
         self._calls = 0
@@ -125,6 +126,10 @@ class VllmPolicy:
     def sleep(self) -> None:
         """Give memory back until the next :meth:`update_weights`."""
         self.engine.sleep()
+
+    def special_tokens(self) -> list[str]:
+        """Texts that its tokenizer takes for special tokens."""
+        return self.backbone.special_tokens()
 
     def describe(self) -> dict[str, Any]:
         """What evaluations record of it."""

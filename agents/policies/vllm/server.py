@@ -7,13 +7,10 @@ endpoints that ``VLLM_SERVER_DEV_MODE=1`` opens: ``/collective_rpc`` (reload fro
 import base64
 import io
 import json
-import shutil
 import socket
-import tempfile
 import time
 import urllib.error
 import urllib.request
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +25,7 @@ from anatomy_r1.agents.policies.protocol import PolicyLost
 from anatomy_r1.agents.policies.vllm.compat import RELOAD
 from anatomy_r1.agents.policies.vllm.engine import Answers, Request, Sample
 from anatomy_r1.agents.policies.vllm.weights import write_weights
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, temporary_folder
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second try, and before any."""
@@ -52,9 +49,7 @@ class ServerEngine:
             raise PolicyLost(f"{error}\nIs it up, and the address right? It is started with {START}") from None
         check_version(version, f"the server {self.url}")
         self.model = str(self._ask("/v1/models", timeout=30)["data"][0]["id"])
-        self.folder = Path(settings.weights_folder or tempfile.mkdtemp(prefix="anatomy-r1-"))
-        if not settings.weights_folder:
-            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder = Path(settings.weights_folder) if settings.weights_folder else temporary_folder(self)
         # A server has its weights in the type it was started with; float32 loses nothing on the way.
         self._dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
         self._about = {"mode": "server", "vllm": version, "server": self.url, "served_model": self.model}
