@@ -7,7 +7,17 @@ from anatomy_r1.core import Registry
 from anatomy_r1.curricula.asc import ASC
 from anatomy_r1.curricula.diversity import answer_entropy, distinct_n, permutation_consistency, self_bleu
 from anatomy_r1.curricula.gdqa import GDQA
-from anatomy_r1.curricula.protocols import Augmentation, Choice, Curriculum, GroupOutcome, Levelled, Paced, Variant
+from anatomy_r1.curricula.learnability import Learnability
+from anatomy_r1.curricula.protocols import (
+    Augmentation,
+    Choice,
+    Curriculum,
+    GroupOutcome,
+    Levelled,
+    Paced,
+    Responsive,
+    Variant,
+)
 from anatomy_r1.curricula.schedules import PAPER_LEVELS, Level, Staged, make_schedule
 from anatomy_r1.curricula.uniform import NoAugmentation, Uniform
 
@@ -15,6 +25,7 @@ CURRICULA: Registry[Curriculum] = Registry("curriculum", "anatomy_r1.curricula")
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", "anatomy_r1.augmentations")
 CURRICULA.register("uniform")(Uniform)
 CURRICULA.register("asc")(ASC)
+CURRICULA.register("learnability")(Learnability)
 AUGMENTATIONS.register("none")(NoAugmentation)
 AUGMENTATIONS.register("gdqa")(GDQA)
 
@@ -48,10 +59,12 @@ __all__ = [
     "Choice",
     "Curriculum",
     "GroupOutcome",
+    "Learnability",
     "Level",
     "Levelled",
     "NoAugmentation",
     "Paced",
+    "Responsive",
     "Staged",
     "Uniform",
     "Variant",

@@ -34,10 +34,13 @@ class ASC:
             or in a blend, is learnt while training.
         aggregate: ``mean-pairs``, ``mean`` or ``max``. With the latter two, recomposed options tell which of them is
             the answer; see ``drawing``.
-        tolerance: how far S(q) may lie from a target that can be reached.
+        tolerance: how far S(q) may lie from a target that can be reached; not used where there is a ``softness``.
+        softness: standard deviation of a bell of weights around the target, in place of the hard band; 0: the band.
         rescale: whether the schedule's levels span what the bank can reach (from the 10 % to the 90 % quantile of S
             over its option sets); if not, they are values of S.
         replay: share of draws, in [0, 1), that have an easier target than the schedule's, against forgetting.
+        floor: share of draws, in [0, 1), that are taken as the bank has them, whatever the target: every structure and
+            every set of options keeps that share of what the bank gives it.
         balance: ``none``, ``uniform`` or ``inverse-accuracy``; see ``balance``.
         easy_weight: how often a question is drawn, against others of its structure, once its groups are all right.
         refresh: groups between two updates of a learnt similarity.
@@ -56,21 +59,27 @@ class ASC:
         aggregate: str = "mean-pairs",
         tolerance: Share = 0.05,
         rescale: bool = True,
+        softness: Share = 0.0,
         replay: Annotated[float, Range(0, 1, below=True)] = 0.0,
+        floor: Annotated[float, Range(0, 1, below=True)] = 0.0,
         balance: str = "none",
         easy_weight: Annotated[float, Range(0, 1, above=True)] = 1.0,
         refresh: Count = 64,
     ) -> None:
         if not 0 <= tolerance <= 1:
             raise AnatomyError(f"tolerance is a distance of S(q) and must be in [0, 1], got {tolerance}.")
-        if not 0 <= replay < 1:
-            raise AnatomyError(f"replay is a share of draws and must be in [0, 1), got {replay}.")
-        self.seed, self.tolerance, self.rescale, self.replay = seed, tolerance, rescale, replay
+        if not (0 <= replay < 1 and 0 <= floor < 1):
+            raise AnatomyError(f"replay and floor are shares of draws and must be in [0, 1), got {replay} and {floor}.")
+        if not 0 <= softness <= 1:
+            raise AnatomyError(f"softness is a distance of S(q) and must be in [0, 1], got {softness}.")
+        self.seed, self.rescale, self.replay, self.floor = seed, rescale, replay, floor
+        self.tolerance = 1.0 if softness else tolerance
+        self.bank = bank
         self.schedule = make_schedule(schedule)
         self.confusion = _make_confusion(similarity, bank, refresh)
         matrix = self.confusion.similarity if self.confusion else make_similarity(similarity, bank)
         self.measure = OptionSimilarity(matrix, aggregate)
-        self.drawer = make_drawer(bank, self.measure, tolerance)
+        self.drawer = make_drawer(bank, self.measure, self.tolerance, softness)
         self.balance = Balance(bank, balance, easy_weight=easy_weight)
         self._warned = False
         if isinstance(bank, Scheduled) and bank.scheduled:
@@ -97,6 +106,9 @@ class ASC:
         """Draw a question near the target; see :class:`Curriculum`."""
         target, stage = self.target(progress)
         rng = np.random.default_rng([self.seed, STREAM, index])
+        if self.floor and rng.random() < self.floor:
+            question = self.bank.question(int(rng.integers(len(self.bank))))
+            return Choice(question, self.measure(question), target, stage)
         if self.replay and rng.random() < self.replay:
             easiest = self.drawer.spread.reach[0]
             target = min(easiest, target) + rng.random() * max(target - easiest, 0.0)

@@ -79,9 +79,13 @@ class DifficultyMemory:
 
     def _keys(self, question: Question) -> list[str]:
         """Under what a question is remembered, the most specific first."""
-        template = question.details.get("template", question.question_type)
-        kind = f"kind {question.structure} {template}"
+        kind = f"kind {question.structure} {template_of(question)}"
         return [f"question {question.id}", kind] if self._recurring else [kind]
 
     def _find(self, question: Question) -> Record | None:
         return next((self._records[key] for key in self._keys(question) if key in self._records), None)
+
+
+def template_of(question: Question) -> str:
+    """Kind of the stem: the grammar's template where it has one, else the bank's word for it."""
+    return str(question.details.get("template", question.question_type))

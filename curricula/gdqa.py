@@ -18,7 +18,7 @@ from anatomy_r1.curricula.protocols import GroupOutcome, Variant
 from anatomy_r1.curricula.schedules import Schedule, make_schedule
 
 STREAM = 103
-TRIGGERS = ("difficult", "always", "invalid-only")
+TRIGGERS = ("difficult", "always", "invalid-only", "group")
 
 
 class GDQA:
@@ -30,7 +30,9 @@ class GDQA:
         variants: forms per group; default: 4, or one per response of a smaller group. A schedule (``linear``, a table)
             goes from 1 form at level 0 to one per response at level 1.
         trigger: ``difficult``: most recent groups of the question were invalid and wrong, or its recent accuracy is
-            under ``threshold``; ``invalid-only``: only the former; ``always``: every question.
+            under ``threshold``; ``invalid-only``: only the former; ``always``: every question; ``group``: half of the
+            group answers the question as it is, and where none of them is right the others get other forms, at no
+            further rollouts. It takes a trainer that asks twice; GRPO does.
         threshold: accuracy under which a question is difficult.
         decay: weight of a group in a question's record after one more group.
         edits: what may be done to a question, in order: names, a preset or objects; see ``edits``. Default: grammar
@@ -94,11 +96,25 @@ class GDQA:
             AnatomyError: more variants than places.
         """
         count = self._count(places)
-        if not self.difficult(question):
+        if self.trigger == "group" or not self.difficult(question):
             return (Variant(question),) * places
+        return _spread(self._forms(question, count, index), places)
+
+    def probes(self, places: int) -> int:
+        """Half of the group, with the trigger ``group``; else none. See :class:`Responsive`."""
+        return places // 2 if self.trigger == "group" else 0
+
+    def revise(self, question: Question, right: Sequence[bool], places: int, index: int) -> tuple[Variant, ...]:
+        """Other forms for the rest of the group where none of the first was right."""
+        if any(right):
+            return (Variant(question),) * places
+        found = self._forms(question, min(self._count(places), places) + 1, index)
+        return _spread(found[1:] or found, places)
+
+    def _forms(self, question: Question, count: int, index: int) -> tuple[Variant, ...]:
+        """The question and up to ``count - 1`` other forms of it."""
         self._unchanged.update(f"{edit.name}: {why}" for edit in self.edits if (why := edit.refuses(question)))
-        found = distinct_variants(question, count, self.edits, np.random.default_rng([self.seed, STREAM, index]))
-        return tuple(found[place * len(found) // places] for place in range(places))
+        return distinct_variants(question, count, self.edits, np.random.default_rng([self.seed, STREAM, index]))
 
     def _count(self, places: int) -> int:
         if self.variants is None:
@@ -123,3 +139,8 @@ class GDQA:
         """Restore both."""
         self.memory.load_state_dict(state["memory"])
         self._unchanged = Counter(state["unchanged"])
+
+
+def _spread(forms: Sequence[Variant], places: int) -> tuple[Variant, ...]:
+    """One form per place, equal ones adjacent, each as often as any other but for one."""
+    return tuple(forms[place * len(forms) // places] for place in range(places))

@@ -27,6 +27,8 @@ class Variant:
     question: Question
     edits: tuple[str, ...] = ()
     """What was done to the original, in order (``"grammar:Z1>Z2"``, ``"permute:2031"``); empty: the original."""
+    easier: bool = False
+    """Whether this form is easier, not only another one."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class GroupOutcome:
     correct: tuple[bool, ...]
     chosen: tuple[str | None, ...]
     """Text of the option each response chose; None where none could be read."""
+    easier: tuple[bool, ...] = ()
+    """Whether each response saw an easier form of the question; empty: none did."""
+
+    @property
+    def choices(self) -> list[str | None]:
+        """What was chosen by the responses that saw the question as difficult as it is."""
+        return [text for k, text in enumerate(self.chosen) if not (self.easier and self.easier[k])]
 
     @property
     def invalid(self) -> bool:
@@ -97,3 +106,14 @@ class Paced(Protocol):
 
     def pace(self, progress: float) -> None:
         """Take up the share of training done, in [0, 1], before the next :meth:`Augmentation.vary`."""
+
+
+@runtime_checkable
+class Responsive(Protocol):
+    """An augmentation that waits how some of a group answer before it varies the question for the others."""
+
+    def probes(self, places: int) -> int:
+        """Places of a group that answer first, the question as it is; 0: all answer at once."""
+
+    def revise(self, question: Question, right: Sequence[bool], places: int, index: int) -> Sequence[Variant]:
+        """Variants for the other ``places``, given whether each of the first was right; equal ones adjacent."""

@@ -10,7 +10,7 @@ import math
 import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from anatomy_r1.curricula import (
     Curriculum,
     GroupOutcome,
     Paced,
+    Responsive,
     Variant,
     make_augmentation,
     make_curriculum,
@@ -62,6 +63,8 @@ class Draw:
     variants: tuple[Variant, ...]
     drawn: bool = True
     """Whether the curriculum drew it; a question asked by its id teaches the curriculum nothing."""
+    index: int = 0
+    """Running number of the draw."""
     count: int = 0
     """How many questions of its structure the curriculum has drawn so far, this one included."""
 
@@ -121,7 +124,27 @@ class QuestionStream:
             raise AnatomyError(f"augmentation: expected {places} variants, one for each place, got {len(variants)}.")
         self.counter += 1
         self.structures[choice.question.structure] += 1
-        return Draw(choice, variants, count=self.structures[choice.question.structure])
+        return Draw(choice, variants, index=self.counter - 1, count=self.structures[choice.question.structure])
+
+    def revise(self, draw: Draw, texts: Sequence[str]) -> Draw:
+        """The same question, with what the augmentation makes of it for those who have not answered yet.
+
+        Args:
+            draw: as it was asked.
+            texts: responses of its first places.
+        """
+        if not isinstance(self.augmentation, Responsive):
+            return draw
+        first, places = draw.variants[: len(texts)], len(draw.variants) - len(texts)
+        right = [score(one.question, text, self.reward).correct == 1.0 for one, text in zip(first, texts, strict=True)]
+        rest = tuple(self.augmentation.revise(draw.choice.question, right, places, draw.index))
+        if len(rest) != places:
+            raise AnatomyError(f"augmentation: expected {places} variants, one for each place left, got {len(rest)}.")
+        return replace(draw, variants=(*first, *rest))
+
+    def probes(self, places: int) -> int:
+        """Places of a group of ``places`` that answer before the others; 0: all answer at once."""
+        return self.augmentation.probes(places) if isinstance(self.augmentation, Responsive) else 0
 
     def skip(self) -> None:
         """Go on to the next draw where this one can't be had."""
@@ -136,7 +159,7 @@ class QuestionStream:
             draw = Draw(Choice(question, math.nan, math.nan, 0), (Variant(question),), drawn=False)
         if variant is None:
             return draw
-        return Draw(draw.choice, (self._variant(draw.choice, variant),), draw.drawn, draw.count)
+        return replace(draw, variants=(self._variant(draw.choice, variant),))
 
     def _variant(self, choice: Choice, number: int) -> Variant:
         forms = self._forms(choice.question, number + 1)
@@ -205,6 +228,7 @@ def _outcome(draw: Draw, scores: Sequence[Score]) -> GroupOutcome:
         tuple(score.total for score in scores),
         tuple(score.correct == 1.0 for score in scores),
         tuple(choices),
+        tuple(variant.easier for variant in draw.variants),
     )
 
 

@@ -4,7 +4,7 @@ Place ``i`` belongs to group ``i // group_size``. All places of a group answer o
 variant gives it, and their responses are judged against each other.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -136,7 +136,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
                     self._leave_out(draw.choice.question.id, problem)
             bad += count - len(asked)
             if bad > BAD_IN_A_ROW + count:
-                (name, problem) = list(self.left_out.items())[-1]
+                name, problem = list(self.left_out.items())[-1]
                 raise AnatomyError(f"{self.stream.bank.name}: hardly a question can be asked, last {name!r}: {problem}")
         return asked
 
@@ -165,6 +165,33 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         if not self.allow_bad:
             raise BrokenImage(f"question {name!r}: {problem}")
         self.left_out[name] = problem
+
+    @property
+    def first_places(self) -> list[int]:
+        """Places that are to answer before the others see their questions; empty: all answer at once."""
+        size = self.group_size
+        count = self.stream.probes(size)
+        return [start + k for start in range(0, self.num_envs, size) for k in range(count)]
+
+    def revise(self, responses: Mapping[int, str]) -> tuple[Batch, dict[str, Any]]:
+        """Vary the questions of those who have not answered by how the :attr:`first_places` did.
+
+        Their responses count as given: hand :meth:`step` the same ones.
+
+        Args:
+            responses: place → text, of all first places.
+
+        Raises:
+            AnatomyError: no questions are open, or other places than these have answered.
+        """
+        if not self._open or sorted(responses) != self.first_places:
+            raise AnatomyError("revise: expected the responses of all first_places, after a reset and before its step.")
+        size, count = self.group_size, self.stream.probes(self.group_size)
+        texts = [[responses[start + k] for k in range(count)] for start in range(0, self.num_envs, size)]
+        seen = {image_key(q.image): image for q, image in zip(self.questions, self._observations["image"], strict=True)}
+        self._draws = [self.stream.revise(*pair) for pair in zip(self._draws, texts, strict=True)]
+        self._observations = observe_places(self.questions, _decode(self.questions, self._loader, dict(seen)))
+        return dict(self._observations), self._info()
 
     def step(
         self, actions: Sequence[str]

@@ -13,7 +13,8 @@ ROOMS = {
     "question image_loading prompt",
     "banks": "bank splits cholec45 fields inline_images tidy made_options columns rows export generate hub jsonl "
     "omnimedvqa brain masks mix released scenes special_tokens ssg",
-    "curricula": "diversity protocols difficulty edits schedules similarity gdqa selection uniform balance asc",
+    "curricula": "diversity protocols difficulty schedules similarity edits gdqa selection uniform learnability "
+    "balance asc",
     "envs": "reward lenient spaces observations question_stream render env vector_env",
     "agents": "configs model logprobs policies training grpo",
     "evaluation": "stats records summaries run audits reports live",

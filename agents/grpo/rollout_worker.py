@@ -121,10 +121,7 @@ class RolloutWorker:
             started = perf_counter()
             observations, _ = env.reset(options={"progress": progress})
             drawn, left_out = perf_counter(), left_out | env.left_out
-            own = self._own_places()
-            with self._sampling():
-                answers = self.policy.respond(observations, only=own)
-            responses = self._exchange(own, answers)
+            observations, responses = self._answered(observations)
             sampled = perf_counter()
             _, rewards, _, _, info = env.step([response.text for response in responses])
             parts.append(_batch(env, observations, responses, rewards, info))
@@ -134,6 +131,26 @@ class RolloutWorker:
         everything = concatenate(parts)
         batch = everything.groups(_valid(everything)) if refills and valid else everything
         return Rollouts(batch, everything, len(parts) - 1, seconds, left_out)
+
+    def _answered(self, observations: dict[str, Any]) -> tuple[dict[str, Any], list[Response]]:
+        """Responses to all places, and what they saw: where some answer first, the others see what came of it."""
+        env, responses = self.env, dict[int, Response]()
+        if first := env.first_places:
+            responses = self._asked(observations, first)
+            observations, _ = env.revise({place: response.text for place, response in responses.items()})
+        rest = [place for place in range(env.num_envs) if place not in responses]
+        responses |= self._asked(observations, rest)
+        return observations, [responses[place] for place in range(env.num_envs)]
+
+    def _asked(self, observations: Mapping[str, Any], places: Sequence[int]) -> dict[int, Response]:
+        """Responses of some places, by all processes: each answers for its own groups."""
+        own = sorted(set(self._own_places()) & set(places))
+        with self._sampling():
+            answers = self.policy.respond(observations, only=own)
+        everyone: dict[int, Response] = {}
+        for part in self.distributed.all_gather(dict(zip(own, answers, strict=True))):
+            everyone |= part
+        return everyone
 
     def _own_places(self) -> list[int]:
         """Places of the batch whose groups this process answers."""
@@ -147,13 +164,6 @@ class RolloutWorker:
         whole = contextlib.nullcontext() if self.external else self.distributed.gathered_weights()
         with whole, self.distributed.accelerator.autocast():
             yield
-
-    def _exchange(self, own: Sequence[int], answers: Sequence[Response]) -> list[Response]:
-        """All processes' responses, by place."""
-        everyone: dict[int, Response] = {}
-        for part in self.distributed.all_gather(dict(zip(own, answers, strict=True))):
-            everyone |= part
-        return [everyone[place] for place in range(self.env.num_envs)]
 
     @contextlib.contextmanager
     def prefetch(self, progress: float, refills: int) -> Iterator[None]:

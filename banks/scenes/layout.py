@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from anatomy_r1.banks.generate import SceneGraph, graph_from_labels
 from anatomy_r1.banks.scenes.instruments import INSTRUMENTS, Placed
+from anatomy_r1.banks.scenes.vocabulary import SIX, Vocabulary
 
-STRUCTURES = ("liver", "gallbladder", "cystic plate", "omentum", "gut", "abdominal wall cavity")
-NAMES = {i + 1: name for i, name in enumerate((*STRUCTURES, *INSTRUMENTS))}
-KINDS = {name: "instrument" if name in INSTRUMENTS else "anatomy" for name in NAMES.values()}
 ACTIONS = {
     "grasper": ("retracted by", "grasped by"),
     "hook": ("dissected by",),
@@ -94,6 +92,8 @@ class Layout:
     instruments: tuple[Placed, ...] = ()
     actions: tuple[tuple[str, str, str], ...] = ()
     """(organ, action, instrument)."""
+    vocabulary: Vocabulary = SIX
+    """What labels mean."""
 
     def regions(self, size: int) -> tuple[NDArray[np.int64], Field]:
         """Labels ``(size, size)`` without instruments, and each pixel's distance to its region's border."""
@@ -114,7 +114,7 @@ class Layout:
         return labels.reshape(size, size).astype(np.int64), border.reshape(size, size)
 
     def labels(self, size: int) -> NDArray[np.int64]:
-        """Label map ``(size, size)``: 0 background and outside the endoscope's circle, else keys of ``NAMES``."""
+        """Label map ``(size, size)``: 0 background and outside the endoscope's circle, else by the vocabulary."""
         return self.cover(self.regions(size)[0])
 
     def cover(self, regions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -122,32 +122,35 @@ class Layout:
         labels, size = regions.copy(), len(regions)
         for placed in self.instruments:
             window, covered = placed.mask(size)
-            labels[window][covered] = 1 + len(STRUCTURES) + INSTRUMENTS.index(placed.kind)
+            labels[window][covered] = 1 + len(self.vocabulary.structures) + INSTRUMENTS.index(placed.kind)
         return np.where(off_axis(size) > RIM, 0, labels)
 
     def graph(self, labels: NDArray[np.int64]) -> SceneGraph:
         """Scene graph of a label map of this layout."""
-        return graph_from_labels(labels, NAMES, kinds=KINDS, actions=self.actions)
+        names, kinds = self.vocabulary.names, self.vocabulary.kinds
+        return graph_from_labels(labels, names, kinds=kinds, actions=self.actions)
 
     def touches(self, regions: NDArray[np.int64]) -> bool:
         """Whether every instrument's tip lies on the organ that it acts on."""
         tips = np.array([(placed.y, placed.x) for placed in self.instruments]).reshape(-1, 2)
         rows, columns = (tips.clip(0, 0.999) * len(regions)).astype(int).T
-        return [NAMES.get(label) for label in regions[rows, columns].tolist()] == [organ for organ, *_ in self.actions]
+        return [self.vocabulary.names.get(label) for label in regions[rows, columns].tolist()] == [
+            organ for organ, *_ in self.actions
+        ]
 
 
-def draw_layout(rng: np.random.Generator) -> tuple[Layout, SceneGraph]:
+def draw_layout(rng: np.random.Generator, vocabulary: Vocabulary = SIX) -> tuple[Layout, SceneGraph]:
     """Draw layouts until each structure is visible and centred in its own cell and each instrument at its work.
 
     Returns:
         The layout and its graph at ``CANONICAL`` size.
     """
     while True:
-        layout = _propose(rng)
+        layout = _propose(rng, vocabulary)
         regions, _ = layout.regions(CANONICAL)
         graph = layout.graph(layout.cover(regions))
         seen = {item.name: item for item in graph.objects}
-        wanted = {NAMES[label]: cell for cell, label in enumerate(layout.organs) if label}
+        wanted = {vocabulary.names[label]: cell for cell, label in enumerate(layout.organs) if label}
         if all(
             name in seen and seen[name].area >= _MIN_AREA * CANONICAL**2 and seen[name].cell == cell
             for name, cell in wanted.items()
@@ -155,10 +158,10 @@ def draw_layout(rng: np.random.Generator) -> tuple[Layout, SceneGraph]:
             return layout, graph
 
 
-def _propose(rng: np.random.Generator) -> Layout:
+def _propose(rng: np.random.Generator, vocabulary: Vocabulary) -> Layout:
     count = int(rng.integers(4, 7))
     organs = np.zeros(9, dtype=int)
-    organs[rng.permutation(9)[:count]] = rng.permutation(len(STRUCTURES))[:count] + 1
+    organs[rng.permutation(9)[:count]] = rng.permutation(len(vocabulary.structures))[:count] + 1
     y, x = np.divmod(np.arange(9), 3)
     seeds = np.stack([x, y], 1) / 3 + 1 / 6 + rng.uniform(-0.07, 0.07, (9, 2))
     growth = np.where(organs > 0, rng.uniform(0.0, 0.05, 9), 0.0)
@@ -168,8 +171,8 @@ def _propose(rng: np.random.Generator) -> Layout:
     placed, actions = [], []
     for cell, kind in zip(touched, (INSTRUMENTS[k] for k in kinds), strict=False):
         placed.append(_reach(kind, seeds[cell], rng))
-        actions.append((NAMES[int(organs[cell])], ACTIONS[kind][rng.integers(len(ACTIONS[kind]))], kind))
-    return Layout(seeds, growth, tuple(organs.tolist()), warp, tuple(placed), tuple(actions))
+        actions.append((vocabulary.names[int(organs[cell])], ACTIONS[kind][rng.integers(len(ACTIONS[kind]))], kind))
+    return Layout(seeds, growth, tuple(organs.tolist()), warp, tuple(placed), tuple(actions), vocabulary)
 
 
 def _reach(kind: str, target: NDArray[np.float64], rng: np.random.Generator) -> Placed:

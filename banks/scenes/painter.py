@@ -1,81 +1,30 @@
 """How a layout looks through a laparoscope: wet, bulging organs lit from the camera, in any resolution.
 
-Every organ is one row of ``APPEARANCE``: a colour and how much of each texture it carries. The textures are smooth
-fields over the whole frame, defined by control values at a fixed lattice, so the same scene looks the same at 96 and at
-448 pixels. The rows also serve as the structures' features: what looks alike is near.
+The textures are smooth fields over the whole frame, defined by control values at a fixed lattice, so the same scene
+looks the same at 96 and at 448 pixels.
 """
-
-from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.scenes.layout import RIM, STRUCTURES, Layout, blur, grid, lattice, off_axis, smooth
+from anatomy_r1.banks.scenes.layout import RIM, Layout, blur, grid, lattice, off_axis, smooth
+from anatomy_r1.banks.scenes.vocabulary import Vocabulary
 from anatomy_r1.core import Image
 
 Field = NDArray[np.float32]
-PAIR_DISTANCE = 2.8
-"""Distance of two look-alikes' colours, in standard deviations of how far a scene moves each towards the other."""
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """Colour in [0, 1] and texture strengths of one kind of tissue."""
-
-    red: float
-    green: float
-    blue: float
-    grain: float
-    """Fine mottling."""
-    lobules: float
-    """Fat lobules: rounded bumps with dark clefts."""
-    folds: float
-    """Broad parallel folds."""
-    streaks: float
-    """Fine parallel fibres."""
-    vessels: float
-    """Thin red vessels."""
-    gloss: float
-    """Strength of wet highlights."""
-
-
-APPEARANCE = {
-    "background": Appearance(0.24, 0.16, 0.14, 0.6, 0.0, 0.0, 0.0, 0.3, 0.12),
-    "liver": Appearance(0.47, 0.15, 0.12, 0.9, 0.0, 0.0, 0.0, 0.0, 0.40),
-    "abdominal wall cavity": Appearance(0.66, 0.31, 0.28, 0.3, 0.0, 0.0, 1.0, 0.2, 0.30),
-    "gallbladder": Appearance(0.54, 0.69, 0.62, 0.1, 0.0, 0.0, 0.0, 0.6, 0.75),
-    "cystic plate": Appearance(0.74, 0.71, 0.52, 0.3, 0.0, 0.0, 0.7, 0.1, 0.40),
-    "omentum": Appearance(0.86, 0.68, 0.24, 0.2, 1.0, 0.0, 0.0, 0.6, 0.30),
-    "gut": Appearance(0.86, 0.56, 0.44, 0.1, 0.0, 1.0, 0.0, 0.4, 0.40),
-}
-LOOK_ALIKES = (("gallbladder", "cystic plate"), ("omentum", "gut"), ("liver", "abdominal wall cavity"))
-_ROWS = ("background", *STRUCTURES)
-_TABLE = np.array([astuple(APPEARANCE[name]) for name in _ROWS], dtype=np.float32)
-_TWINS = {a: b for pair in LOOK_ALIKES for a, b in (pair, pair[::-1])}
-_TWIN = [_ROWS.index(_TWINS.get(name, name)) for name in _ROWS]
 _VESSEL = np.array([0.55, 0.08, 0.08], dtype=np.float32)[:, None, None]
-
-
-def structure_features() -> NDArray[np.float64]:
-    """Appearance of ``STRUCTURES`` as centred rows ``(6, 9)``: brightness, red-green, yellow-blue, then textures.
-
-    Brightness weighs most and texture least, as in a glance; look-alikes are nearest neighbours.
-    """
-    red, green, blue, *texture = _TABLE[1:].astype(np.float64).T
-    brightness, red_green, yellow_blue = (red + green + blue) / 3, red - green, (red + green) / 2 - blue
-    rows = np.stack([3 * brightness, 2 * red_green, yellow_blue, *(0.1 * strength for strength in texture)], axis=1)
-    return np.asarray(rows - rows.mean(axis=0))
 
 
 def paint(layout: Layout, rng: np.random.Generator, size: int) -> Image:
     """Draw a layout as uint8 RGB ``(size, size, 3)``; the draws from ``rng`` don't depend on ``size``."""
     labels, border = layout.regions(size)
+    table = layout.vocabulary.table
     coarse_labels, coarse = layout.regions(24)
     noise = {knots: smooth(lattice(rng, knots), size).astype(np.float32) for knots in (4, 9, 20, 44)}
-    angles = rng.uniform(0, np.pi, len(_TABLE)).astype(np.float32)
+    angles = rng.uniform(0, np.pi, len(table)).astype(np.float32)
     lamp = 0.5 + rng.uniform(-0.12, 0.12, 2)
-    colours = _colours(rng)
-    texture = [column[labels] for column in _TABLE[:, 3:].T]
+    colours = _colours(layout.vocabulary, rng)
+    texture = [column[labels] for column in table[:, 3:].T]
     height, tint, vessels = _relief(texture, [np.cos(angles)[labels], np.sin(angles)[labels]], noise, size)
     bulge = 1 - (1 - np.clip(coarse / 0.16, 0, 1)) ** 2
     dome = blur(bulge * np.where(coarse_labels > 0, 1, 0.3), size).astype(np.float32)
@@ -93,10 +42,11 @@ def paint(layout: Layout, rng: np.random.Generator, size: int) -> Image:
     return _through_endoscope(picture, size)
 
 
-def _colours(rng: np.random.Generator) -> Field:
-    """Colour of every row of ``_TABLE`` in this scene: each organ varies alone, lamp and camera vary all alike."""
-    own = _TABLE[:, :3]
-    towards_twin = rng.normal(0, 1 / PAIR_DISTANCE, (len(own), 1)).clip(-0.3, 0.6) * (own[_TWIN] - own)
+def _colours(vocabulary: Vocabulary, rng: np.random.Generator) -> Field:
+    """Colour of every row of the table in this scene: each organ varies alone, lamp and camera vary all alike."""
+    own = vocabulary.table[:, :3]
+    moves = rng.normal(0, 1 / vocabulary.distance, (len(own), 1)).clip(-0.3, 0.6)
+    towards_twin = moves * (own[vocabulary.twins] - own)
     tint, gain = rng.uniform(0.95, 1.05, own.shape), rng.uniform(0.85, 1.15, (len(own), 1))
     camera = rng.uniform(0.92, 1.08) * rng.uniform(0.97, 1.03, 3)
     return np.asarray((own + towards_twin) * tint * gain * camera, dtype=np.float32)

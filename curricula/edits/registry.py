@@ -6,6 +6,7 @@ from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError, Registry
 from anatomy_r1.curricula.edits.images import IMAGE_EDITS, Flip
 from anatomy_r1.curricula.edits.paraphrase import Paraphrase
+from anatomy_r1.curricula.edits.scaffold import Locate, Unlike
 from anatomy_r1.curricula.edits.variants import Edit, GrammarRewrite, PermuteOptions
 from anatomy_r1.curricula.edits.wording import FrameRewrite, Instruction, OptionStyle, Synonyms
 
@@ -14,17 +15,20 @@ PRESETS = {
     "default": "grammar,permute",
     "wordings": "grammar,frame,synonyms,permute,style,instruction",
     "grammatical": "grammar,frame,synonyms,permute,style,instruction,colour,contrast,blur,jpeg",
+    "scaffold": "unlike,locate,permute",
     "free-form": "permute,instruction,colour,contrast,blur,jpeg,rotate",
 }
 """``default`` is the paper's rewrites and permutation; ``wordings`` all that leaves the image alone, so that a group
-still shares it; ``grammatical`` image changes too; ``free-form`` is for stems outside the grammar."""
+still shares it; ``grammatical`` image changes too; ``scaffold`` easier forms of the same question; ``free-form`` is for
+stems outside the grammar."""
 
 
 def _register() -> None:
-    for kind in (GrammarRewrite, FrameRewrite, Synonyms, PermuteOptions, OptionStyle, Instruction, Flip):
+    for kind in (GrammarRewrite, FrameRewrite, Synonyms, PermuteOptions, OptionStyle, Instruction, Flip, Locate):
         EDITS.register(kind.name)(lambda *, bank, kind=kind: kind())
     for name, edit in IMAGE_EDITS.items():
         EDITS.register(name)(lambda *, bank, edit=edit: edit)
+    EDITS.register(Unlike.name)(lambda count=1, *, bank: Unlike(bank, count))
     EDITS.register("llm")(lambda endpoint, *, bank: Paraphrase(endpoint, anatomy=bank.structures))
 
 

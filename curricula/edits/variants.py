@@ -47,6 +47,13 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class Easing(Protocol):
+    """An edit that makes a question easier."""
+
+    eases: bool
+
+
+@runtime_checkable
 class Edited(Protocol):
     """An augmentation made of edits, which can be applied by themselves."""
 
@@ -127,8 +134,10 @@ def _form(question: Question) -> Hashable:
 
 def _edited(question: Question, edits: Sequence[Edit], rng: np.random.Generator) -> Variant:
     records: list[str] = []
+    easier = False
     for edit in edits:
         if result := edit.apply(question, rng):
             question, record = result
             records.append(record)
-    return Variant(question, tuple(records))
+            easier |= isinstance(edit, Easing) and edit.eases
+    return Variant(question, tuple(records), easier)

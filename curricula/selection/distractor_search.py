@@ -39,6 +39,8 @@ class Weighting:
     tilt: float = 0.0
     structures: Floats | None = None
     """``(K,)``, by row of the matrix; None: all equal."""
+    softness: float = 0.0
+    """Standard deviation of a bell of weights around the target; 0: none."""
 
     @property
     def level(self) -> int:
@@ -48,6 +50,9 @@ class Weighting:
     def of(self, values: Floats, rows: Indices) -> Floats | None:
         """Weights ``(M,)`` of sets with S ``values`` and options ``rows`` ``(M, n)``; None: all equal."""
         weights: Floats | None = np.exp(self.tilt * (values - self.target)) if self.tilt else None
+        if self.softness:
+            bell = np.exp(-0.5 * ((values - self.target) / self.softness) ** 2)
+            weights = bell if weights is None else weights * bell
         if self.structures is not None:
             product = self.structures[rows].prod(axis=-1)
             weights = product if weights is None else weights * product
@@ -132,9 +137,10 @@ class DistractorSearch:
     are at most ``EXACT_SETS``; of even more, a sampled one is improved.
     """
 
-    def __init__(self, measure: OptionSimilarity, tolerance: float) -> None:
+    def __init__(self, measure: OptionSimilarity, tolerance: float, softness: float = 0.0) -> None:
         self.measure = measure
         self.tolerance = tolerance
+        self.softness = softness
         self._pool = Memo(self._build_pool, 1024)
         self._same: dict[int, tuple[tuple[str, ...], str, Pool]] = {}
         self._table = Memo(self._build_table, 1024)
@@ -176,7 +182,7 @@ class DistractorSearch:
 
     @cached_property
     def _kernels(self) -> Floats:
-        return make_kernels(self.tilts, self.tolerance)
+        return make_kernels(self.tilts, self.tolerance, self.softness)
 
     def find(self, pool: Pool, wanted: int, how: Weighting, rng: np.random.Generator) -> Found:
         """``wanted`` distractors: a random set within the tolerance, else the nearest."""
@@ -262,12 +268,15 @@ def level_of(target: float) -> int:
     return min(max(round(target * LEVELS), 0), LEVELS)
 
 
-def make_kernels(tilts: Sequence[float], tolerance: float) -> Floats:
+def make_kernels(tilts: Sequence[float], tolerance: float, softness: float = 0.0) -> Floats:
     """Weight of each bin of a spread at each level ``(BINS, LEVELS + 1)``: 0 beyond the tolerance."""
     kernels = np.zeros((BINS, LEVELS + 1))
     for level, tilt in enumerate(tilts):
         part = _within(level / LEVELS, tolerance)
-        kernels[part, level] = np.exp(tilt * (_CENTRES[part] - level / LEVELS))
+        distance = _CENTRES[part] - level / LEVELS
+        kernels[part, level] = np.exp(tilt * distance)
+        if softness:
+            kernels[part, level] *= np.exp(-0.5 * (distance / softness) ** 2)
     return kernels
 
 

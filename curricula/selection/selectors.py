@@ -63,7 +63,7 @@ class Drawer(Protocol):
         """The same drawer by another measure of the same structures."""
 
 
-def make_drawer(bank: Bank, measure: OptionSimilarity, tolerance: float) -> Drawer:
+def make_drawer(bank: Bank, measure: OptionSimilarity, tolerance: float, softness: float = 0.0) -> Drawer:
     """Recompose where the bank's questions name known distractors, else select.
 
     Raises:
@@ -72,7 +72,7 @@ def make_drawer(bank: Bank, measure: OptionSimilarity, tolerance: float) -> Draw
     """
     if not len(bank):
         raise AnatomyError(f"bank {bank.name!r} has no questions, so there is nothing to choose from.")
-    search = DistractorSearch(measure, tolerance)
+    search = DistractorSearch(measure, tolerance, softness)
     questions = [bank.question(i) for i in _spread(len(bank), PROBES)]
     probes = [question for question in questions if search.pool(question)]
     named = [question for question in questions if question.distractors]
@@ -82,7 +82,7 @@ def make_drawer(bank: Bank, measure: OptionSimilarity, tolerance: float) -> Draw
             f"bank {bank.name!r}: questions with {options} options need {options - 1} distractors with a similarity, "
             f"but it has {len(bank.structures)} structures: {list(bank.structures)}."
         )
-    return Recompose(bank, search, probes) if probes else Select(bank, measure, tolerance)
+    return Recompose(bank, search, probes) if probes else Select(bank, measure, tolerance, softness)
 
 
 class Recompose:
@@ -96,17 +96,20 @@ class Recompose:
         self.bank, self.search, self._probes = bank, search, probes
         values = [search.spread(question) for question in probes]
         self.spread = Spread(np.concatenate(values), np.concatenate([np.full(len(v), 1 / len(v)) for v in values]))
-        search.tilts = self._tilts = self.spread.tilts(search.tolerance)
+        flat = (0.0,) * (LEVELS + 1)
+        search.tilts = self._tilts = flat if search.softness else self.spread.tilts(search.tolerance)
         self._usual_mass = Memo(self._find_usual_mass, 256)
 
     def measured(self, measure: OptionSimilarity) -> "Recompose":
         """See :class:`Drawer`."""
-        return Recompose(self.bank, DistractorSearch(measure, self.search.tolerance), self._probes)
+        return Recompose(
+            self.bank, DistractorSearch(measure, self.search.tolerance, self.search.softness), self._probes
+        )
 
     def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
         """A question with recomposed, shuffled options, and its S(q)."""
         level, length = level_of(target), len(self.bank)
-        how = Weighting(target, self._tilts[level], emphasis.structures)
+        how = Weighting(target, self._tilts[level], emphasis.structures, self.search.softness)
         plain = not emphasis.answers and emphasis.questions is None
         tried: list[tuple[float, Question, Pool]] = []
         for _ in range(TRIES):
@@ -146,7 +149,7 @@ class Recompose:
 
     def _find_usual_mass(self, level: int, pool: int, emphasis: Emphasis) -> float:
         """A high mass over the probes with a pool of that size (over all, if none has): with it, none is redrawn."""
-        how = Weighting(level / LEVELS, self._tilts[level], emphasis.structures)
+        how = Weighting(level / LEVELS, self._tilts[level], emphasis.structures, self.search.softness)
         probes = [question for question in self._probes if len(question.distractors) == pool] or self._probes
         masses = [
             self.search.mass(found, len(question.options) - 1, how)
@@ -159,8 +162,8 @@ class Recompose:
 class Select:
     """Questions with fixed options, indexed by S(q); of a very large bank, an even sample."""
 
-    def __init__(self, bank: Bank, measure: OptionSimilarity, tolerance: float) -> None:
-        self.bank, self.tolerance = bank, tolerance
+    def __init__(self, bank: Bank, measure: OptionSimilarity, tolerance: float, softness: float = 0.0) -> None:
+        self.bank, self.tolerance, self.softness = bank, tolerance, softness
         self._rows = np.array(_spread(len(bank), INDEX_SIZE))
         questions = [(bank.question(i), i) for i in self._rows.tolist()]
         members = [measure.members(question) for question, _ in questions]
@@ -192,7 +195,7 @@ class Select:
         self._order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN sorts last
         self._values = values[self._order]
         self.spread = Spread(self._values)
-        self._tilts = self.spread.tilts(self.tolerance)
+        self._tilts = [0.0] * (LEVELS + 1) if self.softness else self.spread.tilts(self.tolerance)
         self._factors = Memo(self._find_factors, 1)
 
     def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
@@ -204,6 +207,8 @@ class Select:
             chance = math.exp(
                 tilt * float(self._values[at] - (self._values[high - 1] if tilt > 0 else self._values[low]))
             )
+            if self.softness:
+                chance = math.exp(-0.5 * ((float(self._values[at]) - target) / self.softness) ** 2)
             if rng.random() < chance * (1.0 if factors is None else factors[at]):
                 break
         if emphasis.questions is not None:

@@ -1,6 +1,6 @@
 """How alike structures are, and S(q): how alike the options of a question are."""
 
-from anatomy_r1.curricula.similarity.confusion import Confusion
+from anatomy_r1.curricula.similarity.confusion import Confusion, to_dense, to_sparse
 from anatomy_r1.curricula.similarity.matrix import Indices, Similarity
 from anatomy_r1.curricula.similarity.measures import (
     CONFUSION,
@@ -28,5 +28,7 @@ __all__ = [
     "parse_blend",
     "read_taxonomy",
     "structure_features",
+    "to_dense",
+    "to_sparse",
     "visual_features",
 ]

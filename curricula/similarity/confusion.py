@@ -69,25 +69,27 @@ class Confusion:
         """Counts, and the similarity in use, which may be older than they are."""
         return {
             "heard": self._heard,
-            "chosen": _sparse(self._chosen),
-            "offered": _sparse(self._offered),
+            "chosen": to_sparse(self._chosen),
+            "offered": to_sparse(self._offered),
             "similarity": self.similarity.values[self._upper].tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore them."""
         self._heard = int(state["heard"])
-        self._chosen, self._offered = (_dense(state[key], len(self.base.names)) for key in ("chosen", "offered"))
+        self._chosen, self._offered = (to_dense(state[key], len(self.base.names)) for key in ("chosen", "offered"))
         values = np.eye(len(self.base.names))
         values[self._upper] = state["similarity"]
         self.similarity = Similarity(self.base.names, np.maximum(values, values.T))
 
 
-def _sparse(sums: Floats) -> list[list[float]]:
+def to_sparse(sums: Floats) -> list[list[float]]:
+    """The entries of a matrix that are not 0, as (row, column, value); JSON values."""
     return [[int(i), int(j), float(sums[i, j])] for i, j in zip(*np.nonzero(sums), strict=True)]
 
 
-def _dense(entries: list[list[float]], size: int) -> Floats:
+def to_dense(entries: list[list[float]], size: int) -> Floats:
+    """The square matrix that :func:`to_sparse` told."""
     sums = np.zeros((size, size))
     for i, j, value in entries:
         sums[int(i), int(j)] = value

@@ -277,3 +277,20 @@ def test_a_reference_that_the_checkpoint_lacks_is_said_and_not_made_up(make_talk
     other = GRPO(make_talker(), make_env(), replace(config, steps=2, beta=0.1))
     with pytest.raises(AnatomyError, match=r"no reference.safetensors, .*beta 0.1 .*\nGo on with --grpo.beta 0"):
         other.train(RunFolder(tmp_path / "run", resume=True))
+
+
+def test_half_a_group_answers_first_and_lost_groups_get_easier_forms(make_talker, make_env):
+    """At equal rollouts: as many responses as without, the first half of each to the question as it is."""
+    options = {"trigger": "group", "edits": "scaffold"}
+    env = make_env(groups=6, curriculum="uniform", augmentation_options=options, seed=4)
+    trainer = GRPO(make_talker(), env, GRPOConfig(steps=2, **{**SMALL, "questions_per_step": 6}))
+    batch = trainer.worker.next_batch(0.0, 0).batch
+    right = batch.info["correct"].reshape(6, 4)
+    varied = [bool(edits) for edits in batch.info["edits"]]
+    assert len(batch) == 24
+    for group in range(6):
+        places = varied[group * 4 : group * 4 + 4]
+        assert places[:2] == [False, False]
+        assert places[2:] == [not right[group, :2].any()] * 2
+    assert sum(varied) > 0, "no group was lost, so this shows nothing"
+    assert all(batch.prompts[i] == env.unwrapped._observations["prompt"][i] for i in range(24))

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image as Pil
 
 from anatomy_r1.banks import ScenesBank, open_bank
-from anatomy_r1.banks.scenes.layout import KINDS, NAMES, STRUCTURES, draw_layout
-from anatomy_r1.banks.scenes.painter import LOOK_ALIKES, structure_features
+from anatomy_r1.banks.scenes.layout import draw_layout
+from anatomy_r1.banks.scenes.vocabulary import SIX, SSG
 from anatomy_r1.core import AnatomyError
 
 
@@ -92,8 +92,8 @@ def test_instruments_work_on_the_organ_under_their_tip():
         regions, _ = layout.regions(96)
         index = {item.name: i for i, item in enumerate(graph.objects)}
         for placed, (organ, action, kind) in zip(layout.instruments, layout.actions, strict=True):
-            assert NAMES[int(regions[int(placed.y * 96), int(placed.x * 96)])] == organ
-            assert (placed.kind, KINDS[kind]) == (kind, "instrument")
+            assert SIX.names[int(regions[int(placed.y * 96), int(placed.x * 96)])] == organ
+            assert (placed.kind, SIX.kinds[kind]) == (kind, "instrument")
             assert index[kind] in graph.relations[action][index[organ]]
             touched += 1
     assert touched > 30
@@ -113,7 +113,7 @@ def test_answers_letters_and_places_are_balanced(questions):
 
 
 def test_place_and_size_do_not_tell_the_structure():
-    areas = {name: [] for name in STRUCTURES}
+    areas = {name: [] for name in SIX.structures}
     for i in range(800):
         graph = draw_layout(np.random.default_rng([1, i]))[1]
         for k in graph.of_kind("anatomy"):
@@ -128,8 +128,13 @@ def words(question):
     return {*tokens, *(f"{a} {b}" for a, b in pairwise(tokens))}
 
 
-def test_a_reader_who_sees_no_image_stays_at_chance(questions):
-    train, test = questions
+@pytest.mark.parametrize("bank", ["scenes", "scenes-ssg"])
+def test_a_reader_who_sees_no_image_stays_at_chance(bank, request):
+    if bank == "scenes":
+        train, test = request.getfixturevalue("questions")
+    else:
+        train, test = ([open_bank(bank, part).question(i) for i in range(2500)] for part in ("train", "test"))
+    structures = open_bank(bank).structures
     vocabulary = {word: i for i, word in enumerate(sorted(set().union(*map(words, train))))}
 
     def encode(items):
@@ -137,17 +142,17 @@ def test_a_reader_who_sees_no_image_stays_at_chance(questions):
         seen[:, -1] = 1
         for row, item in enumerate(items):
             seen[row, [vocabulary[word] for word in words(item) if word in vocabulary]] = 1
-        options = np.array([[STRUCTURES.index(option) for option in item.options] for item in items])
+        options = np.array([[structures.index(option) for option in item.options] for item in items])
         return seen, options, np.array([item.answer for item in items])
 
     seen, options, answers = encode(train)
-    weights, places = np.zeros((seen.shape[1], len(STRUCTURES))), np.zeros(4)
+    weights, places = np.zeros((seen.shape[1], len(structures))), np.zeros(4)
     for _ in range(120):  # softmax regression: words x option, plus the option's place
         scores = np.take_along_axis(seen @ weights, options, 1) + places
         shares = np.exp(scores - scores.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         shares[np.arange(len(answers)), answers] -= 1
-        spread = np.zeros((len(answers), len(STRUCTURES)))
+        spread = np.zeros((len(answers), len(structures)))
         np.put_along_axis(spread, options, shares, 1)
         weights -= 0.5 * (seen.T @ spread / len(answers) + 1e-3 * weights)
         places -= 0.5 * shares.mean(0)
@@ -159,39 +164,50 @@ def test_a_reader_who_sees_no_image_stays_at_chance(questions):
     assert accuracy(*encode(test)) <= 0.30
 
 
-def test_features_make_look_alikes_nearest_neighbours():
-    features = structure_features()
-    assert features.shape[0] == len(STRUCTURES) and np.isfinite(features).all()
+@pytest.mark.parametrize("vocabulary", [SIX, SSG], ids=["six", "ssg"])
+def test_features_make_look_alikes_nearest_neighbours(vocabulary):
+    features, structures = vocabulary.features(), vocabulary.structures
+    assert features.shape[0] == len(structures) and np.isfinite(features).all()
+    kin = {name: group for group in vocabulary.look_alikes for name in group}
     near = -np.linalg.norm(features[:, None] - features[None], axis=2)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     for similarity in (near, unit @ unit.T):
         np.fill_diagonal(similarity, -np.inf)
-        for a, b in LOOK_ALIKES:
-            assert STRUCTURES[similarity[STRUCTURES.index(a)].argmax()] == b
-            assert STRUCTURES[similarity[STRUCTURES.index(b)].argmax()] == a
+        for row, name in enumerate(structures):
+            assert structures[similarity[row].argmax()] in kin[name]
 
 
-def test_structures_can_be_told_apart_by_their_pixels_and_look_alikes_are_hardest():
-    bank = open_bank("scenes", split="train")
-    rows, names = [], []
-    for i in range(240):
+def test_families_of_look_alikes_make_up_the_whole_vocabulary():
+    assert sorted(name for family in SSG.families for name in family) == sorted(SSG.structures)
+    for group in SSG.look_alikes:
+        assert any(set(group) <= set(family) for family in SSG.families)
+    assert len(SSG.structures) == 13
+
+
+@pytest.mark.parametrize(("bank", "vocabulary"), [("scenes", SIX), ("scenes-ssg", SSG)])
+def test_structures_can_be_told_apart_by_their_pixels_and_look_alikes_are_hardest(bank, vocabulary):
+    bank = open_bank(bank, split="train")
+    rows, names, labels = [], [], range(1, len(vocabulary.structures) + 1)
+    for i in range(60 * len(labels) // 2 + 60):
         scene, image = bank.scene(i), bank.question(i).pixels().astype(float)
-        for value in range(1, 7):
+        for value in labels:
             if (mask := scene.labels == value).any():
                 rows.append([*np.log(image[mask].mean(0) + 1), *(image[mask].std(0) / 50)])
                 names.append(value)
     table, kinds = np.array(rows), np.array(names)
     half = len(kinds) // 2
-    scatter = sum(np.cov(table[:half][kinds[:half] == k].T) for k in range(1, 7))
-    means = np.stack([table[:half][kinds[:half] == k].mean(0) for k in range(1, 7)])
+    scatter = sum(np.cov(table[:half][kinds[:half] == k].T) for k in labels)
+    means = np.stack([table[:half][kinds[:half] == k].mean(0) for k in labels])
     offsets = table[half:, None] - means
     guesses = 1 + np.einsum("nki,ij,nkj->nk", offsets, np.linalg.inv(scatter), offsets).argmin(1)
-    twin = {STRUCTURES.index(a) + 1: STRUCTURES.index(b) + 1 for pair in LOOK_ALIKES for a, b in (pair, pair[::-1])}
     truth = kinds[half:]
     wrong = guesses != truth
-    within = guesses[wrong] == np.vectorize(twin.get)(truth[wrong])
+    kin = {name: group for group in vocabulary.look_alikes for name in group}
+    within = [
+        vocabulary.names[a] in kin[vocabulary.names[b]] for a, b in zip(guesses[wrong], truth[wrong], strict=True)
+    ]
     assert 0.7 < (~wrong).mean() < 0.99
-    assert within.mean() > 0.4, "one wrong structure in five is the twin; errors fall on it far more often"
+    assert np.mean(within) > 0.4, "errors fall on look-alikes far more often than chance has it"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +217,8 @@ def test_structures_can_be_told_apart_by_their_pixels_and_look_alikes_are_hardes
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"n_options": 7}, "n_options must be between 2 and 6, got 7"),
         ({"split": "dev"}, "no split 'dev'; there are train, validation, test"),
+        ({"vocabulary": "latin"}, "no vocabulary 'latin'; there are six, ssg"),
+        ({"vocabulary": "ssg", "n_options": 14}, "n_options must be between 2 and 13, got 14"),
     ],
 )
 def test_bad_options_are_explained(options, message):

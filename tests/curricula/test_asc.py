@@ -225,3 +225,43 @@ def test_a_mixture_whose_weights_change_is_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make_curriculum("asc", MixBank(banks, {"a": [[0, 0.5], [1, 0.5]]}, length=200), similarity="names")
+
+
+def test_a_soft_level_reaches_all_sets_and_prefers_near_ones(make_bank):
+    bank = make_bank(6)
+    soft = draws(make_curriculum("asc", bank, softness=0.15, schedule="constant:1.0"), 1500)
+    hard = draws(make_curriculum("asc", bank, schedule="constant:1.0"), 1500)
+    sets = [{frozenset(choice.question.options) for choice in found} for found in (soft, hard)]
+    assert len(sets[0]) == 15 > len(sets[1])
+    plain = draws(make_curriculum("uniform", bank), 1500)
+    assert np.mean([c.similarity for c in soft]) > np.mean([c.similarity for c in plain]) + 0.05
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_soft_levels_do_not_give_the_answer_away(make_bank, level):
+    curriculum = make_curriculum("asc", make_bank(6), softness=0.15, schedule=f"constant:{level}")
+    assert blind_accuracy(draws(curriculum, 4000)) <= 0.3
+
+
+def test_the_floor_keeps_every_option_set(make_bank):
+    bank = make_bank(6, fixed=True)
+    usual = Counter(frozenset(bank.question(index).options) for index in range(len(bank)))
+    curriculum = make_curriculum("asc", bank, floor=0.5, schedule="constant:1.0")
+    counts = Counter(frozenset(choice.question.options) for choice in draws(curriculum, 3000))
+    for options, count in usual.items():
+        assert counts[options] >= 0.6 * 0.5 * 3000 * count / len(bank)
+
+
+@pytest.mark.parametrize("structures", [25, 200])
+def test_soft_levels_of_large_and_of_fixed_banks(make_bank, structures):
+    for fixed in (False, True):
+        curriculum = make_curriculum("asc", make_bank(structures, fixed=fixed), softness=0.1, schedule="constant:1.0")
+        easy = make_curriculum("asc", make_bank(structures, fixed=fixed), softness=0.1, schedule="constant:0.0")
+        means = [np.mean([c.similarity for c in draws(one, 300)]) for one in (curriculum, easy)]
+        assert means[0] > means[1] + 0.05
+
+
+@pytest.mark.parametrize("options", [{"floor": 1.0}, {"floor": -0.1}, {"softness": 1.5}, {"softness": -1.0}])
+def test_shares_and_softness_out_of_range_are_refused(make_bank, options):
+    with pytest.raises(AnatomyError, match=r"must be in \[0, 1"):
+        make_curriculum("asc", make_bank(6), **options)

@@ -1,0 +1,54 @@
+"""The arms of the study: what each changes of one and the same run."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SCAFFOLD = {"trigger": "group", "edits": "scaffold"}
+HALF = {"trigger": "always", "variants": 2, "edits": "unlike:3,permute"}
+"""Half of every group sees an easier form, so that there is nearly always a right answer to learn from."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training; what it does not name is plain GRPO's."""
+
+    curriculum: str = "uniform"
+    curriculum_options: dict[str, Any] = field(default_factory=dict)
+    augmentation: str = "none"
+    augmentation_options: dict[str, Any] = field(default_factory=dict)
+    grpo: dict[str, Any] = field(default_factory=dict)
+
+
+ARMS = {
+    # the four of the paper
+    "grpo": Arm(),
+    "asc": Arm("asc"),
+    "gdqa": Arm(augmentation="gdqa"),
+    "asc+gdqa": Arm("asc", augmentation="gdqa"),
+    # GRPO's own variants
+    "grpo-outcome": Arm(grpo={"gate": "outcome"}),
+    "dr-grpo": Arm(grpo={"loss_type": "dr_grpo", "scale_rewards": "none"}),
+    "dapo": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1}),
+    # ASC that covers
+    "asc-soft": Arm("asc", {"softness": 0.15, "floor": 0.25}),
+    "asc-anti": Arm("asc", {"schedule": "anti"}),
+    "asc-soft-hard": Arm("asc", {"softness": 0.15, "floor": 0.25, "schedule": "constant:1.0"}),
+    "asc-competence": Arm("asc", {"softness": 0.15, "floor": 0.25, "schedule": "competence"}),
+    # difficulty by what is learnt
+    "learnability": Arm("learnability"),
+    # GDQA where it is needed
+    "gdqa-permute": Arm(augmentation="gdqa", augmentation_options={"edits": "permute"}),
+    "gdqa-group": Arm(augmentation="gdqa", augmentation_options={"trigger": "group"}),
+    "scaffold": Arm(augmentation="gdqa", augmentation_options=SCAFFOLD),
+    "scaffold-original": Arm(augmentation="gdqa", augmentation_options=SCAFFOLD, grpo={"condition": "original"}),
+    "scaffold-3": Arm(
+        augmentation="gdqa", augmentation_options={"trigger": "group", "edits": "unlike:3,locate,permute"}
+    ),
+    "scaffold-half": Arm(augmentation="gdqa", augmentation_options=HALF),
+    "scaffold-half-original": Arm(augmentation="gdqa", augmentation_options=HALF, grpo={"condition": "original"}),
+    # both
+    "learnability+scaffold": Arm("learnability", augmentation="gdqa", augmentation_options=SCAFFOLD),
+    "asc-soft+scaffold": Arm(
+        "asc", {"softness": 0.15, "floor": 0.25}, augmentation="gdqa", augmentation_options=SCAFFOLD
+    ),
+}
