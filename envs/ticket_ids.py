@@ -149,7 +149,9 @@ def _difference(question: Question, own: Question) -> dict[str, Any]:
 
 
 def _apply(own: Question, changed: Mapping[str, Any]) -> Question:
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()
+    }
     if "answer" not in values:
         values["answer"] = values.get("options", own.options).index(own.options[own.answer])
     return replace(own, **values)

@@ -75,6 +75,8 @@ class TicketOffice:
     def __init__(self, **task: Any) -> None:
         self.stream = QuestionStream(build(Task, "the ticket office", **task))
         self._open: dict[int, _Group] = {}
+        self._known: dict[str, Ticket] = {}
+        """By id, the tickets of the open groups."""
         self._closed, self._closed_below = set[int](), 0
         self._lock = threading.RLock()
 
@@ -110,6 +112,7 @@ class TicketOffice:
             asked = Asked(draw.index, place, size, draw.choice.question, variant)
             group.tickets[place] = Ticket(write_id(asked, own, bank.name, self._run()), asked)
         self._open[draw.index] = group
+        self._known |= {ticket.id: ticket for ticket in group.tickets.values()}
         return list(group.tickets.values())
 
     def read(self, ticket: Ticket | str) -> Ticket:
@@ -118,9 +121,9 @@ class TicketOffice:
         Raises:
             AnatomyError: no id, a damaged one, or one of another version, bank, task or seed.
         """
-        if isinstance(ticket, Ticket):
-            ticket = ticket.id
-        return Ticket(ticket, read_id(ticket, self.stream.bank, self._run()))
+        text = ticket.id if isinstance(ticket, Ticket) else ticket
+        known = self._known.get(text) if isinstance(text, str) else None
+        return known or Ticket(text, read_id(text, self.stream.bank, self._run()))
 
     def grade(self, ticket: Ticket | str, text: str) -> Score:
         """Score a response; with the last of its group, curriculum and augmentation observe the outcome.
@@ -181,7 +184,9 @@ class TicketOffice:
         return self._open.get(number, _Group())
 
     def _shut(self, number: int) -> None:
-        self._open.pop(number, None)
+        if number in self._open:
+            for ticket in self._open.pop(number).tickets.values():
+                self._known.pop(ticket.id, None)
         self._closed.add(number)
         while self._closed_below in self._closed:
             self._closed.remove(self._closed_below)
@@ -217,11 +222,12 @@ class TicketOffice:
             raise AnatomyError(f"tickets' state: expected {sorted(expected)}, missing {missing}; is it another state?")
         with self._lock:
             self.stream.load_state_dict(state["stream"])
-            self._open = {}
+            self._open, self._known = {}, {}
             for text, score in state["open"]:
                 ticket = self.read(text)
                 group = self._open.setdefault(ticket.group, _Group())
                 group.tickets[ticket.asked.place] = ticket
+                self._known[text] = ticket
                 if score is not None:
                     group.scores[ticket.asked.place] = Score(**score)
             self._closed, self._closed_below = set(state["closed"]["groups"]), state["closed"]["below"]
