@@ -14,7 +14,7 @@ comma := ,
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-vllm test-python test-newest fuzz audit benchmark-trl docs lint format lock clean
+.PHONY: demo test test-slow test-vllm test-integrations test-python test-newest fuzz audit benchmark-trl docs lint format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -33,6 +33,11 @@ test-vllm: .venv-vllm/ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-vllm/bin/pytest tests/vllm $(ARGS)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/vllm/site .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
 		tests/agents/test_grpo_trainer.py tests/agents/test_vllm_client.py $(ARGS)
+
+# Adapters against the real packages.
+test-integrations: .venv-trl/ready
+	.venv-trl/bin/python $(INSTALL) -c locks/dev.txt pytest
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-trl/bin/python -m pytest tests/integrations $(ARGS)
 
 # The whole suite on another Python, in an environment of its own: `make test-python PYTHON=python3.13`.
 test-python:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from anatomy_r1.agents.configs import (
+    EMBEDDED,
     TINY_FOLDER,
     GRPOConfig,
     ModelConfig,
@@ -27,6 +28,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "EMBEDDED",
     "POLICIES",
     "TINY_FOLDER",
     "CallablePolicy",

@@ -14,7 +14,7 @@ from anatomy_r1.banks.mix import MixBank, open_mix
 from anatomy_r1.banks.omnimedvqa import OmniMedVQABank
 from anatomy_r1.banks.released import AnatomyR1Bank
 from anatomy_r1.banks.rows import Refusal
-from anatomy_r1.banks.scenes import ScenesBank
+from anatomy_r1.banks.scenes import ScenesBank, scenes_ssg
 from anatomy_r1.banks.special_tokens import refuse_special_tokens
 from anatomy_r1.banks.splits import choose_split, train_and_test_parts
 from anatomy_r1.banks.ssg import ssg_vqa
@@ -22,7 +22,7 @@ from anatomy_r1.core import Count, Registry, Seed
 
 BANKS: Registry[Bank] = Registry("bank", "anatomy_r1.banks")
 BANKS.register("scenes")(ScenesBank)
-BANKS.register("scenes-ssg")(partial(ScenesBank, vocabulary="ssg"))
+BANKS.register("scenes-ssg")(scenes_ssg)
 BANKS.register("brain-atlas")(BrainAtlasBank)
 BANKS.register("jsonl")(JsonlBank)
 BANKS.register("anatomy-r1")(AnatomyR1Bank)

@@ -94,17 +94,17 @@ def progress(title: str, total: int) -> Iterator[Update]:
 
 def _plain(title: str, total: int) -> Update:
     started = last = time.monotonic()
-    first: int | None = None
+    first: tuple[int, float] | None = None
 
     def update(done: int, note: str = "") -> None:
         nonlocal last, first
         now = time.monotonic()
-        first = done - 1 if first is None else first  # a resumed task does not begin at 0
+        begun, since = first = first or (done, now)  # a resumed task does not begin at 0, nor do steps have one length
         if done < total and now - last < PLAIN_EVERY:
             return
         last = now
-        left = (now - started) / max(done - first, 1) * (total - done)
-        console.print(f"{title} {done}/{total}  {now - started:.0f} s, ETA {left:.0f} s  {note}".rstrip())
+        left = f", ETA {(now - since) / (done - begun) * (total - done):.0f} s" if done > begun else ""
+        console.print(f"{title} {done}/{total}  {now - started:.0f} s{left}  {note}".rstrip())
 
     return update
 

@@ -25,12 +25,14 @@ from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.console import console, errors
 from anatomy_r1.cli.help import show_commands, show_help
 from anatomy_r1.cli.quiet import quiet_libraries
-from anatomy_r1.core import AnatomyError, Stopped
+from anatomy_r1.core import AnatomyError, Stopped, stop_signals
 from anatomy_r1.workflows import Interrupted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What a write fails with on a disk that is full, over its quota, read-only or broken; libraries name no file then."""
 ERROR = Text("error:", "bold red")
+_asked: list[int] = []
+"""Signals that asked the process to stop."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,36 +43,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _stop_when_asked() -> None:
-    """Take what Slurm, Kubernetes and a closed terminal send as Ctrl-C is taken."""
+    """Take what Slurm, Kubernetes and a closed terminal send as Ctrl-C is taken, and remember it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+        _asked.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
+    for number in stop_signals():
+        signal.signal(number, stop)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     try:
         return _dispatch(list(arguments))
-    except AnatomyError as error:
-        errors.print(ERROR, str(error))
-        return _mistake(arguments)
-    except BrokenPipeError:
-        # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        if error.filename is None and error.errno not in _FULL:
-            raise
-        where = error.filename or "a file that was being written"
-        errors.print(ERROR, f"{where}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
-        return _mistake(arguments)
     except KeyboardInterrupt as stopped:
         _say_how_to_go_on(stopped, list(arguments))
         return 128 + (stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT)
+    except Exception as error:
+        if not _asked:
+            return _explain(error, _mistake(arguments))
+        errors.print("interrupted.")  # and a library that was being loaded made an error of its own of it
+        return 128 + _asked[-1]
+
+
+def _explain(error: Exception, mistake: int) -> int:
+    """Say what the user can mend, and give its exit code; raise the rest."""
+    if isinstance(error, AnatomyError):
+        errors.print(ERROR, str(error))
+        return mistake
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output (head, say) has gone; keep the interpreter from failing at its last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
+        where = error.filename or "a file that was being written"
+        errors.print(ERROR, f"{where}: {error.strerror}.\nCheck the path, what it allows, and the disk.")
+        return mistake
+    raise error
 
 
 def _say_how_to_go_on(stopped: KeyboardInterrupt, arguments: list[str]) -> None:

@@ -24,6 +24,7 @@ _TRANSFORMERS = "anatomy_r1.agents.policies.transformers:TransformersPolicy"
 BEHIND = {
     "hf": [_TRANSFORMERS],
     "tiny": [_TRANSFORMERS],
+    "tiny-coarse": [_TRANSFORMERS],
     "vllm": ["anatomy_r1.agents.policies.vllm:VllmPolicy", "anatomy_r1.agents:VllmSettings"],
 }
 """Policies whose options are those of a class that is imported when it is needed."""

@@ -3,7 +3,7 @@
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.compat import go_offline
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
-from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError
+from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError, stop_signals
 from anatomy_r1.core.files import (
     SMALL,
     append_json,
@@ -135,6 +135,7 @@ __all__ = [
     "requirement",
     "spellings",
     "stem_of",
+    "stop_signals",
     "stored_values",
     "stream",
     "sweep",

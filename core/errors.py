@@ -26,3 +26,11 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__()
         self.signal = int(number)
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """What asks a process to stop: Ctrl-C, what Slurm, Kubernetes and spot machines send before they kill, and a
+    terminal that is gone. Left out are those that the process was told to ignore, as ``nohup`` does.
+    """
+    known = (signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__)
+    return tuple(number for number in known if signal.getsignal(number) is not signal.SIG_IGN)

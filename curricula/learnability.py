@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, Count, Floats, Positive, Question, Range, Share, normalise
+from anatomy_r1.core import AnatomyError, Count, Floats, Positive, Question, Range, Seed, Share, normalise
 from anatomy_r1.curricula.difficulty import template_of
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity, structure_features, to_dense, to_sparse
@@ -44,7 +44,7 @@ class Learnability:
         self,
         bank: Bank,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         candidates: Count = 8,
         power: Positive = 3.0,
         floor: Share = 0.2,

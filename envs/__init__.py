@@ -1,4 +1,4 @@
-"""How questions are asked and responses graded: parser, reward, the env and the grouped vector env.
+"""How questions are asked and responses graded: parser, reward, the env, the grouped vector env, and tickets.
 
 Importing this registers ``AnatomyVQA-v0``; ``gymnasium.make("anatomy_r1.envs:AnatomyVQA-v0")`` does both at once.
 """
@@ -12,6 +12,7 @@ from anatomy_r1.envs.observations import BrokenImage, Observation, Observations,
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, score
+from anatomy_r1.envs.tickets import Ticket, TicketOffice
 from anatomy_r1.envs.vector_env import BAD_IN_A_ROW, AnatomyVQAVectorEnv
 
 gymnasium.register(
@@ -31,6 +32,8 @@ __all__ = [
     "RewardPart",
     "Score",
     "Task",
+    "Ticket",
+    "TicketOffice",
     "as_picture",
     "as_text",
     "lenient_score",

@@ -136,7 +136,7 @@ class QuestionStream:
         if not isinstance(self.augmentation, Responsive):
             return draw
         first, places = draw.variants[: len(texts)], len(draw.variants) - len(texts)
-        right = [score(one.question, text, self.reward).correct == 1.0 for one, text in zip(first, texts, strict=True)]
+        right = [self.score(one.question, text).correct == 1.0 for one, text in zip(first, texts, strict=True)]
         rest = tuple(self.augmentation.revise(draw.choice.question, right, places, draw.index))
         if len(rest) != places:
             raise AnatomyError(f"augmentation: expected {places} variants, one for each place left, got {len(rest)}.")
@@ -183,15 +183,23 @@ class QuestionStream:
     def grade(self, draws: Sequence[Draw], texts: Sequence[str]) -> list[Score]:
         """Score the responses, group after group, then let curriculum and augmentation observe each group's outcome."""
         questions = [variant.question for draw in draws for variant in draw.variants]
-        scores = [score(*pair, self.reward) for pair in zip(questions, texts, strict=True)]
+        scores = [self.score(*pair) for pair in zip(questions, texts, strict=True)]
         remaining = iter(scores)
         for draw in draws:
             group = list(itertools.islice(remaining, len(draw.variants)))
             if draw.drawn:
-                outcome = _outcome(draw, group)
-                self.curriculum.observe(outcome)
-                self.augmentation.observe(outcome)
+                self.tell(draw.choice.question, draw.variants, group)
         return scores
+
+    def score(self, question: Question, text: str) -> Score:
+        """What a response is worth; nobody hears of it."""
+        return score(question, text, self.reward)
+
+    def tell(self, question: Question, variants: Sequence[Variant], scores: Sequence[Score]) -> None:
+        """Let curriculum and augmentation observe how a group fared on ``question``, one variant and score a place."""
+        outcome = _outcome(question, variants, scores)
+        self.curriculum.observe(outcome)
+        self.augmentation.observe(outcome)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next draw depends on (JSON values); take it between a step and the next reset."""
@@ -218,17 +226,17 @@ class QuestionStream:
         self.augmentation.load_state_dict(copy.deepcopy(state["augmentation"]))
 
 
-def _outcome(draw: Draw, scores: Sequence[Score]) -> GroupOutcome:
+def _outcome(question: Question, variants: Sequence[Variant], scores: Sequence[Score]) -> GroupOutcome:
     choices = [
         None if score.choice is None else variant.question.options[score.choice]
-        for variant, score in zip(draw.variants, scores, strict=True)
+        for variant, score in zip(variants, scores, strict=True)
     ]
     return GroupOutcome(
-        draw.choice.question,
+        question,
         tuple(score.total for score in scores),
         tuple(score.correct == 1.0 for score in scores),
         tuple(choices),
-        tuple(variant.easier for variant in draw.variants),
+        tuple(variant.easier for variant in variants),
     )
 
 

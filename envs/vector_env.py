@@ -136,7 +136,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
                     self._leave_out(draw.choice.question.id, problem)
             bad += count - len(asked)
             if bad > BAD_IN_A_ROW + count:
-                (name, problem) = list(self.left_out.items())[-1]
+                name, problem = list(self.left_out.items())[-1]
                 raise AnatomyError(f"{self.stream.bank.name}: hardly a question can be asked, last {name!r}: {problem}")
         return asked
 

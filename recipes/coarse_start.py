@@ -30,40 +30,42 @@ from anatomy_r1.workflows import CONFIG, to_toml
 _STREAM = 73
 
 
+def _phase(steps: int, rate: float, last: float) -> SFTConfig:
+    return SFTConfig(steps=steps, learning_rate=rate, warmup_steps=20, final_lr_share=last)
+
+
 @dataclass(frozen=True)
 class CoarseStartConfig:
-    """Make the coarse start (a quarter of an hour on a core), OUT/policy; OUT/fine still knows all names."""
+    """Make the coarse start (half an hour on a core), OUT/policy; OUT/fine still knows all names."""
 
     out: Path = Path("runs/coarse-start")
     """Folder of the run; must be new or empty."""
-    see: SFTConfig = field(
-        default_factory=lambda: SFTConfig(steps=600, learning_rate=1.5e-3, warmup_steps=20, final_lr_share=0.15)
-    )
+    see: SFTConfig = field(default_factory=lambda: _phase(600, 1.5e-3, 0.15))
     """Optimisation of the first phase."""
-    coarse: SFTConfig = field(
-        default_factory=lambda: SFTConfig(steps=900, learning_rate=1.5e-3, warmup_steps=20, final_lr_share=0.1)
-    )
-    """Optimisation of the second phase."""
+    coarse: tuple[SFTConfig, ...] = field(default_factory=lambda: (_phase(400, 1.5e-3, 0.1), _phase(500, 1.2e-3, 0.1)))
+    """Optimisation of the second phase: two rounds, as one left a quarter of the samples without an option's name."""
     captions: float = 0.3
     """Share of captions among the examples of the first phase; the second needs answers from among the options."""
     seed: int = 0
     """Of the examples."""
 
     def run(self) -> None:
-        """Train, and save both folders in half precision."""
+        """Train, and save both folders."""
         run = RunFolder(self.out)
         write_bytes(self.out / CONFIG, to_toml(self).encode())
         bank = ScenesBank(split="train", vocabulary="ssg")
         backbone = extended([ScenesBank(split="train"), open_bank("brain-atlas", "train"), bank])
-        for phase, config in (("see", self.see), ("coarse", self.coarse)):
-            examples = Examples(bank, self, coarse=phase == "coarse")
-            trainer = SFT(backbone, examples, config)
-            with progress(phase, config.steps) as update:
+        for number, config in enumerate((self.see, *self.coarse)):
+            trainer = SFT(backbone, Examples(bank, self, number), config)
+            with progress("coarse" if number else "see", config.steps) as update:
                 for step in range(config.steps):
                     row = trainer.step(step)
-                    run.log({**row, "phase": phase})
+                    run.log({**row, "phase": number})
                     update(row["step"], f"loss {row['loss']:.3f}")
-            backbone.save(self.out / {"see": "fine", "coarse": "policy"}[phase])
+            if not number:
+                backbone.save(self.out / "fine")
+        backbone.model.half()
+        backbone.save(self.out / "policy")
         console.print(f"model: {self.out / 'policy'}")
 
 
@@ -87,17 +89,18 @@ def extended(banks: Sequence[ScenesBank]) -> Backbone:
 
 
 class Examples:
-    """Batches of either phase: a pure function of the config and the step."""
+    """Batches of a phase, from 0: a pure function of the config and the step."""
 
-    def __init__(self, bank: ScenesBank, config: CoarseStartConfig, *, coarse: bool) -> None:
-        self.bank, self.config, self.coarse = bank, config, coarse
+    def __init__(self, bank: ScenesBank, config: CoarseStartConfig, phase: int) -> None:
+        self.bank, self.config, self.coarse = bank, config, phase > 0
+        self.first = 5000 * max(0, phase - 1)  # so that no example comes twice
+        self.batch_size = (config.see, *config.coarse)[phase].batch_size
         self.relatives = {name: family for family in bank.vocabulary.families for name in family}
 
     def __call__(self, step: int) -> list[Example]:
         """The batch of ``step``."""
-        config = self.config
-        rng = np.random.default_rng([config.seed, _STREAM + self.coarse, step])
-        return [self._example(rng) for _ in range((config.coarse if self.coarse else config.see).batch_size)]
+        rng = np.random.default_rng([self.config.seed, _STREAM + self.coarse, self.first + step])
+        return [self._example(rng) for _ in range(self.batch_size)]
 
     def _example(self, rng: np.random.Generator) -> Example:
         index = int(rng.integers(len(self.bank)))

@@ -11,7 +11,8 @@ from anatomy_r1.curricula import Levelled, Paced, make_augmentation, make_curric
 from anatomy_r1.curricula.edits import Edited
 
 ROOT = Path(__file__).parent.parent
-FILES = [path for room in ("banks", "curricula", "envs", "evaluation") for path in sorted((ROOT / room).rglob("*.py"))]
+ROOMS = ("banks", "curricula", "envs", "evaluation", "integrations")
+FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -22,7 +22,10 @@ from anatomy_r1.cli.main import run
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
-ROOMS = ("core", "banks", "curricula", "envs", "agents", "evaluation", "workflows", "cli", "recipes")
+ROOMS = (
+    *("core", "banks", "curricula", "envs", "agents", "evaluation", "integrations", "workflows", "cli"),
+    "recipes",
+)
 SHELL, NEEDS = ("sh", "bash"), ("DATA", "NETWORK", "GPU")
 FENCE = re.compile(
     r'^(?:<!-- not run: needs (\w+) -->\n)?```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL

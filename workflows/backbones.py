@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anatomy_r1.agents import TINY_FOLDER, ModelConfig, require_reachable, require_training_extra
+from anatomy_r1.agents import EMBEDDED, ModelConfig, require_reachable, require_training_extra
 from anatomy_r1.core import AnatomyError
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ def no_configuration(path: str | Path, reason: str = "") -> AnatomyError:
 
 def model_path(policy: str) -> str | Path:
     """Folder or hub id that a policy spec names."""
-    if policy == "tiny":
-        return TINY_FOLDER
+    if policy in EMBEDDED:
+        return EMBEDDED[policy]
     if not policy.startswith("hf:"):
-        raise AnatomyError(f"training needs a model: policy must be tiny or hf:PATH_OR_ID, got {policy!r}.")
+        raise AnatomyError(
+            f"training needs a model: policy must be {', '.join(EMBEDDED)} or hf:PATH_OR_ID, got {policy!r}."
+        )
     return policy.removeprefix("hf:")

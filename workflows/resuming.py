@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from anatomy_r1.agents import EMBEDDED
 from anatomy_r1.core import AnatomyError, read_jsonl, write_bytes
 from anatomy_r1.workflows.config import read_config, to_toml
 from anatomy_r1.workflows.settings import CONFIG, RunConfig
@@ -69,7 +70,7 @@ def chosen_by_size(given: RunConfig, sized: RunConfig) -> str:
     """What was filled in by the model's size, in words; nothing for the embedded model, whose defaults are known."""
     before, now = settings_of(given), settings_of(sized)
     chosen = [f"{name} {now[name]:g}" for name in now if before[name] is None and now[name] is not None]
-    return ", ".join(chosen) if given.policy != "tiny" else ""
+    return ", ".join(chosen) if given.policy not in EMBEDDED else ""
 
 
 def _as_before(config: Config, earlier: Config) -> Config:

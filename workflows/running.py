@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -58,9 +58,10 @@ def run_training(
     told = progress if run.main else lambda _: None
     if parts.notice:
         told(Notice(parts.notice))
-    with _said_where_it_stopped(run), processes.explained(run), _tracker(config, run) as track:
+    with _said_where_it_stopped(run), processes.explained(run), ExitStack() as closing:
         backbone = load_backbone(config.policy, config.model, config.seed)
         given, config = config, config.sized(size_defaults(backbone.model))
+        track = closing.enter_context(_tracker(config, run))
         for part in parts.asked(config):
             refuse_special_tokens(part, backbone.special_tokens(), limit=LOOKED_AT)
         trainer = build(config, backbone, parts, run, processes)

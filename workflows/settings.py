@@ -35,7 +35,7 @@ class RunConfig:
     """What every training run has."""
 
     policy: str = "tiny"
-    """Model to train: tiny, or hf:PATH_OR_ID."""
+    """Model to train: tiny, tiny-coarse, or hf:PATH_OR_ID."""
     bank: str = "scenes"
     """Bank of questions; its train split is learnt."""
     bank_options: dict[str, Scalar] = field(default_factory=dict)

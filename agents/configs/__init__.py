@@ -2,7 +2,7 @@
 
 from anatomy_r1.agents.configs.grpo import Baseline, Correction, Gate, GRPOConfig, Loss, Scale, resolved
 from anatomy_r1.agents.configs.hub import base_of, require_reachable
-from anatomy_r1.agents.configs.installed import TINY_FOLDER, require_training_extra
+from anatomy_r1.agents.configs.installed import EMBEDDED, TINY_FOLDER, require_training_extra
 from anatomy_r1.agents.configs.model import ModelConfig
 from anatomy_r1.agents.configs.sft import SFTConfig
 from anatomy_r1.agents.configs.sizes import SizeDefaults
@@ -10,6 +10,7 @@ from anatomy_r1.agents.configs.vllm import VllmSettings
 from anatomy_r1.agents.configs.vllm_versions import check_version, require_vllm
 
 __all__ = [
+    "EMBEDDED",
     "TINY_FOLDER",
     "Baseline",
     "Correction",

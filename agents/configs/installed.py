@@ -7,6 +7,8 @@ from anatomy_r1.core import AnatomyError
 
 TINY_FOLDER = Path(__file__).parents[1] / "tiny"
 """The embedded model, a transformers folder."""
+EMBEDDED = {"tiny": TINY_FOLDER, "tiny-coarse": TINY_FOLDER.with_name("tiny_coarse")}
+"""All models that come with the package, by the name that a policy spec gives them."""
 
 
 def require_training_extra(what: str) -> None:

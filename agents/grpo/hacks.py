@@ -23,7 +23,7 @@ def hack_metrics(batch: Batch) -> dict[str, int | float]:
     - ``letters/chosen/A``, ``letters/key/A``: of the responses that name an option, how often A is it, and is right;
     - ``answers/count``; ``answers/chosen/liver``, ``answers/key/liver``, ``answers/offered/liver``: the same of the
       options that are chosen most, and how often each was among the options;
-    - ``completions/duplicates``: verbatim the response to another question, which no one answer would be right for;
+    - ``completions/duplicates``: the response that is given most often, to questions that no one answer is right for;
     - ``thoughts/repeated``: the same of thoughts; ``thoughts/copied``: copied from the prompt; ``thoughts/empty``: less
       than two letters or digits.
     """
@@ -64,13 +64,15 @@ def _choices(batch: Batch) -> dict[str, int | float]:
 
 
 def _repeated(batch: Batch, said: Sequence[str | None]) -> float:
-    """Share of responses that say what was said to another question, with another right letter and another answer."""
+    """Share of what is said most often to questions of which neither letter nor answer is the same."""
+    times = Counter(text for text in said if text)
     asked: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for question, text in zip(batch.questions, said, strict=True):
         if text:
             asked[text][0].add(question.letter)
             asked[text][1].add(question.options[question.answer])
-    return _share([bool(text) and min(map(len, asked[text])) > 1 for text in said if text is not None])
+    shared = [times[text] for text, keys in asked.items() if min(map(len, keys)) > 1]
+    return max(shared, default=0) / max(1, sum(text is not None for text in said))
 
 
 def _is_copy(thought: Sequence[str], prompt: str) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings, require_reachable, require_training_extra, require_vllm
+from anatomy_r1.agents.configs import EMBEDDED, VllmSettings, require_reachable, require_training_extra, require_vllm
 from anatomy_r1.agents.policies.protocol import POLICIES, Policy
 from anatomy_r1.core import build
 
@@ -21,7 +21,13 @@ def _transformers(path: str, **options: Any) -> Policy:
 @POLICIES.register("tiny")
 def _tiny(**options: Any) -> Policy:
     """The embedded model of 1.45 million parameters."""
-    return _transformers(str(TINY_FOLDER), **options)
+    return _transformers(str(EMBEDDED["tiny"]), **options)
+
+
+@POLICIES.register("tiny-coarse")
+def _tiny_coarse(**options: Any) -> Policy:
+    """The embedded model as it is before it can tell the relatives of ``scenes-ssg`` apart: a start with room."""
+    return _transformers(str(EMBEDDED["tiny-coarse"]), **options)
 
 
 @POLICIES.register("vllm")
@@ -34,7 +40,7 @@ def _vllm(spec: str, **options: Any) -> Policy:
     settings = build(VllmSettings, f"policy vllm:{spec}", **given | ({"server": f"http{url}"} if at else {}))
     if not settings.server:
         require_vllm()
-    path = TINY_FOLDER if model == "tiny" else model
+    path = EMBEDDED.get(model, model)
     require_reachable(path)
     from anatomy_r1.agents.policies.vllm import VllmPolicy
 

@@ -5,10 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from anatomy_r1.core import Stopped
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, what Slurm, Kubernetes and spot machines send before they kill, and a terminal that is gone."""
+from anatomy_r1.core import Stopped, stop_signals
 
 
 class Interrupt:
@@ -29,7 +26,7 @@ def graceful_interrupt() -> Iterator[Interrupt]:
         interrupt.requested, interrupt.signal = True, number
 
     try:
-        before = {number: signal.signal(number, request) for number in SIGNALS}
+        before = {number: signal.signal(number, request) for number in stop_signals()}
     except ValueError:  # not the main thread: signals don't come here
         yield interrupt
         return

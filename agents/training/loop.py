@@ -77,8 +77,10 @@ def run_steps(
             with _kept(stepper, run, kind):
                 row = step()
                 at = stepper.step_index
-                row |= measure(at)
-                run.log(row)
+                try:
+                    row |= measure(at)
+                finally:  # the step is done, whatever becomes of its evaluation
+                    run.log(row)
                 on_step(row)
             interrupt.requested = stepper.distributed.any(interrupt.requested)
             diverged = stepper.skipped_in_a_row >= config.max_skipped

@@ -130,5 +130,20 @@ class ScenesBank(MadeBank):
         return draw_layout(self._rng(_LAYOUT, index), self.vocabulary)
 
 
+def scenes_ssg(
+    size: Count = 96, seed: Seed = 0, split: str | None = None, n_options: Count = 4, length: Count = LENGTH
+) -> ScenesBank:
+    """Procedural scenes in SSG-VQA's whole vocabulary of 13 structures, in families of look-alikes.
+
+    Args:
+        size: side of the square images in pixels, at least 48.
+        seed: another seed, other scenes.
+        split: ``train`` (default), ``validation`` or ``test``.
+        n_options: options per question, 2 to 13.
+        length: questions of the train split.
+    """
+    return ScenesBank(size, seed, split, n_options, length, "ssg")
+
+
 def _render(layout: Layout, key: tuple[int, int, int], size: int) -> Image:
     return paint(layout, np.random.default_rng(key), size)

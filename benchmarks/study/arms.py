@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-PAPER = {"replay": 0.0}
 SCAFFOLD = {"trigger": "group", "edits": "scaffold"}
+HALF = {"trigger": "always", "variants": 2, "edits": "unlike:3,permute"}
+"""Half of every group sees an easier form, so that there is nearly always a right answer to learn from."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ ARMS = {
     "scaffold-3": Arm(
         augmentation="gdqa", augmentation_options={"trigger": "group", "edits": "unlike:3,locate,permute"}
     ),
+    "scaffold-half": Arm(augmentation="gdqa", augmentation_options=HALF),
+    "scaffold-half-original": Arm(augmentation="gdqa", augmentation_options=HALF, grpo={"condition": "original"}),
     # both
     "learnability+scaffold": Arm("learnability", augmentation="gdqa", augmentation_options=SCAFFOLD),
     "asc-soft+scaffold": Arm(

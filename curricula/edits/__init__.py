@@ -1,5 +1,6 @@
 """What makes another form of a question: edits of its words, options, prompt and image."""
 
+from anatomy_r1.curricula.edits.images import EditedImage
 from anatomy_r1.curricula.edits.registry import make_edits
 from anatomy_r1.curricula.edits.variants import (
     Counting,
@@ -10,4 +11,13 @@ from anatomy_r1.curricula.edits.variants import (
     distinct_variants,
 )
 
-__all__ = ["Counting", "Edit", "Edited", "GrammarRewrite", "PermuteOptions", "distinct_variants", "make_edits"]
+__all__ = [
+    "Counting",
+    "Edit",
+    "Edited",
+    "EditedImage",
+    "GrammarRewrite",
+    "PermuteOptions",
+    "distinct_variants",
+    "make_edits",
+]

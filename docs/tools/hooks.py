@@ -10,7 +10,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
-FACES = ("core", "banks", "curricula", "envs", "agents", "agents.policies", "agents.grpo", "evaluation", "workflows")
+FACES = (
+    *("core", "banks", "curricula", "envs", "agents", "agents.policies", "agents.grpo"),
+    *("evaluation", "integrations", "workflows"),
+)
 NOTEBOOK = "notebooks/from-question-to-policy"
 
 

@@ -73,6 +73,11 @@ class HealthWatch:
         step = int(self._rows[-1]["step"]) if self._rows else 0
         return [Finding(step, kind, text) for kind, text in said.items() if not {*EXPLAINED.get(kind, ())} & {*said}]
 
+    @property
+    def _span(self) -> str:
+        """The rows that are looked at, in words."""
+        return f"the last {len(self._rows)} steps" if len(self._rows) > 1 else "the last step"
+
     def _cut_off(self) -> str:
         share = _mean(self._rows, "completions/clipped_ratio")
         if not (share == 1 or (self._steps >= FIRST and share > MUCH)):
@@ -80,7 +85,7 @@ class HealthWatch:
         now = f" at {self.length} tokens" if self.length else ""
         more = max(48, 4 * self.length)
         return (
-            f"{share:.0%} of the responses of the last {len(self._rows)} steps were cut off{now}; what is cut earns "
+            f"{share:.0%} of the responses of {self._span} were cut off{now}; what is cut earns "
             f"nothing. Raise --grpo.max-completion-length, to {more} say."
         )
 
@@ -88,14 +93,14 @@ class HealthWatch:
         if self._steps < FIRST or any(row.get("rewards/format/mean", 1) for row in self._rows):
             return ""
         return (
-            f"no response of the last {len(self._rows)} steps had the form <think>…</think><answer>…</answer>: nothing "
+            f"no response of {self._span} had the form <think>…</think><answer>…</answer>: nothing "
             "is learnt. Teach the form first (anatomy-r1 sft, --policy hf:RUN/policy), or try --grpo.temperature 0.7."
         )
 
     def _no_reward(self) -> str:
         if self._steps < FIRST or any(row["reward"] for row in self._rows):
             return ""
-        return f"the reward was 0 in the last {len(self._rows)} steps: nothing is learnt. Look at groups.jsonl."
+        return f"the reward was 0 in {self._span}: nothing is learnt. Look at groups.jsonl."
 
     def _no_right_answer(self) -> str:
         rows = self._rows
@@ -103,7 +108,7 @@ class HealthWatch:
         if not formed or any(row["accuracy"] for row in rows):
             return ""
         return (
-            f"no answer of the last {len(rows)} steps was right, less than guessing gives: are the bank's own answers? "
+            f"no answer of {self._span} was right, less than guessing gives: are the bank's own answers? "
             "anatomy-r1 bank validate and anatomy-r1 evaluate --policy random tell."
         )
 
@@ -113,7 +118,7 @@ class HealthWatch:
         if not mute or _sum(rows, "answers/count") < ENOUGH:
             return ""
         return (
-            f"in the last {len(rows)} steps all responses to a question earned the same, so nothing was learnt. Raise "
+            f"in {self._span} all responses to a question earned the same, so nothing was learnt. Raise "
             "--grpo.num-generations or --grpo.temperature, or ask harder questions (--curriculum asc)."
         )
 
@@ -136,16 +141,16 @@ class HealthWatch:
             chosen, right = (_sum(rows, f"{what}/{of}/{one}") / max(total, 1) for of in ("chosen", "key"))
             if total >= ENOUGH and chosen - right >= FAR:
                 return (
-                    f"{name}{one!r} is {chosen:.0%} {whole} in the last {len(rows)} steps, and right in {right:.0%}: "
+                    f"{name}{one!r} is {chosen:.0%} {whole} in {self._span}, and right in {right:.0%}: "
                     f"does the policy look? Evaluate it with a blank image (--controls blank), and {advice}."
                 )
         return ""
 
     def _duplicates(self) -> str:
-        return self._shared("completions/duplicates", "are verbatim those to other questions")
+        return self._shared("completions/duplicates", "are one and the same, whatever is asked")
 
     def _repeated_thoughts(self) -> str:
-        return self._shared("thoughts/repeated", "hold the thought of a response to another question")
+        return self._shared("thoughts/repeated", "hold one and the same thought, whatever is asked")
 
     def _copied_thoughts(self) -> str:
         return self._shared("thoughts/copied", "hold a thought that is copied from the prompt")
@@ -158,7 +163,7 @@ class HealthWatch:
         if len(self._rows) < WINDOW or share < MUCH:
             return ""
         return (
-            f"{share:.0%} of the responses of the last {len(self._rows)} steps {what}: form without matter. Keep the "
+            f"{share:.0%} of the responses of {self._span} {what}: form without matter. Keep the "
             "policy near its start (--grpo.beta 0.04), or begin with anatomy-r1 sft."
         )
 

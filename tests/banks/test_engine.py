@@ -7,7 +7,8 @@ from anatomy_r1.banks import open_bank
 from anatomy_r1.banks.generate import COLOURS, SceneGraph, SceneObject, ask, compose, parse, render
 from anatomy_r1.banks.generate.grammar import TEMPLATES, resolve, rewrites
 from anatomy_r1.banks.generate.questions import with_options
-from anatomy_r1.banks.scenes.layout import STRUCTURES, draw_layout
+from anatomy_r1.banks.scenes.layout import draw_layout
+from anatomy_r1.banks.scenes.vocabulary import SIX
 from anatomy_r1.core import AnatomyError, normalise
 
 seeds = st.integers(0, 2**32)
@@ -18,7 +19,7 @@ seeds = st.integers(0, 2**32)
 def test_one_answer_no_leak_and_rewrites_keep_it(seed, template, n_options):
     rng = np.random.default_rng(seed)
     _, graph = draw_layout(rng)
-    draft = ask(graph, rng, STRUCTURES, n_options=n_options, weights={template: 1.0, "F": 1e-9})
+    draft = ask(graph, rng, SIX.structures, n_options=n_options, weights={template: 1.0, "F": 1e-9})
     parsed = parse(draft.stem)
     assert parsed == draft.parsed
     assert draft.details["template"] == parsed.template in (template, "F")
@@ -27,14 +28,14 @@ def test_one_answer_no_leak_and_rewrites_keep_it(seed, template, n_options):
     words = normalise(draft.stem)
     assert draft.structure not in words
     assert not any(colour in words.split() for colour in COLOURS)
-    assert set(draft.pool) == {name for name in STRUCTURES if name != draft.structure and name not in words}
+    assert set(draft.pool) == {name for name in SIX.structures if name != draft.structure and name not in words}
     assert len(draft.pool) >= n_options - 1
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES))
 def test_every_template_is_reachable(template):
     rng = np.random.default_rng(0)
-    asked = [ask(draw_layout(rng)[1], rng, STRUCTURES, weights={template: 1.0}) for _ in range(20)]
+    asked = [ask(draw_layout(rng)[1], rng, SIX.structures, weights={template: 1.0}) for _ in range(20)]
     assert sum(draft is not None and draft.parsed.template == template for draft in asked) >= 15
 
 
@@ -66,32 +67,32 @@ def lone(name, place):
 
 def test_a_frame_that_affords_no_question_gives_none():
     rng = np.random.default_rng(0)
-    assert ask(SceneGraph(9, 9, (), {}), rng, STRUCTURES) is None
+    assert ask(SceneGraph(9, 9, (), {}), rng, SIX.structures) is None
     twice = SceneGraph(9, 9, (lone("liver", "center"), lone("gut", "center")), {})
-    assert ask(twice, rng, STRUCTURES) is None
+    assert ask(twice, rng, SIX.structures) is None
     once = SceneGraph(9, 9, (lone("liver", "center"),), {})
-    assert ask(once, rng, STRUCTURES).structure == "liver"
-    assert ask(once, rng, STRUCTURES, n_options=7) is None
+    assert ask(once, rng, SIX.structures).structure == "liver"
+    assert ask(once, rng, SIX.structures, n_options=7) is None
 
 
 def test_unknown_template_is_named():
     with pytest.raises(AnatomyError, match="no Q9; there are F, Z1"):
-        ask(SceneGraph(9, 9, (), {}), np.random.default_rng(0), STRUCTURES, weights={"Q9": 1})
+        ask(SceneGraph(9, 9, (), {}), np.random.default_rng(0), SIX.structures, weights={"Q9": 1})
 
 
 @given(seeds, st.integers(2, 6))
 def test_compose_shuffles_the_answer_in(seed, n_options):
-    options, place = compose("liver", STRUCTURES[1:], np.random.default_rng(seed), n_options)
+    options, place = compose("liver", SIX.structures[1:], np.random.default_rng(seed), n_options)
     assert options[place] == "liver"
     assert len(set(options)) == n_options
-    assert set(options) <= set(STRUCTURES)
+    assert set(options) <= set(SIX.structures)
 
 
 def test_compose_is_fair():
     rng = np.random.default_rng(0)
-    drawn = [compose("liver", STRUCTURES[1:], rng) for _ in range(4000)]
+    drawn = [compose("liver", SIX.structures[1:], rng) for _ in range(4000)]
     places = np.bincount([place for _, place in drawn], minlength=4)
-    others = np.array([sum(name in options for options, _ in drawn) for name in STRUCTURES[1:]])
+    others = np.array([sum(name in options for options, _ in drawn) for name in SIX.structures[1:]])
     assert np.abs(places / 4000 - 1 / 4).max() < 0.03
     assert np.abs(others / 4000 - 3 / 5).max() < 0.03
 

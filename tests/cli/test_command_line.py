@@ -204,3 +204,30 @@ def test_a_sampler_that_cannot_start_leaves_the_folder_to_be_given_again(tmp_pat
         done = command(*arguments, "--out", "run", cwd=tmp_path)
         assert done.returncode == 2 and "can't be reached" in done.stderr and "started with" in done.stderr
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_ctrl_c_while_a_library_is_loaded_is_no_error_of_the_library(tmp_path):
+    """As C extensions do, the module makes an ImportError of it."""
+    (tmp_path / "mine.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    raise ImportError('initialization failed') from None\n"
+    )
+    ended = command("evaluate", "--policy", "mine:policy", "--limit", "2", "--out", "run", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted.\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
+def test_what_nohup_starts_outlives_its_terminal(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\n"
+        "def policy(observation):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    return '<think>a</think><answer>A</answer>'\n"
+    )
+    line = ["nohup", *PYTHON, "evaluate", "--policy", "mine:policy", "--limit", "2", "--controls", "none"]
+    ended = subprocess.run([*line, "--out", "run"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

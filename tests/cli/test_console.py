@@ -24,6 +24,18 @@ def test_a_progress_line_shows_step_total_and_eta(monkeypatch, capsys, width, ti
     assert f"{title}" in line and f"{total}/{total}" in line and "ETA 0:00:00" in line and "reward 0.250" in line
 
 
+def test_a_line_guesses_the_rest_from_what_it_saw_go_by(monkeypatch, capsys):
+    """The first update may come after a long start, and far into a task that goes on."""
+    clock = iter([0.0, 20.0, 40.0, 60.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "console", PlainConsole(width=80, force_terminal=False))
+    with progress("evaluate", 100) as update:
+        for done in (32, 64, 100):
+            update(done)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["evaluate 32/100  20 s", "evaluate 64/100  40 s, ETA 22 s", "evaluate 100/100  60 s, ETA 0 s"]
+
+
 def test_shares_and_per_cent_round_the_same_way():
     assert (share(0.6025), per_cent(0.6025)) == ("0.603", "60.3")
     assert (points(0.2675), points(-0.00125), points(-0.0001), points(0.0)) == ("+26.8", "−0.1", "+0.0", "+0.0")

@@ -57,7 +57,6 @@ def test_a_hub_that_stops_answering_is_told_in_our_words(tmp_path):
 
 
 def test_their_warnings_and_log_lines_are_left_out_and_those_of_others_are_not(tmp_path):
-    (tmp_path / "torch_like.py").write_text("")
     code = (
         "import logging, warnings\n"
         "from anatomy_r1.cli.quiet import quiet_libraries\n"

@@ -20,7 +20,7 @@ def main(name: str, seconds: int) -> None:
         (folder / "corpus" / f"seed-{number:04d}").write_bytes(seed)
     options = [
         f"-max_total_time={seconds}",
-        "-max_len=4096",
+        "-max_len=1024",
         "-timeout=20",
         "-rss_limit_mb=4096",
         "-print_final_stats=1",

@@ -115,7 +115,7 @@ def interrupt(name, command, number, folder):
         out = folder / f"{number}-{stop.name}"
         at = int(rng.integers(1, max(2, 0.9 * seen[kind])))
         ended, _, said = fork(command, out, (kind, at), stop)
-        again = fork(command, out)[0] if stop == signal.SIGTERM and "--out" in command else 0
+        again = fork(command, out)[0] if stop == signal.SIGTERM and "--out" in command.split() else 0
         came[stop.name] = {"code": ended, "at": at, "said": said[-500:], "again": again}
     return {"job": name, "code": code, "events": seen, "came": came}
 

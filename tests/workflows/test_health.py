@@ -66,7 +66,7 @@ def wrong(policy, question, prompt):
 
 
 def parrot(policy, question, prompt):
-    return said("I see it", "AB"[policy.rng.integers(2)])
+    return said("I see it", "AB"[policy.step % 2])
 
 
 HACKS = {
@@ -123,7 +123,7 @@ def test_learning_nothing_is_said_in_the_first_steps(kind, by):
 
 def test_what_to_try_is_named_with_a_value():
     (found,) = findings(SILENT["cut-off"], steps=1, length=5)
-    assert "100% of the responses" in found.text and "at 5 tokens" in found.text
+    assert "100% of the responses of the last step were cut off" in found.text and "at 5 tokens" in found.text
     assert "--grpo.max-completion-length, to 48 say" in found.text
     (half,) = findings(lambda policy, *asked: replace(looking(policy, *asked), truncated=policy.rng.random() < 0.8))
     assert (half.kind, half.step) == ("cut-off", 3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
-from anatomy_r1.agents.configs import TINY_FOLDER, VllmSettings
+from anatomy_r1.agents.configs import EMBEDDED, VllmSettings
 from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor, opened_by
 from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
@@ -71,7 +71,7 @@ class VllmPolicy:
         )
         self.name = str(model)
         self.temperature, self.top_p, self.seed = temperature, top_p, seed
-        self.max_new_tokens: int = max_new_tokens or (64 if Path(model) == TINY_FOLDER else 256)
+        self.max_new_tokens: int = max_new_tokens or (64 if Path(model) in EMBEDDED.values() else 256)
         self.overlaps = bool(settings.server)
         """Whether it can sample while the trainer computes."""
         self._calls = 0
