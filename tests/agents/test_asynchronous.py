@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 import threading
 
 import pytest
@@ -40,6 +41,8 @@ def run(make_talker, make_env, folder, steps=6, stop=None, sampler=None, **optio
     trainer = GRPO(backbone, make_env(seed=4), config, sampler=sampler and sampler(backbone))
     with contextlib.suppress(Stop):
         trainer.train(RunFolder(folder, resume=folder.exists()), on_step)
+    if stop and stop % SMALL["save_every"]:  # a kill would not have left it, and around it something was prefetched
+        shutil.rmtree(folder / f"checkpoints/step-{stop:06d}")
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     rows = [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds")} for line in lines]
     return [p.detach().clone() for p in backbone.model.parameters()], rows

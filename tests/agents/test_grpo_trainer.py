@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -263,7 +264,8 @@ def test_a_step_that_fails_leaves_a_checkpoint_from_which_the_run_goes_on_the_sa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_other_signals_stop_a_run_as_ctrl_c_does(make_talker, make_env, tmp_path, number):
+def test_other_signals_stop_a_run_as_ctrl_c_does(make_talker, make_env, tmp_path, number, request):
+    request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))  # under nohup too
     trainer = GRPO(make_talker(), make_env(), GRPOConfig(**SMALL | {"steps": 5, "save_every": 5}))
     with pytest.raises(Stopped) as stopped:
         trainer.train(RunFolder(tmp_path / "run"), on_step=lambda row: os.kill(os.getpid(), number))

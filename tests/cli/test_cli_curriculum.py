@@ -89,7 +89,7 @@ def test_a_constant_curriculum_does_not_meet_the_curve(tmp_path, capsys):
         (["similarity", "--similarity", "visuel"], "unknown similarity 'visuel'. Did you mean 'visual'?"),
         (["similarity", "--similarity", "csv:none.csv"], "none.csv"),
         (["similarity", "--bank", "brain-atlas", "--similarity", "ontology:laparoscopy"], "lacks 126 structures"),
-        (["similarity", "--tower", "oracle"], "policy must be tiny or hf:"),
+        (["similarity", "--tower", "oracle"], "policy must be tiny, tiny-coarse or hf:"),
         (["preview", "--draws", "3"], "draws must be at least 10"),
         (["preview", "--curriculum-options", "schedule", "papre"], "Did you mean 'paper'"),
         (["preview", "--draws", "10", "--figure", "none.json"], "none.json"),

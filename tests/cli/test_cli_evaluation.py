@@ -104,7 +104,7 @@ def test_audit_prints_tables_or_json(capsys, bank):
         (["compare"], "two evaluations or more, got 0"),
         (["score", "nowhere"], "nowhere/results.json: file not found"),
         (["score", "x", "--judge", "no.such:judge"], "not an importable module:attribute"),
-        (["suite", "nowhere.toml"], "nowhere.toml: can't be read as a suite"),
+        (["suite", "nowhere.toml"], "nowhere.toml: can't be read (No such file"),
         (["audit", "scens"], "Did you mean 'scenes'?"),
         (["watch"], "nothing to watch"),
         (["evaluate", "--policy", "random", "--n", "0"], "n must be at least 1, got 0"),

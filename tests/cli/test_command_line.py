@@ -79,7 +79,7 @@ def test_every_command_has_help(name, capsys):
         (["evaluate", "--policy", "randm"], "unknown policy 'randm'. Did you mean 'random'?"),
         (["train", "--curriculum", "acs"], "unknown curriculum 'acs'. Did you mean 'asc'?"),
         (["train", "--augmentation", "gdqs"], "unknown augmentation 'gdqs'. Did you mean 'gdqa'?"),
-        (["train", "--policy", "oracle"], "policy must be tiny or hf:PATH_OR_ID, got 'oracle'"),
+        (["train", "--policy", "oracle"], "policy must be tiny, tiny-coarse or hf:PATH_OR_ID, got 'oracle'"),
         (["train", "--policy", "hf:/no/such/model"], "can't be loaded as an image-text-to-text model"),
         (["train", "--grpo.num-generations", "1"], "num_generations must be ≥ 2"),
         (["train", "--config", "none.toml"], "config file not found"),

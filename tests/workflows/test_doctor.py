@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import zlib
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -56,7 +57,9 @@ def always(text):
 
 
 def half_formed(policy, question, prompt):
-    response = wrong(policy, question, prompt) if hash(question.stem) % 8 else looking(policy, question, prompt)
+    response = (
+        wrong(policy, question, prompt) if zlib.crc32(question.stem.encode()) % 8 else looking(policy, question, prompt)
+    )
     return response if policy.rng.random() < 0.5 else Response("liver", (1,))
 
 
@@ -84,7 +87,7 @@ SCRIPTED = {
     "prefilled-think": prefilled,
     "letters": always("C"),
     "answers": liver,
-    "duplicates": lambda policy, question, prompt: said("the organ can be seen", policy.letter(question)),
+    "repeated-thoughts": lambda policy, question, prompt: said("the organ can be seen", policy.letter(question)),
     "copied-thoughts": lambda policy, question, prompt: said(question.stem, policy.letter(question)),
     "empty-thoughts": lambda policy, question, prompt: said("." * policy.rng.integers(99), policy.letter(question)),
 }
