@@ -9,7 +9,7 @@ LOCK := locks/dev.txt
 # Not in the locks, which serve any build of torch: `make TORCH=...` takes another. torchvision belongs to one torch.
 TORCH := torch==2.13.0
 TORCHVISION := torchvision==0.28.0
-EXTRAS := train,report,brain,hf,validate,text,diversity,dev
+EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false

@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity
 from anatomy_r1.envs import observe_one, score
 
 BATCH = 40
+LENGTH = 24
+"""Tokens after which a response is cut."""
 KEPT = (
     "accuracy",
     "similarity",
@@ -68,9 +70,6 @@ def judge(backbone: Backbone, questions: Sequence[Question], temperature: float,
     return "".join(marks)
 
 
-LENGTH = 24
-
-
 def train(arm: Arm, seed: int, options: argparse.Namespace, questions: Sequence[Question]) -> dict[str, Any]:
     """One run."""
     started = time.perf_counter()
@@ -94,7 +93,7 @@ def train(arm: Arm, seed: int, options: argparse.Namespace, questions: Sequence[
     rows, checkups = [], {}
     for step in range(1, config.steps + 1):
         row = trainer.step()
-        structures = {k: v for k, v in row.items() if k.startswith(("questions/", "groups/"))}
+        structures = {k: v for k, v in row.items() if k.startswith(("questions/", "groups/")) and k.count("/") == 1}
         rows.append({name: row[name] for name in KEPT if name in row} | structures)
         if step % max(1, config.steps // options.checkups) == 0:
             checkups[step] = judge(backbone, questions, 0.0)
@@ -111,6 +110,15 @@ def train(arm: Arm, seed: int, options: argparse.Namespace, questions: Sequence[
         "seconds": round(time.perf_counter() - started, 1),
         "steps": rows,
     }
+
+
+def _short(value: Any) -> Any:
+    """The same with floats of five digits, and without the counts that are 0."""
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items() if not (v == 0 and k.startswith(("groups/", "questions/")))}
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -146,7 +154,7 @@ def main() -> None:
             if path.exists():
                 continue
             print(f"{name}, seed {seed}", flush=True)
-            path.write_text(json.dumps(train(replace(ARMS[name]), seed, options, questions)), encoding="utf-8")
+            path.write_text(json.dumps(_short(train(ARMS[name], seed, options, questions))), encoding="utf-8")
 
 
 if __name__ == "__main__":
