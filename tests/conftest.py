@@ -2,11 +2,18 @@
 
 import importlib.util
 import re
+import signal
 from collections import Counter
 
 import pytest
 
 LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_configure():
+    """Take Ctrl-C as on a terminal: what a script starts in the background ignores it, and so would all it starts."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_deselected(items):
