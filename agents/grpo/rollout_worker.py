@@ -121,10 +121,16 @@ class RolloutWorker:
             started = perf_counter()
             observations, _ = env.reset(options={"progress": progress})
             drawn, left_out = perf_counter(), left_out | env.left_out
-            observations, responses = self._answered(observations)
-            sampled = perf_counter()
-            _, rewards, _, _, info = env.step([response.text for response in responses])
-            parts.append(_batch(env, observations, responses, rewards, info))
+            responses: dict[int, Response] = {}
+            for turn in self._turns():
+                if responses:  # those who answer now see what came of the first answers
+                    observations, _ = env.revise({place: response.text for place, response in responses.items()})
+                with self._sampling():
+                    answers = self.policy.respond(observations, only=turn)
+                responses |= self._exchange(turn, answers)
+            sampled, answered = perf_counter(), [responses[place] for place in range(env.num_envs)]
+            _, rewards, _, _, info = env.step([response.text for response in answered])
+            parts.append(_batch(env, observations, answered, rewards, info))
             valid += int(_valid(parts[-1]).sum())
             sampling, grading = sampling + sampled - drawn, grading + drawn - started + perf_counter() - sampled
         seconds = {"seconds/sampling": sampling, "seconds/scoring": grading}
@@ -132,31 +138,20 @@ class RolloutWorker:
         batch = everything.groups(_valid(everything)) if refills and valid else everything
         return Rollouts(batch, everything, len(parts) - 1, seconds, left_out)
 
-    def _answered(self, observations: dict[str, Any]) -> tuple[dict[str, Any], list[Response]]:
-        """Responses to all places, and what they saw: where some answer first, the others see what came of it."""
-        env, responses = self.env, dict[int, Response]()
-        if first := env.first_places:
-            responses = self._asked(observations, first)
-            observations, _ = env.revise({place: response.text for place, response in responses.items()})
-        rest = [place for place in range(env.num_envs) if place not in responses]
-        responses |= self._asked(observations, rest)
-        return observations, [responses[place] for place in range(env.num_envs)]
+    def _turns(self) -> list[list[int]]:
+        """Places of the groups that this process answers, in one turn or, where some answer first, in two."""
+        size, first = self.env.group_size, set(self.env.first_places)
+        groups = self.distributed.own_groups(self.env.num_envs // size)
+        own = [group * size + place for group in groups for place in range(size)]
+        turns = [[place for place in own if (place in first) == early] for early in (True, False)]
+        return turns if first else [own]
 
-    def _asked(self, observations: Mapping[str, Any], places: Sequence[int]) -> dict[int, Response]:
-        """Responses of some places, by all processes: each answers for its own groups."""
-        own = sorted(set(self._own_places()) & set(places))
-        with self._sampling():
-            answers = self.policy.respond(observations, only=own)
+    def _exchange(self, own: Sequence[int], answers: Sequence[Response]) -> dict[int, Response]:
+        """All processes' responses, by place."""
         everyone: dict[int, Response] = {}
         for part in self.distributed.all_gather(dict(zip(own, answers, strict=True))):
             everyone |= part
         return everyone
-
-    def _own_places(self) -> list[int]:
-        """Places of the batch whose groups this process answers."""
-        size = self.env.group_size
-        groups = self.distributed.own_groups(self.env.num_envs // size)
-        return [group * size + place for group in groups for place in range(size)]
 
     @contextlib.contextmanager
     def _sampling(self) -> Iterator[None]:

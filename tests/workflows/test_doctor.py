@@ -1,11 +1,11 @@
 """A planted fault is the doctor's first finding; a run that is well has none."""
 
 import json
+import subprocess
 import sys
 import time
 import zlib
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -149,18 +149,12 @@ def test_a_real_run_is_well_and_one_cut_short_or_torn_apart_by_its_rate_is_not(t
     assert "--grpo.learning-rate, from 0.3 to 0.03 say" in diagnose(torn.out).findings[0].text
 
 
-def _die(folder):
-    claim_folder(folder)
-    __import__("os")._exit(1)
-
-
 def test_a_run_that_died_and_one_that_hangs_are_told_by_the_lock(tmp_path):
     written(tmp_path, looking)
     (tmp_path / "config.toml").write_text("[grpo]\nsteps = 100\n")
     assert lock_state(tmp_path) == "free" and diagnose(tmp_path).state.state == "stopped"
-    process = get_context("spawn").Process(target=_die, args=(tmp_path,))
-    process.start()
-    process.join()
+    die = f"import os, pathlib, anatomy_r1.core as c; c.claim_folder(pathlib.Path({str(tmp_path)!r})); os._exit(1)"
+    subprocess.run([sys.executable, "-c", die])
     assert lock_state(tmp_path) == "left" and kinds(tmp_path) == ["died"]
     claim_folder(tmp_path)
     assert lock_state(tmp_path) == "held"
