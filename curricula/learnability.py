@@ -79,9 +79,8 @@ class Learnability:
         rows = [row for option in question.options if (row := self._rows.get(normalise(option))) is not None]
         if len(rows) < 2:
             return 1.0
-        odds = self._pair_odds()[np.ix_(rows, rows)] * self._harder(
-            template_of(question)
-        )  # (n, n) of answer against rival
+        harder = self._harder(template_of(question))
+        odds = self._pair_odds()[np.ix_(rows, rows)] * harder  # (n, n) of answer against rival
         success = 1 / (1 + odds.sum(axis=1) - odds.diagonal())  # (n,)
         return float((4 * success * (1 - success)).mean())
 

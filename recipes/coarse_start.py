@@ -36,7 +36,7 @@ def _phase(steps: int, rate: float, last: float) -> SFTConfig:
 
 @dataclass(frozen=True)
 class CoarseStartConfig:
-    """Make the coarse start (half an hour on a core), OUT/policy; OUT/fine still knows all names."""
+    """Make the coarse start (45 minutes on a busy core), OUT/policy; OUT/fine still knows all names."""
 
     out: Path = Path("runs/coarse-start")
     """Folder of the run; must be new or empty."""
