@@ -21,7 +21,7 @@ demo: $(VENV)/ready
 
 # All but the tests marked slow, in minutes; the end says how many those are.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 # Those: README and docs followed page by page, whole trainings.
 test-slow: $(VENV)/ready
