@@ -65,8 +65,9 @@ class GRPOConfig:
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
     baseline: Baseline = "group"
     """What a response is judged against: its whole group, those to the same variant, or both."""
-    condition: Literal["own", "original"] = "own"
-    """What the update is conditioned on: the variant that a response answered, or its original question."""
+    condition: Literal["own", "original"] | None = None
+    """What the update is conditioned on: the variant that a response answered, or its original question; None: the
+    original where other forms come to the rescue of lost groups alone (scaffold), else the variant."""
     dynamic_sampling: Natural = 0
     """Times a batch may be refilled with fresh questions in place of groups whose rewards are all equal."""
     max_tokens: Count = 16384
