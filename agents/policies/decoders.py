@@ -141,7 +141,9 @@ class RowCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[])
         self.buffers: list[tuple[Tensor, Tensor]] = []
         for layer in prompts.layers:
-            self.buffers.append((_laid_out(layer.keys, owner, width, length), _laid_out(layer.values, owner, width, length)))
+            self.buffers.append(
+                (_laid_out(layer.keys, owner, width, length), _laid_out(layer.values, owner, width, length))
+            )
             layer.keys = layer.values = None
         self.rows, self.seen = len(owner), length
         """Slots and columns that take part in a step."""

@@ -100,6 +100,8 @@ class TransformersPolicy:
             places.setdefault(keys[place], []).append(place)
         waiting = [[(place, i) for place in group for i in range(n)] for group in places.values()]
         responses: dict[tuple[int, int], Response] = {}
+        was_training = self.backbone.model.training
+        self.backbone.model.eval()
         while waiting:
             batch, rest = self._divide(waiting)
             firsts, rows = [group[0][0] for group in batch], [row for group in batch for row in group]
@@ -117,6 +119,7 @@ class TransformersPolicy:
             else:
                 responses.update(zip(rows, sampled, strict=True))
                 waiting = rest
+        self.backbone.model.train(was_training)
         return [responses[place, i] for place in only for i in range(n)]
 
     def _divide(self, waiting: list[Group]) -> tuple[list[Group], list[Group]]:
@@ -142,7 +145,7 @@ class TransformersPolicy:
         torch.cuda.empty_cache()
         self.batch_size, self.rows = max(1, prompts // 2), rows // 2
         warnings.warn(
-            f"out of memory while sampling: {self.batch_size} prompts and {self.rows} rows at once from now on.",
+            f"out of memory while sampling: prompts at once are now {self.batch_size}, responses {self.rows}; again.",
             stacklevel=3,
         )
 
@@ -195,8 +198,6 @@ class TransformersPolicy:
     ) -> list[Response]:
         """Sample ``counts[i]`` responses to prompt i; ``draws`` ``(sum(counts), max_new_tokens)`` in [0, 1)."""
         backbone, device = self.backbone, self.backbone.device
-        was_training = backbone.model.training
-        backbone.model.eval()
         encoded = [backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
         inputs = collate(encoded, backbone.pad_token, side="left")
         inputs = {name: value.to(device) for name, value in inputs.items()}
@@ -217,7 +218,6 @@ class TransformersPolicy:
             left, going = left - steps, rows.take(*decoder.advance(steps))
             if going and left:
                 rows.slots = decoder.keep(rows.slots)
-        backbone.model.train(was_training)
         return rows.responses([encoded[place].opened for place in owner.tolist()])
 
     def _decoder(self, filled: Prefilled) -> Decoder:

@@ -85,3 +85,125 @@ def test_ends_that_are_noticed_late_change_nothing(family, stride, monkeypatch):
     equal(TransformersPolicy(backbone, **sampling).respond(observations, n=8), expected)
     assert stride == 100 or any(left < slots for slots, left, _ in moved)
     assert all(2 * left >= slots or dead < 8 for slots, left, dead in moved)
+
+
+@pytest.fixture
+def observations(scenes):
+    questions = [scenes.question(i) for i in range(6)]
+    return {"image": [q.pixels() for q in questions], "prompt": [render_prompt(q) for q in questions]}
+
+
+def out_of_memory_above(monkeypatch, rows):
+    """A device that holds so many rows; the numbers of rows that were tried."""
+    tried = []
+
+    class Small(decoders.RowCache):
+        def __init__(self, prompts, owner, *sizes):
+            tried.append((len(prompts.layers[0].keys), len(owner)))
+            if len(owner) > rows:
+                raise torch.OutOfMemoryError("no memory")
+            super().__init__(prompts, owner, *sizes)
+
+    monkeypatch.setattr(decoders, "RowCache", Small)
+    return tried
+
+
+def test_out_of_memory_halves_what_is_sampled_at_once_and_goes_on(make_talker, observations, monkeypatch):
+    policy = TransformersPolicy(make_talker(), temperature=1.0, max_new_tokens=12, seed=3)
+    policy.backbone.model.train()
+    expected = policy.respond(observations, n=3)
+    policy.load_state_dict({"calls": 0})
+    tried = out_of_memory_above(monkeypatch, 5)
+    with pytest.warns(UserWarning, match="out of memory while sampling") as told:
+        found = policy.respond(observations, n=3)
+    equal(found, expected)
+    assert [str(one.message).split(": ")[1] for one in told] == [
+        "prompts at once are now 3, responses 9; again.",
+        "prompts at once are now 1, responses 4; again.",
+    ]
+    assert tried[:3] == [(6, 18), (3, 9), (1, 3)] and max(tried[2:]) == (1, 3)
+    policy.respond(observations, n=3)  # once is enough: a warning would be an error here
+    assert policy.backbone.model.training
+
+
+def test_rows_of_one_prompt_are_halved_too(make_talker, observations, monkeypatch):
+    policy = TransformersPolicy(make_talker(), temperature=1.0, max_new_tokens=12, seed=3)
+    one = {name: values[:1] for name, values in observations.items()}
+    expected = policy.respond(one, n=7)
+    policy.load_state_dict({"calls": 0})
+    tried = out_of_memory_above(monkeypatch, 2)
+    with pytest.warns(UserWarning, match="prompts at once are now 1, responses"):
+        equal(policy.respond(one, n=7), expected)
+    assert tried == [(1, 7), (1, 3)] + [(1, 1)] * 7
+
+
+def test_no_memory_for_a_single_row_is_said_in_two_lines(make_talker, observations, monkeypatch):
+    policy = TransformersPolicy(make_talker(), max_new_tokens=4)
+    out_of_memory_above(monkeypatch, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(AnatomyError, match="out of memory with one response at a time") as error:
+            policy.respond(observations)
+    assert str(error.value).count("\n") == 1
+
+
+def test_prompts_and_rows_at_once_are_settings(make_talker, make_env, tmp_path, monkeypatch):
+    sizes = []
+
+    class Watched(decoders.DynamicDecoder):
+        def __init__(self, filled, choose):
+            sizes.append((len(filled.mask), len(filled.owner)))
+            super().__init__(filled, choose)
+
+    monkeypatch.setattr(policy_module, "DynamicDecoder", Watched)
+    sampling = {"decode": "dynamic", "prompts_at_once": 2, "rows_at_once": 3}
+    config = GRPOConfig(steps=1, questions_per_step=3, num_generations=4, max_completion_length=8, **sampling)
+    GRPO(make_talker(), make_env(), config).train(RunFolder(tmp_path / "run"))
+    assert sum(rows for _, rows in sizes) == 12
+    assert max(prompts for prompts, _ in sizes) <= 2 and max(rows for _, rows in sizes) == 3
+
+
+def test_a_model_that_is_not_served_is_decoded_dynamically_and_says_so(make_talker, observations, monkeypatch):
+    monkeypatch.setattr(decoders, "attention_of", lambda config: "eager")
+    policy = TransformersPolicy(make_talker(), max_new_tokens=4)
+    assert policy.respond(observations)[0].token_ids
+    assert policy.describe()["decode"] == "dynamic: its attention is 'eager', not 'sdpa'"
+    with pytest.raises(AnatomyError, match="leave decode at auto"):
+        TransformersPolicy(make_talker(), max_new_tokens=4, decode="static").respond(observations)
+
+
+@by_family
+def test_a_tower_that_learns_looks_at_each_image_once_and_at_all_together(family, monkeypatch):
+    backbone, observations = asked(family)
+    inner, calls = backbone.model.base_model, []
+    look = inner.get_image_features
+
+    def counted(*args, **inputs):
+        calls.append(1)
+        return look(*args, **inputs)
+
+    policy = TransformersPolicy(backbone, max_new_tokens=6)
+    backbone.vision.remembers = False
+    expected = policy.respond(observations)
+    backbone.vision.remembers = True
+    monkeypatch.setattr(inner, "get_image_features", counted)
+    equal(policy.respond(observations), expected)
+    assert len(calls) == 1 and backbone.vision.looks == 2
+    policy.respond(observations)
+    assert len(calls) == 2 and backbone.vision.looks == 4  # its weights may have changed
+
+
+@by_family
+def test_images_together_have_the_features_of_each_alone(family):
+    backbone, observations = asked(family)
+    prompts = [backbone.encode(None, name) for name in ("long", "other", "reworded")]
+    together = backbone.vision._look_at(prompts[:2])
+    alone = [backbone.vision._look_at([prompt])[0] for prompt in prompts[:2]]
+    for one, other in zip(together, alone, strict=True):
+        assert one.keys() == other.keys()
+        for found, expected in zip(flat(list(one.values())), flat(list(other.values())), strict=True):
+            assert torch.allclose(found, expected, atol=1e-9)
+
+
+def flat(values):
+    return [values] if isinstance(values, torch.Tensor) else [each for value in values for each in flat(value)]
