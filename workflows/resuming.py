@@ -75,9 +75,11 @@ def chosen_by_size(given: RunConfig, sized: RunConfig) -> str:
 
 
 def _as_before(config: Config, earlier: Config) -> Config:
-    """The config, with what it leaves to the model's size as it was."""
+    """The config, with what it leaves to the model's size or to the machine as it was."""
     for name, value in settings_of(config).items():
         *path, last = name.split(".")
+        if (name, value) == ("sampler", "auto"):
+            config = dataclasses.replace(config, **{name: settings_of(earlier)[name]})
         if value is None and last in BY_SIZE:
             inner = {last: settings_of(earlier)[name]}
             inner = {path[0]: dataclasses.replace(getattr(config, path[0]), **inner)} if path else inner

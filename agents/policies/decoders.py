@@ -2,8 +2,8 @@
 
 In the first way a step writes keys and values at a column of buffers that are there already, and the row behind the
 last takes the slot of one that ended: a row is copied, not the cache. On CUDA such a step is captured as a graph, since
-launching its kernels takes several times as long as running them. A graph lives no longer than its batch, so weights may
-change in between in any way. Where a model isn't served so, transformers' own cache grows by a token a step.
+launching its kernels takes several times as long as running them. A graph lives no longer than its batch, so weights
+may change in between in any way. Where a model isn't served so, transformers' own cache grows by a token a step.
 """
 
 import threading
@@ -51,6 +51,8 @@ class Prefilled:
 class Decoder(Protocol):
     """Rows being decoded."""
 
+    uncaptured: str
+
     def advance(self, steps: int) -> tuple[Tensor, Tensor]:
         """Tokens and their log-probs ``(slots, steps)`` of the next steps."""
 
@@ -85,6 +87,8 @@ def kept_as(model: Any) -> str:
 
 class DynamicDecoder:
     """Rows whose cache grows with every token; see :class:`Decoder`."""
+
+    uncaptured = ""
 
     def __init__(self, filled: Prefilled, choose: Chooser) -> None:
         self.model, self.cache, self.choose = filled.model, filled.cache, choose
@@ -170,7 +174,7 @@ class RowCache(Cache):  # type: ignore[misc]
 
 def _laid_out(states: Tensor, owner: Tensor, width: int, length: int) -> Tensor:
     """A buffer that holds each row's prompt; a layer with a sliding window has kept its last columns alone."""
-    prompts, heads, kept, size = states.shape
+    _, heads, kept, size = states.shape
     buffer = states.new_zeros(len(owner), heads, length, size)
     buffer[:, :, width - kept : width] = states[owner]
     return buffer
@@ -199,6 +203,8 @@ class StaticDecoder:
         self.token, self.logprobs = choose(filled.logits[filled.owner], filled.draws[:, 0])
         self.rows, self.column, self.fresh = len(mask), width, True
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.uncaptured = ""
+        """Why steps couldn't be captured."""
         self.pool = torch.cuda.graph_pool_handle() if captured else None
         text = self.model.config.get_text_config()
         self.window = text.sliding_window if "sliding_attention" in _kinds(text) else None
@@ -248,7 +254,7 @@ class StaticDecoder:
     def _capture(self) -> None:
         """Make a step on a stream of its own, as torch asks for, and note the next ones as a graph.
 
-        Whatever such a pass can't do without asking the host is told by a RuntimeError; the steps go on without a graph.
+        Where the model can't be captured (it asks the host for a number), the steps go on without a graph.
         """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -261,8 +267,8 @@ class StaticDecoder:
                 self._forward(self.mask.shape[1])
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:
-            self.captured = False
+        except RuntimeError as error:
+            self.captured, self.uncaptured = False, str(error).splitlines()[0]
         else:
             self.graph = graph
 

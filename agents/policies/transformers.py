@@ -80,7 +80,7 @@ class TransformersPolicy:
         self.temperature, self.top_p = temperature, top_p
         self.max_new_tokens = max_new_tokens or max(64, size_defaults(self.backbone.model).completion_length)
         self.seed, self.batch_size, self.rows, self.decode = seed, batch_size, rows, decode
-        self.why_dynamic = why_dynamic(self.backbone.model)
+        self.why_dynamic, self.uncaptured = why_dynamic(self.backbone.model), ""
         self._calls = 0
 
     def respond(self, observations: Observations, *, n: int = 1, only: Sequence[int] | None = None) -> list[Response]:
@@ -173,6 +173,8 @@ class TransformersPolicy:
             return f"dynamic: {self.why_dynamic}"
         if self.decode == "dynamic":
             return "dynamic"
+        if self.uncaptured:
+            return f"static, not captured as CUDA graphs: {self.uncaptured}"
         return "static, captured" if self.backbone.device.type == "cuda" else "static"
 
     def state_dict(self) -> dict[str, Any]:
@@ -218,6 +220,9 @@ class TransformersPolicy:
             left, going = left - steps, rows.take(*decoder.advance(steps))
             if going and left:
                 rows.slots = decoder.keep(rows.slots)
+        if decoder.uncaptured:
+            self.uncaptured = decoder.uncaptured
+            warnings.warn(f"{self.name}: sampling is slower than it could be, {self._decode_told()}.", stacklevel=3)
         return rows.responses([encoded[place].opened for place in owner.tolist()])
 
     def _decoder(self, filled: Prefilled) -> Decoder:
@@ -229,4 +234,4 @@ class TransformersPolicy:
         if reason or self.decode == "dynamic":
             self.why_dynamic = reason
             return DynamicDecoder(filled, choose)
-        return StaticDecoder(filled, choose, captured=alone_on_device(filled.mask.device))
+        return StaticDecoder(filled, choose, captured=not self.uncaptured and alone_on_device(filled.mask.device))

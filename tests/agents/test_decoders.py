@@ -17,7 +17,7 @@ from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.core import AnatomyError, render_prompt
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_families import FAMILIES, make  # noqa: E402 (it stands beside this file)
+from test_families import FAMILIES, make
 
 by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 
@@ -172,6 +172,26 @@ def test_a_model_that_is_not_served_is_decoded_dynamically_and_says_so(make_talk
         TransformersPolicy(make_talker(), max_new_tokens=4, decode="static").respond(observations)
 
 
+def test_a_step_that_cannot_be_captured_runs_as_it_is_and_says_so_once(make_talker, observations, monkeypatch):
+    class Refused(decoders.StaticDecoder):
+        def __init__(self, filled, choose, *, captured=False):
+            super().__init__(filled, choose)
+            self.captured = captured
+
+        def _capture(self):
+            self._forward(self.mask.shape[1])
+            self.captured, self.uncaptured = False, "operation not permitted when stream is capturing"
+
+    expected = TransformersPolicy(make_talker(), max_new_tokens=12).respond(observations)
+    monkeypatch.setattr(policy_module, "StaticDecoder", Refused)
+    monkeypatch.setattr(policy_module, "alone_on_device", lambda device: True)
+    policy = TransformersPolicy(make_talker(), max_new_tokens=12)
+    with pytest.warns(UserWarning, match="not captured as CUDA graphs: operation not permitted"):
+        equal(policy.respond(observations), expected)
+    equal(policy.respond(observations), expected)
+    assert policy.describe()["decode"].startswith("static, not captured")
+
+
 @by_family
 def test_a_tower_that_learns_looks_at_each_image_once_and_at_all_together(family, monkeypatch):
     backbone, observations = asked(family)
@@ -195,7 +215,7 @@ def test_a_tower_that_learns_looks_at_each_image_once_and_at_all_together(family
 
 @by_family
 def test_images_together_have_the_features_of_each_alone(family):
-    backbone, observations = asked(family)
+    backbone, _ = asked(family)
     prompts = [backbone.encode(None, name) for name in ("long", "other", "reworded")]
     together = backbone.vision._look_at(prompts[:2])
     alone = [backbone.vision._look_at([prompt])[0] for prompt in prompts[:2]]
