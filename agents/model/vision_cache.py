@@ -126,7 +126,7 @@ def _cut(value: Any, sizes: Sequence[Sequence[int]], count: int) -> list[Any] | 
         return [[entry.clone()] for entry in value] if len(value) == count else None
     fitting = (size for size in sizes if len(size) == count and sum(size) == len(value))
     size = next(fitting, None)
-    return None if size is None else [part.clone() for part in value.split(list(size))]
+    return None if size is None else [part.clone() for part in torch.split(value, list(size))]
 
 
 def _join(parts: Sequence[Any]) -> Any:

@@ -256,7 +256,7 @@ class StaticDecoder:
 
         Where the model can't be captured (it asks the host for a number), the steps go on without a graph.
         """
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._forward(self.mask.shape[1])
