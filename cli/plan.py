@@ -3,7 +3,7 @@
 import math
 
 from anatomy_r1.cli.console import console, table
-from anatomy_r1.workflows import Plan, RunConfig, TrainConfig, plan_training, to_toml
+from anatomy_r1.workflows import Plan, RunConfig, TrainConfig, chosen_sampler, plan_training, to_toml
 
 
 def show_plan(config: RunConfig) -> None:
@@ -58,7 +58,7 @@ def _steps(plan: Plan) -> list[list[str]]:
 
 
 def _sampled_by(config: TrainConfig) -> str:
-    if config.sampler != "vllm":
+    if chosen_sampler(config)[0] == "own":
         return "the model itself" + (", a copy of it" if config.grpo.asynchronous else "")
     share = f"in the process, with {config.vllm.memory_share:.0%} of the device's memory besides"
     return f"vLLM, {config.vllm.server or share}"

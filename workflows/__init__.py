@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anatomy_r1.workflows.plan import Plan, plan_training
     from anatomy_r1.workflows.supervised import sft
     from anatomy_r1.workflows.trackers import make_tracker
-    from anatomy_r1.workflows.training import make_env, train
+    from anatomy_r1.workflows.training import chosen_sampler, make_env, train
 
 _LATER = {
     "Checkups": "checkups",
@@ -30,6 +30,7 @@ _LATER = {
     "Plan": "plan",
     "run_demo": "demo",
     "check_model": "backbones",
+    "chosen_sampler": "training",
     "load_backbone": "backbones",
     "make_env": "training",
     "make_tracker": "trackers",
@@ -64,6 +65,7 @@ __all__ = [
     "TrainConfig",
     "TrainingResult",
     "check_model",
+    "chosen_sampler",
     "extras",
     "find_config",
     "load_backbone",

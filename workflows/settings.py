@@ -93,8 +93,9 @@ class TrainConfig(RunConfig):
     """Options of the augmentation, as pairs."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """Optimisation."""
-    sampler: Literal["own", "vllm"] = "own"
-    """Who samples: the trained model itself, or vLLM with its weights."""
+    sampler: Literal["auto", "own", "vllm"] = "auto"
+    """Who samples: the trained model itself (own), or vLLM with its weights; auto: vLLM where its server is given, or
+    where there is a GPU, one process, and a vLLM that starts with the model; else own."""
     vllm: VllmSettings = field(default_factory=VllmSettings)
     """How vLLM runs, where it samples."""
 
