@@ -269,9 +269,9 @@ class StaticDecoder:
             capturing = torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local")
             with fused_norms(self.model), capturing:
                 self._forward(self.mask.shape[1])
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if torch.OutOfMemoryError in (type(error), type(error.__context__)):
+                raise torch.OutOfMemoryError("no memory for a captured step") from None
             self.captured, self.uncaptured = False, str(error).splitlines()[0]
         else:
             self.graph = graph
