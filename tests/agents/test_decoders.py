@@ -11,7 +11,7 @@ import transformers
 
 from anatomy_r1.agents import GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.policies import TransformersPolicy, decoders
+from anatomy_r1.agents.policies import TransformersPolicy, decoders, decoding
 from anatomy_r1.agents.policies import transformers as policy_module
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.core import AnatomyError, render_prompt
@@ -77,7 +77,8 @@ def test_ends_that_are_noticed_late_change_nothing(family, stride, monkeypatch):
             return kept
 
         def _capture(self):
-            self._forward(self.mask.shape[1])
+            with decoders.fused_norms(self.model):
+                self._forward(self.mask.shape[1])
 
     monkeypatch.setattr(policy_module, "StaticDecoder", Patient)
     monkeypatch.setattr(decoders, "SMALLEST", 2)
@@ -85,6 +86,49 @@ def test_ends_that_are_noticed_late_change_nothing(family, stride, monkeypatch):
     equal(TransformersPolicy(backbone, **sampling).respond(observations, n=8), expected)
     assert stride == 100 or any(left < slots for slots, left, _ in moved)
     assert all(2 * left >= slots or dead < 8 for slots, left, dead in moved)
+
+
+@pytest.mark.parametrize("size", [5, 128, 1000])
+def test_a_token_is_where_its_draw_falls_in_the_running_sum(size):
+    rng = torch.Generator().manual_seed(size)
+    probabilities = torch.rand(64, size, generator=rng, dtype=torch.float64) ** 8
+    probabilities[:, -(size // 3) :] = 0  # forbidden ones, at the end and in between
+    probabilities[:, 1] = 0
+    probabilities /= probabilities.sum(-1, keepdim=True)
+    draws = torch.rand(64, generator=rng, dtype=torch.float64)
+    draws[:2] = torch.tensor([0.0, 1 - 2**-53])
+    totals = probabilities.cumsum(-1)
+    expected = torch.searchsorted(totals, draws[:, None] * totals[:, -1:] * (1 - 1e-15), right=True).squeeze(1)
+    found = decoding.inverse(probabilities, draws)
+    assert torch.equal(found, expected)
+    assert (probabilities.gather(1, found[:, None]) > 0).all()
+    broken = torch.full_like(probabilities, torch.nan)
+    assert (decoding.inverse(broken, draws) >= 0).all()  # nobody reads it; it must only be there
+
+
+@by_family
+def test_norms_are_fused_where_they_are_torchs_and_left_as_they_were(family):
+    backbone, _ = asked(family)
+    norms = {name: type(m).forward for name, m in backbone.model.named_modules() if "RMSNorm" in type(m).__name__}
+    with decoders.fused_norms(backbone.model):
+        fused = [name for name, m in backbone.model.named_modules() if "forward" in vars(m)]
+        assert bool(fused) == (family.__name__ != "gemma3")  # whose norms add one to their weights
+        assert set(fused) <= norms.keys()
+    assert not [name for name, m in backbone.model.named_modules() if "forward" in vars(m)]
+
+
+def test_a_norm_of_another_kind_is_left_alone():
+    class OtherRMSNorm(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.variance_epsilon = torch.nn.Parameter(torch.ones(8)), 1e-6
+
+        def forward(self, states):
+            return (1 + self.weight) * torch.nn.functional.rms_norm(states, (8,), None, self.variance_epsilon)
+
+    model = torch.nn.Sequential(OtherRMSNorm())
+    with decoders.fused_norms(model):
+        assert "forward" not in vars(model[0])
 
 
 @pytest.fixture
