@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.agents.configs import base_of
+from anatomy_r1.agents.configs import Attention, base_of
 from anatomy_r1.agents.model.adapters import load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
@@ -39,9 +39,12 @@ class Backbone:
         model: an image-text-to-text transformers model.
         processor: its processor, with a chat template and an image processor.
         name: how messages and reports call it.
+        attention: how the decoder attends over trees; see ``ModelConfig``.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any, name: str = "model") -> None:
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, name: str = "model", attention: Attention = "auto"
+    ) -> None:
         self.model = model
         self.processor = processor
         self.name = name
@@ -55,6 +58,7 @@ class Backbone:
             raise AnatomyError(f"{name}: its processor has no chat template; save one with the model, then try again.")
         pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         self.pad_token: int = end if pad is None else pad
+        self.attention = attention
         self.encode = PromptEncoder(processor)
         self.vision = Vision(model)
         self.eos = _end_tokens(model, self.tokenizer)
