@@ -12,29 +12,44 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import flex_attention as flex
+from torch.nn.functional import scaled_dot_product_attention
 
-from anatomy_r1.agents.logprobs.tree_attention import BlockMask, blocks_of
+from anatomy_r1.agents.logprobs.compat import compiled
+from anatomy_r1.agents.logprobs.tree_attention import BlockMask, blocks_of, cut
 from anatomy_r1.agents.logprobs.tree_mask import TreeMask
 
 BLOCK = 128
 """Queries, and keys, in a block."""
+VARIANTS = 64
+"""How often it may be compiled in a process; a run needs two to eight."""
 TRIAL = 300
 """Nodes of the tree that FlexAttention is tried with."""
 
 
 class FlexMask(BlockMask):
-    """Stands for a mask ``(B, 1, N, N)``, bool; its blocks are those of FlexAttention."""
+    """Stands for a mask ``(B, 1, N, N)``, bool; its blocks are those of FlexAttention, or of :func:`cut`."""
+
+    mask: TreeMask
 
     @staticmethod
-    def _attend(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: BlockMask, *, scale: float | None = None, **_: Any
-    ) -> Tensor:
-        return attend(query, key, value, blocks_of(attn_mask), scale)
+    def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any, **options: Any) -> Tensor:
+        blocks = blocks_of(attn_mask)
+        if isinstance(blocks, flex.BlockMask):
+            try:
+                return attend(query, key, value, blocks, options.get("scale"))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # a variant that the trial didn't meet can't be compiled
+                warnings.warn(f"FlexAttention failed ({_reason(error)}); attention goes in blocks over SDPA.", stacklevel=2)
+            attn_mask.blocks = blocks = cut(attn_mask.mask, query.device)
+        return scaled_dot_product_attention(query, key, value, attn_mask=blocks, **options)
 
 
 def flex_mask(mask: TreeMask, device: torch.device) -> FlexMask:
     """The mask on a device, for FlexAttention."""
-    return FlexMask.standing_for(mask, flex_blocks(mask, device), device)
+    made = FlexMask.standing_for(mask, flex_blocks(mask, device), device)
+    made.mask = mask
+    return made
 
 
 def flex_blocks(mask: TreeMask, device: torch.device) -> flex.BlockMask:
@@ -72,8 +87,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, blocks: flex.BlockMask, sc
 
 @functools.cache
 def _compiled() -> Any:
-    """FlexAttention, compiled once for trees of all sizes; it fails rather than run unfused."""
-    return torch.compile(flex.flex_attention, dynamic=True, fullgraph=True)
+    return compiled(flex.flex_attention, VARIANTS)
 
 
 @functools.cache
@@ -90,14 +104,18 @@ def why_no_flex(device: torch.device, dtype: torch.dtype, heads: int, size: int)
         return f"it has no backward pass on {device.type}"
     ends = torch.full((1, TRIAL), TRIAL, dtype=torch.int32)
     mask = TreeMask(ends, torch.arange(TRIAL, dtype=torch.int32)[None])
-    states = [torch.zeros(1, heads, TRIAL, size, dtype=dtype, device=device, requires_grad=True) for _ in range(3)]
+    states = [torch.zeros(1, TRIAL, heads, size, dtype=dtype, device=device, requires_grad=True) for _ in range(3)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            query, key, value = states
-            attend(query, key, value, flex_blocks(mask, device), None).sum().backward()
+            query, key, value = (each.transpose(1, 2) for each in states)  # as models have them
+            attend(query, key, value, flex_blocks(mask, device), size**-0.5).sum().backward()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of a compiler that is missing, a kernel that doesn't fit, a type that isn't served
-        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return _reason(error)
     return None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,5 +1,6 @@
 """Trees, their masks in every form, and attention under them, against what a table of all ancestors says."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from anatomy_r1.agents import ModelConfig
 from anatomy_r1.agents.configs import TINY_FOLDER
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, check_trees, flex, tree_attention
 from anatomy_r1.agents.logprobs.attention_ways import way_in_words, way_of
-from anatomy_r1.agents.logprobs.compat import attention_of
+from anatomy_r1.agents.logprobs.compat import attention_of, compiled
 from anatomy_r1.agents.logprobs.tree_mask import TreeMask, tree_mask
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.core import AnatomyError
@@ -184,3 +185,31 @@ def test_flex_attention_that_cannot_serve_is_refused_where_it_was_asked_for():
     backbone.attention = "auto"
     assert way_in_words(backbone) == "attention over trees goes in blocks over SDPA"
     assert ResponseLogProbs(backbone).packing == "tree"
+
+
+def test_flex_attention_that_fails_on_the_way_gives_way_to_blocks(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no kernel\nof this shape")
+
+    monkeypatch.setattr(flex, "attend", fails)
+    mask = tree_mask([group(30)], len(group(30)))
+    query, key, value = torch.randn(3, 1, 2, mask.shape[1], 16, generator=torch.Generator().manual_seed(0))
+    taken = flex.flex_mask(mask, CPU)
+    with pytest.warns(UserWarning, match=r"FlexAttention failed .RuntimeError: no kernel of this shape.; .* in blocks"):
+        found = scaled_dot_product_attention(query, key, value, attn_mask=taken, scale=0.3)
+    again = scaled_dot_product_attention(query, key, value, attn_mask=taken, scale=0.3)  # without another word
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=mask.dense(), scale=0.3)
+    assert torch.equal(found, again) and torch.allclose(found, expected, atol=1e-5)
+
+
+def test_more_variants_are_compiled_than_torch_allows_by_itself(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+
+    def scaled(values, name):  # compiled anew for each name
+        return values * len(name)
+
+    usual = torch._dynamo.config.recompile_limit
+    call = compiled(scaled, usual + 4)
+    for length in range(usual + 4):
+        assert call(torch.ones(2), "n" * length).tolist() == [length, length]
+    assert torch._dynamo.config.recompile_limit == usual
