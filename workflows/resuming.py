@@ -27,6 +27,7 @@ BY_SIZE = ("learning_rate", "max_completion_length")
 FREE = (
     *("out", "tracker", "wait_minutes", "allow_bad", "model.trust_remote_code", "model.gradient_checkpointing"),
     *(f"{kind}.{name}" for kind in ("grpo", "sft") for name in ("save_every", "max_skipped", "max_tokens")),
+    *("grpo.decode", "grpo.prompts_at_once", "grpo.rows_at_once"),
     *("grpo.packing", "vllm.server", "vllm.memory_share", "vllm.max_model_len", "vllm.enforce_eager", "vllm.sleep"),
     *("vllm.weights_folder", "vllm.timeout", "vllm.retries", "vllm.concurrency"),
 )

@@ -1,6 +1,6 @@
 """Settings, and what must be installed for what. Nothing here imports torch."""
 
-from anatomy_r1.agents.configs.grpo import Baseline, Correction, Gate, GRPOConfig, Loss, Scale, resolved
+from anatomy_r1.agents.configs.grpo import Baseline, Correction, Decode, Gate, GRPOConfig, Loss, Scale, resolved
 from anatomy_r1.agents.configs.hub import base_of, require_reachable
 from anatomy_r1.agents.configs.installed import EMBEDDED, TINY_FOLDER, require_training_extra
 from anatomy_r1.agents.configs.model import ModelConfig
@@ -14,6 +14,7 @@ __all__ = [
     "TINY_FOLDER",
     "Baseline",
     "Correction",
+    "Decode",
     "GRPOConfig",
     "Gate",
     "Loss",

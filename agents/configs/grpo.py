@@ -12,6 +12,7 @@ Scale = Literal["group", "batch", "none"]
 Baseline = Literal["group", "variant", "local-global"]
 Correction = Literal["token", "sequence", "off"]
 Gate = Literal["total", "outcome"]
+Decode = Literal["auto", "static", "dynamic"]
 CLIPS: Mapping[Loss, tuple[float, float]] = {"dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (0.2, 5.0)}
 """Lower and upper clip of the losses whose papers name their own; the others have 0.2 on both sides."""
 
@@ -69,6 +70,13 @@ class GRPOConfig:
     """What the update is conditioned on: the variant that a response answered, or its original question."""
     dynamic_sampling: Natural = 0
     """Times a batch may be refilled with fresh questions in place of groups whose rewards are all equal."""
+    decode: Decode = "auto"
+    """How the trained model samples: with keys and values in buffers of fixed length (static), on CUDA as captured
+    graphs; in a cache that grows (dynamic); auto: static where the model is served so."""
+    prompts_at_once: Count = 64
+    """Distinct prompts that the trained model samples from at once; halved where memory is short."""
+    rows_at_once: Natural = 0
+    """Responses that the trained model samples at once; 0: all those to these prompts."""
     max_tokens: Count = 16384
     """Tokens per forward pass of the update, padding included; changes memory, not results."""
     packing: Literal["tree", "padded"] = "tree"

@@ -80,6 +80,9 @@ class GRPO:
             "temperature": config.temperature,
             "max_new_tokens": config.length,
             "seed": seed,
+            "batch_size": config.prompts_at_once,
+            "rows": config.rows_at_once,
+            "decode": config.decode,
         }
         if config.asynchronous and sampler is None:
             sampler = CopiedPolicy(backbone, **options)

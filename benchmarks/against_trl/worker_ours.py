@@ -13,10 +13,10 @@ from torch import Tensor
 from anatomy_r1.agents import GRPOConfig, ModelConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.model import Backbone, choose_what_learns
-from anatomy_r1.agents.policies.transformers import _Decoder
+from anatomy_r1.agents.policies.decoding import Chooser, Rows
 from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
 
-CHOOSE = _Decoder._choose
+CHOOSE = Chooser.choose
 
 
 class Listed:
@@ -41,15 +41,16 @@ class Listed:
         return self
 
 
-def force_lengths(wanted: list[int]) -> None:
-    """Make every decoder end its rows at these lengths, and not before."""
+def force_lengths(wanted: list[int], end: int) -> None:
+    """Make every row end at its length, and not before."""
 
-    def forced(self: _Decoder, logprobs: Tensor, draws: Tensor) -> Tensor:
-        (end,) = self.backbone.eos
-        last = torch.tensor([wanted[row] == len(self.tokens[row]) + 1 for row in self.rows.tolist()])
-        return torch.where(last, end, CHOOSE(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws))
+    def choose(self: Chooser, logprobs: Tensor, draws: Tensor) -> Tensor:
+        return CHOOSE(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws)
 
-    _Decoder._choose = forced
+    def ends(self: Rows, row: int, token: int, *, closing: bool) -> bool:
+        return len(self.tokens[row]) == wanted[row]
+
+    Chooser.choose, Rows.ends = choose, ends  # type: ignore[method-assign]
 
 
 def main(shape: Shape, folder: str, packing: Any, checkpointing: bool) -> None:
@@ -82,7 +83,7 @@ def main(shape: Shape, folder: str, packing: Any, checkpointing: bool) -> None:
         if not sys.stdin.readline():
             return
         if shape.forced:
-            force_lengths(lengths(trainer.step_index, batch, shape.response, shape.ragged))
+            force_lengths(lengths(trainer.step_index, batch, shape.response, shape.ragged), *backbone.eos)
         work.take()
         started = perf_counter()
         row = trainer.step()

@@ -2,7 +2,6 @@
 
 import gc
 from dataclasses import dataclass
-from inspect import signature
 from statistics import median
 from typing import Any
 
@@ -112,8 +111,6 @@ def respond(backbone: Any, shape: Shape, tokens: int, *numbers: int, **options: 
 
 def eager(backbone: Any, shape: Shape) -> dict[str, float]:
     """Milliseconds a token in a cache that grows, every kernel launched by itself: what a plain loop takes."""
-    if "decode" not in signature(TransformersPolicy).parameters:
-        return {}
     few, many = (min(tokens, shape.response) for tokens in (2, 34))
     seconds = [respond(backbone, shape, tokens, 62, 63, decode="dynamic")[-1] for tokens in (few, many)]
     return {"eager_ms_per_token": 1e3 * (seconds[1] - seconds[0]) / (many - few)}

@@ -48,6 +48,7 @@ STAGES = (
     Stage("card", "correctness", "card:measure", 20),
     Stage("correctness/trees, float32", "correctness", "correctness:trees", 15, {"dtype": "float32"}),
     Stage("correctness/trees, bfloat16", "correctness", "correctness:trees", 15, {"dtype": "bfloat16"}),
+    Stage("correctness/attention", "correctness", "correctness:attention", 40),
     Stage("correctness/sampling", "correctness", "correctness:sampling", 30),
     Stage("correctness/resume", "correctness", "correctness:resume", 40),
     Stage("correctness/out of memory, update", "correctness", "correctness:memory_update", 15),
