@@ -72,7 +72,11 @@ def call(settings: Settings, group: str, names: list[str], until: float, results
     """A process for some stages of a group; returns those that it began. What it died of is written down for it."""
     line = [sys.executable, str(HERE), "--group", group, "--until", str(until), "--out", str(settings.out), "--only"]
     line += [*names, *(["--rehearse"] if settings.rehearse else [])]
-    environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} if settings.rehearse else {}
+    environment = {"TOKENIZERS_PARALLELISM": "false"}
+    if settings.rehearse:
+        environment["OMP_NUM_THREADS"] = "1"
+    if group == "correctness":
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     process = subprocess.Popen(line, env={**environment, **os.environ})
     try:
         code = process.wait(max(1.0, until - time.time()))

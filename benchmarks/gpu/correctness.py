@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -122,7 +121,7 @@ def sampling(rehearse: bool) -> dict[str, Any]:
     """
     backbone = small(rehearse=rehearse)
     prompt, length = (69, 6) if rehearse else (1100, 64)
-    asked, answers = observed(prompt, 0, 1), {}
+    asked, answers, told = observed(prompt, 0, 1), {}, ""
     for way in ("auto", "again", "dynamic"):
         decode = "auto" if way == "again" else way
         policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=length, decode=decode)
@@ -161,8 +160,10 @@ def resume(rehearse: bool) -> dict[str, Any]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Torch's own choice of algorithms whose sums don't depend on timing; what has none warns."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    """Torch's own choice of algorithms whose sums don't depend on timing; what has none warns.
+
+    cuBLAS takes CUBLAS_WORKSPACE_CONFIG besides, which the process begins with (``__main__.py``).
+    """
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield

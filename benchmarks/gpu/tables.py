@@ -9,15 +9,8 @@ COMMAND = "`make benchmark-gpu`"
 def markdown(rows: dict[str, Row]) -> str:
     """All tables for which there are results."""
     done = {name: row for name, row in rows.items() if row["status"] == "done"}
-    parts = [
-        heading(rows),
-        ceilings(done),
-        correctness(rows),
-        speeds(done),
-        phases(done),
-        against_trl(done),
-        kernels(done),
-    ]
+    makers = (speeds, phases, against_trl, too_large, kernels)
+    parts = [heading(rows), ceilings(done), correctness(rows), *(make(done) for make in makers)]
     return "\n".join(part for part in parts if part)
 
 
@@ -105,6 +98,16 @@ def against_trl(rows: dict[str, Row]) -> str:
     return table(
         ["", "model", "shape", "step", "sampling", "update", "step × ours", "update × ours", "peak GiB"], lines
     )
+
+
+def too_large(rows: dict[str, Row]) -> str:
+    """What isn't measured since it doesn't fit, by arithmetic."""
+    lines = []
+    for row in of_kind(rows, "fits"):
+        need = f"{row['need_gib']:.0f} GiB of weights, gradients and moments in float32"
+        verdict = {True: "fits", False: "doesn't fit", None: "no card to fit on"}[row["fits"]]
+        lines.append([row["stage"].partition("/")[2], need, _gib(row["card_gib"]), verdict])
+    return table(["by arithmetic", "needs", "card, GiB", ""], lines)
 
 
 def kernels(rows: dict[str, Row]) -> str:
