@@ -15,38 +15,14 @@ attend to each other:
 What is run again to save memory does not count as work: it lengthens the seconds, not the floor.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows.cards import Card
 from anatomy_r1.workflows.footprint import Load
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a vendor's datasheet promises; dense bfloat16 with sums in float32."""
-
-    title: str
-    flops: float
-    """Per second."""
-    bandwidth: float
-    """Bytes per second."""
-    memory: float
-    """Bytes."""
-
-
-CARDS: Mapping[str, Card] = {
-    "h100": Card("NVIDIA H100 SXM", 989e12, 3.35e12, 80e9),
-    "h200": Card("NVIDIA H200 SXM", 989e12, 4.8e12, 141e9),
-    "a100": Card("NVIDIA A100 SXM", 312e12, 2.039e12, 80e9),
-    "l40s": Card("NVIDIA L40S", 362e12, 0.864e12, 48e9),
-    "l4": Card("NVIDIA L4", 121e12, 0.3e12, 24e9),
-    "a10": Card("NVIDIA A10", 125e12, 0.6e12, 24e9),
-    "4090": Card("NVIDIA GeForce RTX 4090", 165e12, 1.008e12, 24e9),
-}
 
 
 @dataclass(frozen=True)
@@ -59,18 +35,6 @@ class Work:
     def floor(self, card: Card) -> float:
         """Seconds that no program can go below."""
         return max(self.flops / card.flops, self.bytes / card.bandwidth)
-
-
-def find_card(name: str) -> Card:
-    """A card by its name.
-
-    Raises:
-        AnatomyError: it isn't known.
-    """
-    card = CARDS.get(name.lower())
-    if card is None:
-        raise AnatomyError(f"--card: {name!r} isn't known; expected one of {', '.join(CARDS)}.")
-    return card
 
 
 def update_flops(model: Any, prompt: int, lengths: Sequence[int], *, padded: bool = False) -> float:
@@ -114,6 +78,14 @@ def forecast(model: Any, load: Load, prompt: int, patches: int, *, processes: in
         phases["sampling: prompts"] = Work(questions * _forward(model, prompt, prompt * (prompt + 1) / 2, scored=1))
         phases["sampling: tokens"] = _decoding(model, load, prompt, questions)
     return phases | {"update": Work(questions * update), "optimiser": Work(bytes=40.0 * learnt)}
+
+
+def patches_of(model: Any, values: int) -> int:
+    """Patches of an image that becomes so many numbers."""
+    config = getattr(model.config, "vision_config", None)
+    size = getattr(config, "patch_size", None) or 14
+    side = size if isinstance(size, int) else size[0]
+    return values // (3 * getattr(config, "temporal_patch_size", 1) * side**2)
 
 
 def _linear(model: Any) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ class Results:
         """Append a line: ``stage``, ``group``, ``status`` (begun, done, skipped, failed) and what was found."""
         date = datetime.datetime.now(datetime.UTC).date().isoformat()
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**row, "date": date, "pid": row.get("pid", os.getpid())}) + "\n")
+            file.write(json.dumps({**row, "date": date, "pid": os.getpid()}) + "\n")
 
     def read(self) -> list[Row]:
         """All lines; one that was cut off in the middle is left out."""
