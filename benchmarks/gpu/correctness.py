@@ -239,6 +239,7 @@ def memory_sampling(rehearse: bool) -> dict[str, Any]:
 
     respond()
     peak, free = _reserved(respond)
+    torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
     with limited(before + 0.6 * (peak - before)):
         tight = respond()
