@@ -9,6 +9,7 @@ Nothing here prints: progress goes to a callback, results are returned. Only wha
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from anatomy_r1.workflows.cards import CARDS, Card, find_card
 from anatomy_r1.workflows.config import Scalar, extras, read_config, to_toml
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.presets import find_config, presets
@@ -49,7 +50,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "CARDS",
     "CONFIG",
+    "Card",
     "Checkups",
     "DemoConfig",
     "HeldOut",
@@ -67,6 +70,7 @@ __all__ = [
     "check_model",
     "chosen_sampler",
     "extras",
+    "find_card",
     "find_config",
     "load_backbone",
     "make_env",

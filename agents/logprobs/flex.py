@@ -40,7 +40,8 @@ class FlexMask(BlockMask):
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # a variant that the trial didn't meet can't be compiled
-                warnings.warn(f"FlexAttention failed ({_reason(error)}); attention goes in blocks over SDPA.", stacklevel=2)
+                why = _reason(error)
+                warnings.warn(f"FlexAttention failed ({why}); attention goes in blocks over SDPA.", stacklevel=2)
             attn_mask.blocks = blocks = cut(attn_mask.mask, query.device)
         return scaled_dot_product_attention(query, key, value, attn_mask=blocks, **options)
 

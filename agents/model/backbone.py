@@ -106,7 +106,8 @@ class Backbone:
             reason = " ".join(str(error).split())[:300]
             if "ttention" in reason and (attention, tower_attention) != ("auto", "auto"):
                 raise AnatomyError(
-                    f"{path}: can't be loaded with attention {attention}, tower attention {tower_attention} ({reason}).\n"
+                    f"{path}: can't be loaded with attention {attention}, tower attention {tower_attention} "
+                    f"({reason}).\n"
                     "Use --model.attention auto and --model.tower-attention auto, or install what is missing."
                 ) from None
             if "trust_remote_code" in str(error):

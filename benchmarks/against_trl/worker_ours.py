@@ -1,4 +1,4 @@
-"""Our GRPO, a step for each line that comes in: python worker_ours.py SHAPE MODEL tree|padded."""
+"""Our GRPO, a step for each line that comes in: python worker_ours.py SHAPE MODEL tree|padded [--checkpointing]."""
 
 import json
 import sys
@@ -10,9 +10,9 @@ from model import Work, lengths, memory, noise_reward
 from shapes import SHAPES, Shape, questions
 from torch import Tensor
 
-from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents import GRPOConfig, ModelConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.model import Backbone, choose_what_learns
 from anatomy_r1.agents.policies.decoding import Chooser, Rows
 from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
 
@@ -53,9 +53,10 @@ def force_lengths(wanted: list[int], end: int) -> None:
     Chooser.choose, Rows.ends = choose, ends  # type: ignore[method-assign]
 
 
-def main(shape: Shape, folder: str, packing: Any) -> None:
+def main(shape: Shape, folder: str, packing: Any, checkpointing: bool) -> None:
     """Train until nobody asks for more."""
     backbone = Backbone.load(folder)
+    choose_what_learns(backbone.model, ModelConfig(gradient_checkpointing=checkpointing))
     batch = shape.questions * shape.group
     noise = {"noise": (1.0, lambda question, text, score: noise_reward(text))}
     reward = RewardConfig(format_weight=0, correct_weight=0, extra=noise) if shape.forced else None
@@ -91,4 +92,4 @@ def main(shape: Shape, folder: str, packing: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(SHAPES[sys.argv[1]], sys.argv[2], sys.argv[3])
+    main(SHAPES[sys.argv[1]], sys.argv[2], sys.argv[3], "--checkpointing" in sys.argv)

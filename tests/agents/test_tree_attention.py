@@ -60,7 +60,8 @@ def test_a_tree_is_the_one_that_is_built_token_by_token(rows):
     for place, (one, response) in enumerate(zip(prompts, responses, strict=True)):
         whole = (*one.tokens.tolist(), *response)
         assert tree.prompts[tree.asked[place]] is one
-        assert [texts[node] for node in tree.paths[place]] == [whole[:n] for n in range(len(one.tokens) + 1, len(whole) + 1)]
+        lengths = range(len(one.tokens) + 1, len(whole) + 1)
+        assert [texts[node] for node in tree.paths[place]] == [whole[:n] for n in lengths]
 
 
 def ancestors(tree):
@@ -180,7 +181,7 @@ def test_attention_of_decoder_and_tower_are_settings():
 
 def test_flex_attention_that_cannot_serve_is_refused_where_it_was_asked_for():
     backbone = Backbone.load(TINY_FOLDER, attention="flex")
-    with pytest.raises(AnatomyError, match=r"flex can't serve here .it has no backward pass on cpu.\.\nUse --model.atten"):
+    with pytest.raises(AnatomyError, match=r"flex can't serve here .it has no backward pass on cpu.\.\nUse --model"):
         way_of(backbone)
     backbone.attention = "auto"
     assert way_in_words(backbone) == "attention over trees goes in blocks over SDPA"
