@@ -346,7 +346,8 @@ def _is_rms(module: Any) -> bool:
 def _rms(module: Any, states: Tensor) -> Tensor:
     weight = module.weight
     if states.dtype != weight.dtype:
-        return type(module).forward(module, states)
+        usual: Tensor = type(module).forward(module, states)
+        return usual
     with torch.autocast(states.device.type, enabled=False):  # which would make float32 of it
         return rms_norm(states, weight.shape, weight, module.variance_epsilon)
 

@@ -98,7 +98,7 @@ def inverse(probabilities: Tensor, draws: Tensor) -> Tensor:
         probabilities: ``(B, V)``, float64; up to a factor.
         draws: in [0, 1), ``(B,)``.
     """
-    parts = pad(probabilities, (0, -probabilities.shape[1] % PART)).unflatten(1, (-1, PART))
+    parts = pad(probabilities, (0, -probabilities.shape[1] % PART)).view(len(probabilities), -1, PART)
     ends = parts.sum(-1).cumsum(-1)
     target = _below(draws[:, None] * ends[:, -1:], ends[:, -1:])
     part = torch.searchsorted(ends, target, right=True).clamp(max=ends.shape[1] - 1)  # beyond the last where NaN
