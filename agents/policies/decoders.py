@@ -347,7 +347,11 @@ def _is_rms(module: Any) -> bool:
 
 
 def _rms(module: Any, states: Tensor) -> Tensor:
-    return rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
+    weight = module.weight
+    if states.dtype != weight.dtype:
+        return type(module).forward(module, states)
+    with torch.autocast(states.device.type, enabled=False):  # which would make float32 of it
+        return rms_norm(states, weight.shape, weight, module.variance_epsilon)
 
 
 def _fits(module: Any) -> bool:
@@ -355,4 +359,7 @@ def _fits(module: Any) -> bool:
     weight = module.weight
     states = torch.linspace(-3, 3, 4 * len(weight), device=weight.device, dtype=weight.dtype).view(4, -1)
     expected = type(module).forward(module, states)
-    return torch.allclose(_rms(module, states), expected, rtol=4 * torch.finfo(weight.dtype).eps, atol=1e-6)
+    found = _rms(module, states)
+    return found.dtype == expected.dtype and torch.allclose(
+        found, expected, rtol=4 * torch.finfo(weight.dtype).eps, atol=1e-6
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from anatomy_r1.agents import TINY_FOLDER, GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
@@ -116,6 +117,19 @@ def test_norms_are_fused_where_they_are_torchs_and_left_as_they_were(family):
         assert bool(fused) == (family.__name__ != "gemma3")  # whose norms add one to their weights
         assert set(fused) <= norms.keys()
     assert not [name for name, m in backbone.model.named_modules() if "forward" in vars(m)]
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+def test_norms_within_autocast_keep_their_type(weights, given):
+    norm = LlamaRMSNorm(64).to(weights)
+    states = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).to(given)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = norm(states)
+        with decoders.fused_norms(norm):
+            assert "forward" in vars(norm)
+            found = norm(states)
+    assert found.dtype == expected.dtype and torch.allclose(found, expected, rtol=0.02)
 
 
 def test_a_norm_of_another_kind_is_left_alone():
