@@ -107,7 +107,8 @@ def why_no_flex(device: torch.device, dtype: torch.dtype, heads: int, size: int)
     mask = TreeMask(ends, torch.arange(TRIAL, dtype=torch.int32)[None])
     states = [torch.zeros(1, TRIAL, heads, size, dtype=dtype, device=device, requires_grad=True) for _ in range(3)]
     try:
-        with warnings.catch_warnings():
+        # The first to ask may do without gradients (check_trees); the answer is for all.
+        with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             query, key, value = (each.transpose(1, 2) for each in states)  # as models have them
             attend(query, key, value, flex_blocks(mask, device), size**-0.5).sum().backward()
