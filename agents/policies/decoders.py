@@ -160,8 +160,8 @@ class RowCache(Cache):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
         """Write a step's keys and values ``(rows, heads, 1, D)``; all that there are of the layer."""
         keys, values = (buffer[: self.rows] for buffer in self.buffers[layer_idx])
-        keys.index_copy_(2, self.column, key_states)
-        values.index_copy_(2, self.column, value_states)
+        keys.index_copy_(2, self.column, key_states.to(keys.dtype))
+        values.index_copy_(2, self.column, value_states.to(values.dtype))
         return keys[:, :, : self.seen], values[:, :, : self.seen]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -178,7 +178,10 @@ class RowCache(Cache):  # type: ignore[misc]
 def _laid_out(states: Tensor, owner: Tensor, width: int, length: int) -> Tensor:
     """A buffer that holds each row's prompt; a layer with a sliding window has kept its last columns alone."""
     _, heads, kept, size = states.shape
-    buffer = states.new_zeros(len(owner), heads, length, size)
+    kind = states.device.type
+    # Under autocast, rotary embeddings leave keys in another type than values; attention casts both.
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+    buffer = states.new_zeros(len(owner), heads, length, size, dtype=dtype)
     buffer[:, :, width - kept : width] = states[owner]
     return buffer
 
