@@ -214,3 +214,18 @@ def test_more_variants_are_compiled_than_torch_allows_by_itself(monkeypatch):
     for length in range(usual + 4):
         assert call(torch.ones(2), "n" * length).tolist() == [length, length]
     assert torch._dynamo.config.recompile_limit == usual
+
+
+def test_flex_attention_is_tried_with_both_passes_whoever_asks(monkeypatch):
+    passed = []
+
+    def stands_in(query, key, value, blocks, scale):
+        assert blocks.shape == (1, 1, flex.TRIAL, flex.TRIAL)
+        found = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        found.register_hook(passed.append)
+        return found
+
+    monkeypatch.setattr(flex, "attend", stands_in)
+    with torch.no_grad():  # as the check of a run's first trees does
+        flex.trial(CPU, torch.float32, 2, 16)
+    assert len(passed) == 1
