@@ -46,7 +46,9 @@ def train(
         config: TrainConfig, backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes"
     ) -> "tuple[Trainer, dict[str, str]]":
         sampler, told = _sampler(config, backbone, run, processes)
-        return make_trainer(config, backbone, parts.train, sampler), {"sampler": told} if told else {}
+        trainer = make_trainer(config, backbone, parts.train, sampler)
+        choices = {"sampler": told, "attention": _attention(config, backbone, trainer)}
+        return trainer, {kind: text for kind, text in choices.items() if text}
 
     return run_training(config, build, "train", resume=resume, progress=progress)
 
@@ -74,6 +76,17 @@ def make_env(config: TrainConfig, part: Bank) -> Any:
         seed=config.seed,
         allow_bad=config.allow_bad,
     )
+
+
+def _attention(config: TrainConfig, backbone: "Backbone", trainer: "Trainer") -> str:
+    """How the update attends over trees, where that was to be chosen; FlexAttention is compiled and tried here."""
+    from anatomy_r1.agents.logprobs import way_in_words, why_no_trees
+
+    chosen = config.model.attention != "auto" or backbone.device.type == "cuda"
+    if not chosen or config.grpo.packing != "tree" or why_no_trees(backbone.model):
+        return ""
+    with trainer.distributed.accelerator.autocast():
+        return f"{way_in_words(backbone)} (--model.attention {config.model.attention})."
 
 
 def chosen_sampler(config: TrainConfig) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Log-probs of given responses: prefix trees, attention over them, a softmax in chunks."""
 
+from anatomy_r1.agents.logprobs.attention_ways import way_in_words
 from anatomy_r1.agents.logprobs.check import check_trees
 from anatomy_r1.agents.logprobs.chunked_softmax import CHUNK, tempered_log_softmax
 from anatomy_r1.agents.logprobs.compat import attention_of
@@ -20,5 +21,6 @@ __all__ = [
     "build_trees",
     "check_trees",
     "tempered_log_softmax",
+    "way_in_words",
     "why_no_trees",
 ]

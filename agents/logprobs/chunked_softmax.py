@@ -62,7 +62,8 @@ def chosen_logprobs(
         nonlocal kept
         logits = head(states)
         kept += 4 * logits.numel()
-        return _Chosen.apply(logits, tokens, banned, temperature, entropy_gradient)  # type: ignore[no-any-return]
+        chosen: Any = _Chosen.apply
+        return chosen(logits, tokens, banned, temperature, entropy_gradient)  # type: ignore[no-any-return]
 
     results = []
     for start in range(0, len(hidden), chunk):

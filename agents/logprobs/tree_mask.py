@@ -42,7 +42,7 @@ class TreeMask:
 
     def visible(self) -> Visible:
         """The mask as a function: closures over tensors alone, since FlexAttention compiles it."""
-        ends, depths, window, images = self.ends, self.depths, self.window, self.images
+        ends, depths, images, window = self.ends, self.depths, self.images, self.window or 0
 
         def descends(tree: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return (key <= query) & (query < ends[tree, key])
@@ -50,7 +50,7 @@ class TreeMask:
         def near(tree: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return descends(tree, query, key) & (depths[tree, query] - depths[tree, key] < window)
 
-        seen = descends if window is None else near
+        seen = descends if self.window is None else near
         if images is None:
             return seen
         return lambda tree, query, key: seen(tree, query, key) | (images[tree, query] & images[tree, key])
@@ -101,7 +101,7 @@ class TreeMask:
 def _extremes(values: Tensor, size: int, short: int) -> tuple[Tensor, Tensor]:
     """Smallest and largest of each ``size`` values of ``(B, N)``, of which the last block lacks ``short``."""
     last = values[:, -1:].expand(-1, short)
-    blocks = torch.cat([values, last], dim=1).unflatten(1, (-1, size))
+    blocks = torch.cat([values, last], dim=1).reshape(len(values), -1, size)
     return blocks.amin(2), blocks.amax(2)
 
 

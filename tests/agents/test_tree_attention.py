@@ -216,8 +216,16 @@ def test_more_variants_are_compiled_than_torch_allows_by_itself(monkeypatch):
     assert torch._dynamo.config.recompile_limit == usual
 
 
-def test_flex_attention_is_tried_with_gradients_also_where_none_are_wanted(monkeypatch):
-    """The first to ask is a check of log-probs, which wants none: its answer holds for all updates."""
-    monkeypatch.setattr(flex, "attend", lambda query, key, value, *_: scaled_dot_product_attention(query, key, value))
-    with torch.no_grad():
-        flex._try(CPU, torch.float32, heads=2, size=8)
+def test_flex_attention_is_tried_with_both_passes_whoever_asks(monkeypatch):
+    passed = []
+
+    def stands_in(query, key, value, blocks, scale):
+        assert blocks.shape == (1, 1, flex.TRIAL, flex.TRIAL)
+        found = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        found.register_hook(passed.append)
+        return found
+
+    monkeypatch.setattr(flex, "attend", stands_in)
+    with torch.no_grad():  # as the check of a run's first trees does
+        flex.trial(CPU, torch.float32, 2, 16)
+    assert len(passed) == 1
