@@ -129,7 +129,7 @@ def _vision(model: Any, patches: int) -> float:
     spoken = {id(p) for p in model.base_model.get_decoder().parameters()}
     tower = [p for p in model.base_model.parameters() if id(p) not in spoken]
     config = getattr(model.config, "vision_config", None)
-    depth = int(getattr(config, "depth", None) or getattr(config, "num_hidden_layers", 0))
+    depth = int(getattr(config, "depth", 0) or getattr(config, "num_hidden_layers", 0))
     whole = len(getattr(config, "fullatt_block_indexes", None) or range(depth))
     once = 2 * sum(p.numel() for p in tower) * patches + 4 * whole * getattr(config, "hidden_size", 0) * patches**2
     return float(once * (4 if any(p.requires_grad for p in tower) else 1))
