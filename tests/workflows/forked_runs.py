@@ -82,7 +82,8 @@ def left(out):
         if (out / name).exists():
             rows = [json.loads(line) for line in (out / name).read_text().splitlines()]
             found[name] = [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
-    for path in sorted([*out.rglob("*.safetensors"), *out.rglob("rollouts.jsonl"), *out.rglob("controls.jsonl")]):
+    whole = ("*.safetensors", "rollouts.jsonl", "controls.jsonl", "questions.jsonl")
+    for path in sorted(path for name in whole for path in out.rglob(name)):
         if "checkpoints" not in path.parts:
             found[str(path.relative_to(out))] = path.read_bytes().hex()
     return found
@@ -115,7 +116,7 @@ def interrupt(name, command, number, folder):
         out = folder / f"{number}-{stop.name}"
         at = int(rng.integers(1, max(2, 0.9 * seen[kind])))
         ended, _, said = fork(command, out, (kind, at), stop)
-        again = fork(command, out)[0] if stop == signal.SIGTERM and "--out" in command.split() else 0
+        again = fork(command, out)[0] if stop == signal.SIGTERM and "OUT" in command else 0
         came[stop.name] = {"code": ended, "at": at, "said": said[-500:], "again": again}
     return {"job": name, "code": code, "events": seen, "came": came}
 
