@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from anatomy_r1.cli.main import run
-from anatomy_r1.evaluation.doctor import diagnose
+from anatomy_r1.evaluation.doctor import diagnose, standard_error
 from anatomy_r1.evaluation.records import Metrics
 
 TRAIN = "train --grpo.steps 60 --grpo.questions-per-step 4 --grpo.num-generations 4 --grpo.max-completion-length 24"
@@ -74,13 +74,23 @@ def largest(size: int, *names: str) -> Callable[[Metrics], float | None]:
     return measured
 
 
+def middling(size: int, name: str) -> Callable[[Metrics], float | None]:
+    """The largest median of so many steps."""
+
+    def measured(metrics: Metrics) -> float | None:
+        values = metrics.series(name).values
+        return max((float(np.median(values[at : at + size])) for at in range(len(values) - size + 1)), default=None)
+
+    return measured
+
+
 def lost(metrics: Metrics) -> float | None:
     """Share of the best reward that was lost at any later time."""
     reward = metrics.series("reward").values
     if len(reward) < 10:
         return None
-    best, now = np.maximum.accumulate(window(reward, 3)), window(reward, 5)
-    return float((1 - now[5:] / best[5 : len(now)]).max())
+    means = window(reward, 5)
+    return float((1 - means[5:] / np.maximum.accumulate(means)[5:]).max())
 
 
 def grown(size: int, name: str) -> Callable[[Metrics], float | None]:
@@ -120,6 +130,16 @@ def starved(metrics: Metrics) -> float | None:
     return min(counts) / float(np.median(counts)) if counts and np.median(counts) >= 20 else None
 
 
+def moved(metrics: Metrics) -> float | None:
+    """Change of the entropy from half to half as a share, upper end."""
+    entropy = metrics.series("entropy").values
+    if len(entropy) < 50:
+        return None
+    first, second = np.array_split(entropy, 2)
+    error = float(np.hypot(standard_error(first), standard_error(second)))
+    return (abs(float(second.mean() - first.mean())) + 2 * error) / float(entropy.mean())
+
+
 FIGURES: dict[str, Callable[[Metrics], float | None]] = {
     "cut-off": largest(5, "completions/clipped_ratio"),
     "learning-rate-large": lost,
@@ -127,8 +147,8 @@ FIGURES: dict[str, Callable[[Metrics], float | None]] = {
     "all-right": largest(10, "groups/all_right"),
     "phantom-groups": largest(10, "frac_correct_zero_std", "frac_reward_zero_std"),
     "no-signal": largest(5, "frac_reward_zero_std"),
-    "sampler-drift": largest(3, "sampling/logprob_difference"),
-    "kl-runaway": largest(5, "kl"),
+    "sampler-drift": largest(5, "sampling/logprob_difference"),
+    "kl-runaway": middling(5, "kl"),
     "entropy-runaway": grown(5, "entropy"),
     "letters": concentrated("letters"),
     "answers": concentrated("answers"),
@@ -137,6 +157,7 @@ FIGURES: dict[str, Callable[[Metrics], float | None]] = {
     "copied-thoughts": largest(5, "thoughts/copied"),
     "empty-thoughts": largest(5, "thoughts/empty"),
     "length": grown(5, "completions/mean_length"),
+    "learning-rate-small": moved,
     "curriculum-stuck": largest(10, "target_similarity", "similarity"),
     "starved-structure": starved,
 }
@@ -159,7 +180,7 @@ def tables(folder: Path) -> int:
             if (value := measure(metrics)) is not None:
                 worst[kind].append((round(value, 4), name))
     for kind, values in worst.items():
-        ordered = sorted(values, reverse=kind != "starved-structure")[:3]
+        ordered = sorted(values, reverse=kind not in ("starved-structure", "learning-rate-small"))[:3]
         print(f"{kind:20} of {len(values):2} runs: {', '.join(f'{value:g} ({name})' for value, name in ordered)}")
     return faults
 

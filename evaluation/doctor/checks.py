@@ -109,7 +109,13 @@ CHECKS: tuple[Check, ...] = (
         "share of groups of equal reward in 5 steps",
         "demo: at most .83 in 10 steps",
     ),
-    Check("learning-rate-small", 1, 2.0, "change of reward and entropy, in standard errors", "demo: 3.8"),
+    Check(
+        "learning-rate-small",
+        1,
+        0.2,
+        "change of entropy, as a share, upper end, where the reward gains less than .1 (upper end)",
+        "healthy: TODO",
+    ),
     Check(
         "entropy-collapse",
         1,
@@ -121,7 +127,7 @@ CHECKS: tuple[Check, ...] = (
     Check("starved-structure", 1, 0.1, "questions of a structure, over those of the middling one", "demo: .69"),
     Check("length", 1, HEALTH_LIMITS["length"], "responses longer or shorter, by factor, nothing gained", "demo: 1.05"),
     Check("never-came", 1, 0.0, "responses of an evaluation that never came", "demo: 0"),
-    Check("too-few-questions", 1, 0.1, "half-width of a change that spans 0", "400 questions: .05"),
+    Check("too-few-questions", 1, 0.15, "half-width of a change that spans 0", "400 questions: .05"),
     Check("slower", 1, 3.0, "time of a step over that of the first ones", "demo: .95"),
     Check("slow-scoring", 1, 0.5, "share of a step's time spent in scoring", "demo: at most .17"),
 )

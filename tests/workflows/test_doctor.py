@@ -125,6 +125,13 @@ def test_a_fault_of_the_update_is_found_first(kind, tmp_path):
     assert kinds(written(tmp_path, looking, change=PLANTED[kind]))[0] == kind
 
 
+def test_updates_that_move_the_policy_between_them_are_no_drift_of_the_sampler(tmp_path):
+    folder = written(tmp_path, looking, change=PLANTED["sampler-drift"])
+    for sampler, found in (("own", []), ("vllm", ["sampler-drift"])):
+        (folder / "config.toml").write_text(f'sampler = "{sampler}"\n[grpo]\nsteps = 24\nnum_iterations = 2\n')
+        assert kinds(folder) == found
+
+
 def test_a_reward_that_pays_nothing_is_found_first(tmp_path):
     assert kinds(written(tmp_path, looking, reward=RewardConfig(0, 0)))[0] == "no-reward"
 

@@ -72,5 +72,5 @@ def test_answers_that_never_came_are_found(tmp_path):
 
 @pytest.mark.parametrize(("limit", "kinds"), [(24, ["too-few-questions"]), (100, [])])
 def test_an_interval_too_wide_for_a_change_is_found(tmp_path, limit, kinds):
-    before, after = Eyes(0.85), Eyes(0.9, seed=2)
+    before, after = Eyes(0.5), Eyes(0.6, seed=2)
     assert run_of(tmp_path, bank_of(tmp_path), before, after, limit=limit, controls=()) == kinds
