@@ -132,9 +132,8 @@ def watch_load(pages, seconds=20.0, rounds=3):
         server.wait()
     alone, watched = (float(np.median(rates[state])) for state in (False, True))
     print(f"steps/s alone {alone:.2f}, watched by {pages} pages {watched:.2f}: {100 * (1 - watched / alone):+.1f} %")
-    print(
-        f"of a core the server took {spent[True] / (rounds * seconds):.1%}, {spent[False] / (rounds * seconds):.1%} alone"
-    )
+    busy, idle = (spent[state] / (rounds * seconds) for state in (True, False))
+    print(f"of a core the server took {busy:.1%}, and {idle:.1%} where nobody looked")
     print(json.dumps({"alone": rates[False], "watched": rates[True], "answers": served.value}))
 
 

