@@ -2,13 +2,16 @@
 
     python benchmarks/load.py env --steps 20000       a scripted policy through the vector env, with ASC and GDQA
     python benchmarks/load.py model --steps 2000      the embedded model, trained
-    python benchmarks/load.py watch --pages 50        steps per second of a scripted run, alone and watched
+    python benchmarks/load.py watch --pages 50        steps per second of a scripted run, alone and watched, and the
+                                                      CPU time that the server takes
 
 Memory is the process's own (RSS); its slope is fitted to the second half, when caches are full.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,6 +34,12 @@ def rss():
     """MiB of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
+
+
+def cpu_seconds(process):
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def told(name, memory, folder, seconds):
@@ -100,28 +109,38 @@ def watch_load(pages, seconds=20.0, rounds=3):
         run, port = Path(folder), 18999
         line = [sys.executable, "-m", "anatomy_r1", "watch", str(run), "--port", str(port)]
         server = subprocess.Popen(line, stdout=subprocess.DEVNULL)
-        watching, stop, served = threading.Event(), threading.Event(), [0]
-        threads = [threading.Thread(target=_page, args=(port, watching, stop, served)) for _ in range(pages)]
-        for thread in threads:
-            thread.start()
-        steps, rates = scripted_steps(make_env(), run, 10**9), {False: [], True: []}
+        apart = multiprocessing.get_context("spawn")  # what browsers do is no cost of the run
+        watching, stop, served = apart.Event(), apart.Event(), apart.Value("i", 0)
+        browsers = apart.Process(target=_pages, args=(pages, port, watching, stop, served))
+        browsers.start()
+        steps, rates, spent = scripted_steps(make_env(), run, 10**9), {False: [], True: []}, {False: 0.0, True: 0.0}
         for _ in range(20):
             next(steps)
         for number in range(2 * rounds):
             watched = number % 2 == 1
             (watching.set if watched else watching.clear)()
-            begun, count = time.perf_counter(), 0
+            begun, count, used = time.perf_counter(), 0, cpu_seconds(server.pid)
             while time.perf_counter() - begun < seconds:
                 next(steps)
                 count += 1
             rates[watched].append(count / (time.perf_counter() - begun))
+            spent[watched] += cpu_seconds(server.pid) - used
         stop.set()
         watching.set()
+        browsers.join()
         server.terminate()
         server.wait()
     alone, watched = (float(np.median(rates[state])) for state in (False, True))
     print(f"steps/s alone {alone:.2f}, watched by {pages} pages {watched:.2f}: {100 * (1 - watched / alone):+.1f} %")
-    print(json.dumps({"alone": rates[False], "watched": rates[True], "answers": served[0]}))
+    busy, idle = (spent[state] / (rounds * seconds) for state in (True, False))
+    print(f"of a core the server took {busy:.1%}, and {idle:.1%} where nobody looked")
+    print(json.dumps({"alone": rates[False], "watched": rates[True], "answers": served.value}))
+
+
+def _pages(pages, port, watching, stop, served):
+    """So many pages, each in a thread."""
+    for _ in range(pages):
+        threading.Thread(target=_page, args=(port, watching, stop, served)).start()
 
 
 def _page(port, watching, stop, served):
@@ -133,7 +152,8 @@ def _page(port, watching, stop, served):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/live?mark={mark.replace(' ', '%20')}") as answer:
                 answer.read()
                 mark = answer.headers.get("X-Mark") or mark
-                served[0] += 1
+                with served.get_lock():
+                    served.value += 1
         except OSError:
             pass
         stop.wait(1.5)

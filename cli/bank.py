@@ -1,5 +1,6 @@
 """``anatomy-r1 bank …``: what there is to plug in, questions to look at, questions to take along."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from anatomy_r1.envs import as_text
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
 from anatomy_r1.evaluation.run import sample_indices
 from anatomy_r1.workflows import extras
+
+STAGE = ".export.partial"
+"""Where an export is written before it is put in its place, within its folder."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +96,37 @@ class ExportConfig:
         bank = open_bank(self.bank, self.split, require_images=self.images, **extras(self.bank_options))
         indices = sample_indices(len(bank), self.limit, self.seed)
         with claiming_folder(self.out):
-            if any(entry.name != LOCK for entry in self.out.iterdir()):
+            taken = {entry.name for entry in self.out.iterdir()} - {LOCK}
+            if taken and STAGE not in taken:
                 raise AnatomyError(
                     f"{self.out}: expected a new or empty folder; nothing was overwritten. Give another --out."
                 )
-            path = self._export(bank, indices)
+            path = self._staged(bank, indices)
         release_folder(self.out)
         console.print(f"{len(indices):,} questions: {path}")
 
-    def _export(self, bank: Bank, indices: Sequence[int]) -> Path:
+    def _staged(self, bank: Bank, indices: Sequence[int]) -> Path:
+        """Export whole, then put it in its place: a stage that is still there says that a kill came between."""
+        stage = self.out / STAGE
+        whole = stage / "whole"
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir()
+        try:
+            made = self._export(bank, indices, whole)
+        except BaseException:
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+        for entry in sorted(whole.iterdir()):
+            before = self.out / entry.name
+            if before.is_dir():  # put there by the export that was killed
+                shutil.rmtree(before)
+            entry.replace(before)
+        shutil.rmtree(stage)
+        return self.out / made.relative_to(whole)
+
+    def _export(self, bank: Bank, indices: Sequence[int], out: Path) -> Path:
         if self.to == "jsonl":
-            return export_jsonl(bank, indices, self.out, images=self.images)
+            return export_jsonl(bank, indices, out, images=self.images)
         if self.to == "hf":
-            return export_hf(bank, indices, self.out)
-        return export_trl(bank, indices, self.out, render_prompt)
+            return export_hf(bank, indices, out)
+        return export_trl(bank, indices, out, render_prompt)

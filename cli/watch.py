@@ -1,10 +1,12 @@
 """``anatomy-r1 watch RUN``: a local page of a run in progress, to try a policy, to answer as a person."""
 
+import signal
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
 import tyro
 from rich.text import Text
@@ -12,7 +14,7 @@ from rich.text import Text
 from anatomy_r1.banks import Bank, choose_split, open_bank
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.training import BankOptions
-from anatomy_r1.core import AnatomyError, Count, Range, Seed
+from anatomy_r1.core import AnatomyError, Count, Range, Seed, Stopped, stop_signals
 from anatomy_r1.evaluation import evaluate
 from anatomy_r1.evaluation.live import ANYWHERE, LOOPBACK, BrowserPolicy, Person, Trial, watch_app, watch_server
 from anatomy_r1.evaluation.run import open_policy
@@ -61,7 +63,7 @@ class WatchConfig:
         host = f"[{self.host}]" if ":" in self.host else self.host
         console.print(f"open http://{host}:{self.port}/ (Ctrl-C ends it)")
         try:
-            server.run()
+            _serve(server)
         except SystemExit:
             raise AnatomyError(f"port {self.port} of {self.host} can't be used; give another --port.") from None
         finally:
@@ -90,3 +92,20 @@ class WatchConfig:
             )
         except AnatomyError as error:
             person.problem = str(error)
+
+
+def _serve(server: Any) -> None:
+    """Serve until asked to stop. The server hears Ctrl-C and SIGTERM by itself, of a terminal that is gone it is told:
+    what is raised in the middle of its loop, it would print.
+    """
+    heard: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        server.should_exit = True
+
+    for number in {*stop_signals()} - {signal.SIGINT, signal.SIGTERM}:
+        signal.signal(number, stop)
+    server.run()
+    if heard:
+        raise Stopped(heard[0])

@@ -1,7 +1,7 @@
 """What every room stands on: questions, prompts, images, files, names, and the one error that a user can mend."""
 
 from anatomy_r1.core.arrays import Floats
-from anatomy_r1.core.compat import go_offline
+from anatomy_r1.core.compat import go_offline, show_warnings_in_words
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
 from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError, stop_signals
 from anatomy_r1.core.files import (
@@ -133,6 +133,7 @@ __all__ = [
     "release_folder",
     "render_prompt",
     "requirement",
+    "show_warnings_in_words",
     "spellings",
     "stem_of",
     "stop_signals",

@@ -1,6 +1,9 @@
-"""What the hub's client and the data-set library have no public way for."""
+"""What the hub's client, the data-set library and Python's warnings have no better way for."""
 
 import sys
+import warnings
+
+from anatomy_r1.core.markup import clean
 
 
 def go_offline() -> None:
@@ -11,3 +14,12 @@ def go_offline() -> None:
     for name, module in (("huggingface_hub", "constants"), ("datasets", "config")):
         if name in sys.modules:
             sys.modules[f"{name}.{module}"].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+def show_warnings_in_words() -> None:
+    """Show warnings without the file and the line of code that gave them: Python lets this function be replaced."""
+    warnings.formatwarning = _in_words
+
+
+def _in_words(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {clean(str(message))}\n"

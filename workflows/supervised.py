@@ -78,7 +78,8 @@ class Examples:
         name = f"number {index}"
         try:
             question = self.part.question(index)
-            name, example = question.id, question_example(question)
+            name = question.id
+            example = question_example(question)
         except Exception as error:  # a bank of the user's may raise anything
             problem: str | None = str(error) if isinstance(error, AnatomyError) else f"{type(error).__name__}: {error}"
         else:

@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 from anatomy_r1.agents.model.compat import image_processor
 from anatomy_r1.core import Image, image_key
 
-CACHE_BYTES = 1 << 30
+CACHE_BYTES, CACHE_IMAGES = 1 << 30, 1024
+"""The most that is remembered: large images by their bytes, small ones by their number."""
 THINK = "<think>"
 
 
@@ -48,11 +49,13 @@ class _Known:
 
     @property
     def nbytes(self) -> int:
-        return sum(value.nbytes for value in self.processed.values() if isinstance(value, Tensor | np.ndarray))
+        return self.image.nbytes + sum(
+            value.nbytes for value in self.processed.values() if isinstance(value, Tensor | np.ndarray)
+        )
 
 
 class PromptEncoder:
-    """Encodes prompts with a processor; remembers the newest images and their prompts, up to ``CACHE_BYTES``."""
+    """Encodes prompts with a processor; remembers the newest images and their prompts, within bounds."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -103,7 +106,7 @@ class PromptEncoder:
             known.processed = original(images, **options)
             self._known[image_key(known.image)] = known
             self._bytes += known.nbytes
-            while self._bytes > CACHE_BYTES and len(self._known) > 1:
+            while len(self._known) > 1 and (self._bytes > CACHE_BYTES or len(self._known) > CACHE_IMAGES):
                 self._bytes -= self._known.popitem(last=False)[1].nbytes
         # A shallow copy: processors take entries out of what they get.
         return type(known.processed)(data=dict(known.processed.items()))

@@ -30,7 +30,8 @@ class Check:
     """Why this limit."""
 
 
-_LOUD = "policies that look, in tests: never"
+_LOUD = "well: at most .40; planted: 1.00"
+_NEVER = "well: 0; planted: at least .99"
 CHECKS: tuple[Check, ...] = (
     Check("died", 2, 0, "a lock that a process left behind", "a killed run leaves it, one that ends removes it"),
     Check(
@@ -46,10 +47,10 @@ CHECKS: tuple[Check, ...] = (
         2,
         HEALTH_LIMITS["cut-off"],
         "share of responses that are cut off",
-        "demo: at most .001; planted: 1.00",
+        "well: at most .16; planted: 1.00",
     ),
     Check(
-        "learning-rate-large", 2, 0.5, "reward lost since its best 5 steps, as a share", "demo: at most .14, on its way"
+        "learning-rate-large", 2, 0.5, "reward lost since its best 5 steps, as a share", "well: at most .42, on its way"
     ),
     Check(
         "prefilled-think",
@@ -61,7 +62,7 @@ CHECKS: tuple[Check, ...] = (
     Check("no-form", 2, HEALTH_LIMITS["no-form"], "well-formed responses in 5 steps", "demo: .88 at its least"),
     Check("no-reward", 2, HEALTH_LIMITS["no-reward"], "reward in 5 steps", "any reward at all teaches"),
     Check("no-right-answer", 2, HEALTH_LIMITS["no-right-answer"], "right answers of 40", "guessing gives 10"),
-    Check("all-wrong", 2, 0.9, "share of groups without a right answer", "demo: at most .10"),
+    Check("all-wrong", 2, 0.9, "share of groups without a right answer", "well: at most .34; planted: 1.00"),
     Check(
         "stale-weights",
         2,
@@ -69,9 +70,21 @@ CHECKS: tuple[Check, ...] = (
         "log-prob difference of the sampler, grown tenfold",
         "demo: 2e-7; a run stops at .05 in its first step",
     ),
-    Check("sampler-drift", 2, 0.05, "log-prob difference of the sampler", "demo: 2e-7; bfloat16: about .01"),
-    Check("kl-runaway", 2, 1.0, "KL per token to the start, in nats", "a convention, not measured here"),
-    Check("entropy-runaway", 2, 3.0, "entropy over that at the start, by factor, nothing gained", "demo: .5, it falls"),
+    Check("sampler-drift", 2, 0.05, "log-prob difference of the sampler", "well: 1e-6; bfloat16: about .01"),
+    Check(
+        "kl-runaway",
+        2,
+        1.0,
+        "KL per token to the start, in nats, median of 5 steps",
+        "well: at most .53, at a beta of .04",
+    ),
+    Check(
+        "entropy-runaway",
+        2,
+        3.0,
+        "entropy over that at the start, by factor, nothing gained",
+        "well: at most 2.0; the demo's falls to .5",
+    ),
     Check(
         "image-unseen",
         2,
@@ -87,43 +100,65 @@ CHECKS: tuple[Check, ...] = (
         2,
         HEALTH_LIMITS["letters"],
         "a letter's share less its share among right ones",
-        "policies that look, in tests: never",
+        "well: at most .22; planted: .78",
     ),
     Check(
         "answers",
         2,
         HEALTH_LIMITS["answers"],
         "an answer's share less its share of right ones",
-        "policies that look, in tests: never",
+        "well: at most .50; planted: .85",
     ),
     Check("duplicates", 2, HEALTH_LIMITS["duplicates"], "share of responses to other questions too", _LOUD),
     Check("repeated-thoughts", 2, HEALTH_LIMITS["repeated-thoughts"], "share of thoughts on other questions", _LOUD),
-    Check("copied-thoughts", 2, HEALTH_LIMITS["copied-thoughts"], "share of thoughts from the prompt", _LOUD),
-    Check("empty-thoughts", 2, HEALTH_LIMITS["empty-thoughts"], "share of thoughts without a letter", _LOUD),
-    Check("phantom-groups", 1, 0.5, "share of groups whose reward varies by form alone", "demo: at most .06"),
-    Check("all-right", 1, 0.95, "share of groups whose answers are all right", "demo at its end: .79"),
+    Check("copied-thoughts", 2, HEALTH_LIMITS["copied-thoughts"], "share of thoughts from the prompt", _NEVER),
+    Check("empty-thoughts", 2, HEALTH_LIMITS["empty-thoughts"], "share of thoughts without a letter", _NEVER),
+    Check(
+        "phantom-groups", 1, 0.5, "share of groups whose reward varies by form alone", "well: at most .20; planted: .86"
+    ),
+    Check("all-right", 1, 0.95, "share of groups whose answers are all right", "well: at most .80; planted: 1.00"),
     Check(
         "no-signal",
         1,
         HEALTH_LIMITS["no-signal"],
         "share of groups of equal reward in 5 steps",
-        "demo: at most .83 in 10 steps",
+        "well: at most .95",
     ),
-    Check("learning-rate-small", 1, 2.0, "change of reward and entropy, in standard errors", "demo: 3.8"),
+    Check(
+        "learning-rate-small",
+        1,
+        0.15,
+        "change of entropy, as a share, upper end, where the reward gains less than .1 (upper end)",
+        "well: at least .21; in short runs noise hides it",
+    ),
     Check(
         "entropy-collapse",
         1,
-        0.02,
+        0.005,
         "entropy in nats at an accuracy below .7",
-        "demo: .04 at .90; a convention, not measured here",
+        "well: at least .013; planted: .001",
     ),
-    Check("curriculum-stuck", 1, 0.1, "asked similarity less what is found", "demo: at most .02"),
-    Check("starved-structure", 1, 0.1, "questions of a structure, over those of the middling one", "demo: .69"),
-    Check("length", 1, HEALTH_LIMITS["length"], "responses longer or shorter, by factor, nothing gained", "demo: 1.05"),
+    Check("curriculum-stuck", 1, 0.1, "asked similarity less what is found", "well: at most .03"),
+    Check(
+        "starved-structure", 1, 0.1, "questions of a structure, over those of the middling one", "well: at least .49"
+    ),
+    Check(
+        "length",
+        1,
+        HEALTH_LIMITS["length"],
+        "responses longer or shorter, by factor, nothing gained",
+        "well: at most 1.4; planted: 3.7",
+    ),
     Check("never-came", 1, 0.0, "responses of an evaluation that never came", "demo: 0"),
-    Check("too-few-questions", 1, 0.1, "half-width of a change that spans 0", "400 questions: .05"),
-    Check("slower", 1, 3.0, "time of a step over that of the first ones", "demo: .95"),
-    Check("slow-scoring", 1, 0.5, "share of a step's time spent in scoring", "demo: at most .17"),
+    Check(
+        "too-few-questions",
+        1,
+        0.15,
+        "half-width of a change that spans 0",
+        "well, of 120 questions: at most .12; of 400: .05",
+    ),
+    Check("slower", 1, 3.0, "time of a step over that of the first ones", "well, on a busy machine: at most 2.3"),
+    Check("slow-scoring", 1, 0.5, "share of a step's time spent in scoring", "well: at most .33"),
 )
 LIMITS: Mapping[str, Check] = {check.kind: check for check in CHECKS}
 

@@ -8,8 +8,10 @@ from anatomy_r1.core import Floats
 from anatomy_r1.evaluation.doctor.checks import ENOUGH, LEAST, LIMITS, WINDOW
 from anatomy_r1.evaluation.doctor.patient import Patient, standard_error
 
-BEST, NEW = 3, 5
+NEW = 5
 """Steps that the best reward, and the present one, are means of."""
+GAIN = 0.1
+"""Reward gained from half to half of a run, from which it is called learning."""
 RISE = 1.5
 """Times by which a loss over its least is called risen."""
 Found = Iterator[tuple[str, str]]
@@ -21,7 +23,7 @@ def collapse(patient: Patient) -> Found:
         values = patient.values(name)
         if len(values) < 2 * NEW or (name == "loss" and len(patient.values("reward"))):
             continue
-        smooth = np.convolve(values, np.ones(BEST) / BEST, "valid")
+        smooth = np.convolve(values, np.ones(NEW) / NEW, "valid")
         at, now = int((sign * smooth).argmax()), float(values[-NEW:].mean())
         best, step = float(smooth[at]), int(patient.metrics.series(name).steps[at])
         lost = now < best * LIMITS["learning-rate-large"].limit if sign > 0 else now > best * RISE + 0.2
@@ -38,19 +40,21 @@ def collapse(patient: Patient) -> Found:
 
 
 def standstill(patient: Patient) -> Found:
-    """Groups that would teach, and a policy that doesn't move."""
+    """Groups that would teach, and a policy that surely doesn't move; nothing is said of one that may."""
     reward, entropy = patient.values("reward"), patient.values("entropy")
     mixed, accuracy = patient.last("groups/mixed"), patient.last("accuracy")
     if min(len(reward), len(entropy)) < LEAST or mixed is None or accuracy is None or mixed < 0.2 or accuracy > 0.85:
         return
-    if max(_change(reward), _change(entropy)) < LIMITS["learning-rate-small"].limit:
+    (gained, gain_error), (moved, move_error) = _change(reward), _change(entropy)
+    moves = abs(moved) + 2 * move_error >= LIMITS["learning-rate-small"].limit * entropy.mean()
+    if gained + 2 * gain_error < GAIN and not moves:
         rate = patient.setting("grpo", "learning_rate")
         raised = f", from {rate:g} to {3 * rate:g} say" if rate else ""
-        first, now = reward[: len(reward) // 2].mean(), reward[len(reward) // 2 :].mean()
         yield (
             "learning-rate-small",
-            f"In {len(reward):,} steps the reward went from {first:.2f} to {now:.2f}, within its noise, though "
-            f"{mixed:.0%} of the groups would teach. Raise --grpo.learning-rate{raised}.",
+            f"From the first to the second half of {len(reward):,} steps the reward changed by {gained:+.2f} (± "
+            f"{2 * gain_error:.2f}) and the entropy by {moved:+.3f} of {entropy.mean():.2f}, though {mixed:.0%} of the "
+            f"groups would teach. Raise --grpo.learning-rate{raised}.",
         )
 
 
@@ -94,11 +98,13 @@ def groups(patient: Patient) -> Found:
 
 def sampler(patient: Patient) -> Found:
     """A sampler that is another policy than the one that is trained."""
-    gap = patient.last("sampling/logprob_difference", BEST)
+    gap = patient.last("sampling/logprob_difference", NEW)
     if gap is None or gap < LIMITS["sampler-drift"].limit:
         return
-    first = float(patient.values("sampling/logprob_difference")[:BEST].mean())
-    if len(patient.metrics) > 2 * BEST and first < gap / 10:
+    if patient.settings.get("sampler") == "own" and (patient.setting("grpo", "num_iterations") or 1) > 1:
+        return  # what is logged is how far a batch's updates before the last have moved the policy
+    first = float(patient.values("sampling/logprob_difference")[:NEW].mean())
+    if len(patient.metrics) > 2 * NEW and first < gap / 10:
         yield (
             "stale-weights",
             f"Sampler and trained model differ by {gap:.3f} in the mean log-prob of a token, at first by {first:.1g}: "
@@ -114,8 +120,9 @@ def sampler(patient: Patient) -> Found:
 
 def distance(patient: Patient) -> Found:
     """A policy that runs away from its start, or whose answers no longer vary."""
-    kl, entropy, accuracy = patient.last("kl", NEW), patient.values("entropy"), patient.values("accuracy")
-    if kl is not None and kl > LIMITS["kl-runaway"].limit:
+    kls, entropy, accuracy = (patient.values(name) for name in ("kl", "entropy", "accuracy"))
+    kl = float(np.median(kls[-NEW:])) if len(kls) >= NEW else 0.0  # one odd token makes one step's a large one
+    if kl > LIMITS["kl-runaway"].limit:
         beta = patient.setting("grpo", "beta") or 0.04
         yield (
             "kl-runaway",
@@ -162,12 +169,10 @@ def questions(patient: Patient) -> Found:
         )
 
 
-def _change(values: Floats) -> float:
-    """Difference of the means of the two halves, in standard errors."""
-    half = len(values) // 2
-    error = float(np.hypot(standard_error(values[:half]), standard_error(values[half:])))
-    change = abs(float(values[half:].mean() - values[:half].mean()))
-    return change / error if error else float("inf") if change else 0.0
+def _change(values: Floats) -> tuple[float, float]:
+    """What the second half has more than the first, in the mean, and the standard error of that."""
+    first, second = np.array_split(values, 2)
+    return float(second.mean() - first.mean()), float(np.hypot(standard_error(first), standard_error(second)))
 
 
 LOOKS = (collapse, standstill, skipped, groups, sampler, distance, questions)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
+from time import monotonic, sleep
 from typing import Any
 
 from anatomy_r1.core import AnatomyError, open_regular
@@ -18,6 +19,10 @@ RECENT = 20
 """Steps that the figures are means of."""
 POINTS = 1000
 """Steps that the curves show at least, once there are so many; they never show twice as many."""
+REST = 30
+"""Times what making a page took, that pass before the next is made."""
+LONGEST_REST = 2.0
+"""Seconds."""
 MAX_LINE = 1 << 22
 MAX_GROUPS = 1 << 26
 """Largest file of groups that is shown; a run keeps a dozen."""
@@ -85,6 +90,7 @@ class LiveRun:
         self._metrics = Tail(run / METRICS, self._hear_step, self._forget_steps)
         self._rollouts = Tail(run / ROLLOUTS, self._hear_rollout, self._forget_rollouts)
         self._page: tuple[str, str] | None = None
+        self._made, self._took = monotonic(), 0.0
         self._lock = Lock()
 
     def mark(self) -> str:
@@ -92,11 +98,19 @@ class LiveRun:
         return " ".join(_size(self.run / name) for name in (METRICS, GROUPS, ROLLOUTS, RESULTS))
 
     def html(self) -> tuple[str, str]:
-        """Mark and page: curves, newest groups and figures as they are now; broken files give a line that says so."""
+        """Mark and page: curves, newest groups and figures as they are now; broken files give a line that says so.
+
+        However fast the run and however many watch, making pages takes but a share of the time, see :data:`REST`: who
+        asks meanwhile waits, and gets what was made since.
+        """
+        asked = monotonic()
         with self._lock:
-            if self._page is None or self._page[0] != self.mark():
-                mark = self.mark()
+            if self._page is None or (self._page[0] != self.mark() and self._made < asked):
+                sleep(max(0.0, self._made + min(REST * self._took, LONGEST_REST) - monotonic()))
+                mark, begun = self.mark(), monotonic()
                 self._page = mark, self._render()
+                self._made = monotonic()
+                self._took = self._made - begun
             return self._page
 
     def _render(self) -> str:

@@ -16,9 +16,16 @@ FIRST = 3
 ENOUGH = 40
 """Answers that a distribution is taken of."""
 MUCH = 0.5
+"""Share of responses that are cut off, from which it is said."""
+COPIES: Mapping[str, float] = {
+    "duplicates": 0.7,
+    "repeated-thoughts": 0.7,
+    "copied-thoughts": 0.5,
+    "empty-thoughts": 0.5,
+}
 """Share of responses that are copies, or hold no thought, from which it is said."""
-FAR = 0.4
-"""How much more often an answer is given than it is right, as a share of all answers, from which it is said."""
+FAR: Mapping[str, float] = {"letters": 0.4, "answers": 0.6}
+"""How much more often one is given than it is right, as a share of all, from which it is said."""
 DRIFT = 2.0
 """Times by which responses grow or shrink, with nothing gained, from which it is said."""
 GAIN = 0.05
@@ -139,7 +146,7 @@ class HealthWatch:
         for one in sorted({key.removeprefix(prefix) for row in rows for key in row if key.startswith(prefix)}):
             total = _sum(rows, f"answers/offered/{one}" if what == "answers" else "answers/count")
             chosen, right = (_sum(rows, f"{what}/{of}/{one}") / max(total, 1) for of in ("chosen", "key"))
-            if total >= ENOUGH and chosen - right >= FAR:
+            if total >= ENOUGH and chosen - right >= FAR[what]:
                 return (
                     f"{name}{one!r} is {chosen:.0%} {whole} in {self._span}, and right in {right:.0%}: "
                     f"does the policy look? Evaluate it with a blank image (--controls blank), and {advice}."
@@ -147,20 +154,22 @@ class HealthWatch:
         return ""
 
     def _duplicates(self) -> str:
-        return self._shared("completions/duplicates", "are one and the same, whatever is asked")
+        return self._shared("duplicates", "completions/duplicates", "are one and the same, whatever is asked")
 
     def _repeated_thoughts(self) -> str:
-        return self._shared("thoughts/repeated", "hold one and the same thought, whatever is asked")
+        return self._shared(
+            "repeated-thoughts", "thoughts/repeated", "hold one and the same thought, whatever is asked"
+        )
 
     def _copied_thoughts(self) -> str:
-        return self._shared("thoughts/copied", "hold a thought that is copied from the prompt")
+        return self._shared("copied-thoughts", "thoughts/copied", "hold a thought that is copied from the prompt")
 
     def _empty_thoughts(self) -> str:
-        return self._shared("thoughts/empty", "hold a thought of hardly a letter")
+        return self._shared("empty-thoughts", "thoughts/empty", "hold a thought of hardly a letter")
 
-    def _shared(self, metric: str, what: str) -> str:
+    def _shared(self, kind: str, metric: str, what: str) -> str:
         share = _mean(self._rows, metric)
-        if len(self._rows) < WINDOW or share < MUCH:
+        if len(self._rows) < WINDOW or share < COPIES[kind]:
             return ""
         return (
             f"{share:.0%} of the responses of {self._span} {what}: form without matter. Keep the "
@@ -187,9 +196,8 @@ HEALTH_LIMITS: Mapping[str, float] = {
     "no-reward": 0.0,
     "no-right-answer": 0.0,
     "no-signal": 1.0,
-    "letters": FAR,
-    "answers": FAR,
-    **dict.fromkeys(("duplicates", "repeated-thoughts", "copied-thoughts", "empty-thoughts"), MUCH),
+    **FAR,
+    **COPIES,
     "length": DRIFT,
 }
 """From which value on each kind is said."""

@@ -59,7 +59,20 @@ class RunLog:
             with claiming_folder(folder):
                 if resume:
                     sweep(folder)
-                _open(folder, {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}, resume)
+                _open(folder, _versioned(settings), resume)
+
+    @staticmethod
+    def unfinished(folder: Path, settings: Mapping[str, Any]) -> bool:
+        """Whether a folder holds an evaluation with just these settings, and no results of it yet."""
+        if (folder / RESULTS).exists() or not (folder / SETTINGS).exists():
+            return False
+        return _read_settings(folder / SETTINGS) == _versioned(settings)
+
+    def restart(self) -> None:
+        """Forget what was written down: it is made anew."""
+        for name in (ROLLOUTS, CONTROL_ROLLOUTS):
+            if self.folder is not None:
+                (self.folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +153,11 @@ class RunLog:
                 return None
             write_bytes(self.folder / name, png, durable=False)
         return name
+
+
+def _versioned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are read back from JSON."""
+    return {"schema_version": SCHEMA_VERSION, **json.loads(json.dumps(settings))}
 
 
 def _line(rollout: Rollout) -> bytes:

@@ -40,7 +40,7 @@ class Rescored:
 
 
 def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: Judge = score) -> Rescored:
-    """Judge the rollouts of an evaluation anew, into another folder.
+    """Judge the rollouts of an evaluation anew, into another folder. What was interrupted begins anew there.
 
     Args:
         run: folder of the evaluation.
@@ -56,7 +56,8 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
     if judge is not score:
         config["judge"] = f"{judge.__module__}:{getattr(judge, '__qualname__', type(judge).__name__)}"
     columns, changed = RolloutTable(), {(False, True): 0, (True, False): 0}
-    with RunLog(out, config, resume=False) as log:
+    with RunLog(out, config, resume=RunLog.unfinished(out, config)) as log:
+        log.restart()
         for name in (ROLLOUTS, CONTROL_ROLLOUTS):
             for batch in _batches(run, name):
                 judged = [_again(rollout, reward, judge) for rollout in batch]
@@ -68,20 +69,20 @@ def rescore(run: Path, out: Path, *, reward: RewardConfig | None = None, judge: 
                     columns.add(new)
                     if old.correct != new.correct:
                         changed[old.correct, new.correct] += 1
-    if (run / "images").is_dir():
-        shutil.copytree(run / "images", out / "images")
-    asked = {key: before.environment.get(key) for key in ("bank_hash", "prompt_hash", "policy")}
-    after = summarise(
-        columns,
-        policy=before.policy,
-        bank=before.bank,
-        split=before.split,
-        config=config,
-        environment=describe_environment() | asked,
-        seconds=before.seconds,
-        policy_seconds=before.policy_seconds,
-    )
-    after.save(out)
+        if (run / "images").is_dir():
+            shutil.copytree(run / "images", out / "images", dirs_exist_ok=True)
+        asked = {key: before.environment.get(key) for key in ("bank_hash", "prompt_hash", "policy")}
+        after = summarise(
+            columns,
+            policy=before.policy,
+            bank=before.bank,
+            split=before.split,
+            config=config,
+            environment=describe_environment() | asked,
+            seconds=before.seconds,
+            policy_seconds=before.policy_seconds,
+        )
+        after.save(out)
     return Rescored(before, after, changed[False, True], changed[True, False])
 
 

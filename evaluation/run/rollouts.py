@@ -140,18 +140,18 @@ def evaluate(
             loop.retry(size)
         columns = loop.recover()
         loop.run(columns, size, progress)
-    results = summarise(
-        columns,
-        policy=name_of(policy),
-        bank=bank.name,
-        split=split,
-        config=settings | {"batch_size": batch_size, "left_out": left_out},
-        environment=describe_environment() | loop.hashes() | {"policy": describe_policy(policy)},
-        seconds=round(time.perf_counter() - started, 3),
-        policy_seconds=round(loop.seconds, 3),
-    )
-    if out is not None:
-        results.save(out)
+        results = summarise(
+            columns,
+            policy=name_of(policy),
+            bank=bank.name,
+            split=split,
+            config=settings | {"batch_size": batch_size, "left_out": left_out},
+            environment=describe_environment() | loop.hashes() | {"policy": describe_policy(policy)},
+            seconds=round(time.perf_counter() - started, 3),
+            policy_seconds=round(loop.seconds, 3),
+        )
+        if out is not None:
+            results.save(out)
     return results
 
 

@@ -1,3 +1,7 @@
+import gc
+import weakref
+
+import numpy as np
 import pytest
 import torch
 
@@ -56,3 +60,14 @@ def test_building_a_model_leaves_the_global_generator_alone(make_backbone):
     first, second = make_backbone(1), make_backbone(1)
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True))
+
+
+def test_small_images_are_remembered_up_to_a_number_however_long_a_run_is(make_backbone, monkeypatch):
+    monkeypatch.setattr("anatomy_r1.agents.model.prompt_encoder.CACHE_IMAGES", 3)
+    encode = make_backbone().encode
+    held = [weakref.ref(encode(np.full((16, 16, 3), level, np.uint8), "What?")) for level in range(8)]
+    gc.collect()
+    assert [one() is not None for one in held] == [False] * 5 + [True] * 3
+    before = encode.images_processed
+    encode(held[7]().image, "Which?")
+    assert encode.images_processed == before

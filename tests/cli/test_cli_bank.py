@@ -1,5 +1,6 @@
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,3 +81,32 @@ def test_nothing_is_overwritten(questions, capsys):
     for kind in ("jsonl", "hf", "trl"):
         assert run(["bank", "export", "scenes", "--to", kind, "-n", "2", "--out", str(questions.parent)]) == 2
     assert questions.read_bytes() == before and "new or empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "hf"])
+def test_an_export_that_was_interrupted_or_killed_is_made_by_the_same_command(tmp_path, monkeypatch, capsys, kind):
+    if kind == "hf":
+        pytest.importorskip("datasets")
+    line = ["bank", "export", "scenes", "--to", kind, "-n", "3", "--out"]
+    assert run([*line, str(tmp_path / "whole")]) == 0
+    out, replace, moved = tmp_path / "out", Path.replace, []
+
+    def interrupted(self, target):
+        moved.append(self.name)
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    assert run([*line, str(out)]) == 130
+    assert out.exists() is (kind == "hf")  # one is in the middle of its images, the other of its last moves
+    monkeypatch.undo()
+    out.mkdir(exist_ok=True)
+    (out / ".export.partial/whole").mkdir(parents=True, exist_ok=True)  # what only a kill leaves
+    (out / "images").mkdir()
+    assert run([*line, str(out)]) == 0
+
+    def files(folder):
+        return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+    assert files(out) == files(tmp_path / "whole")

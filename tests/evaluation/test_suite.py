@@ -5,7 +5,7 @@ import pytest
 
 from anatomy_r1.agents import make_policy
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.envs import RewardConfig, Score
+from anatomy_r1.envs import RewardConfig, Score, score
 from anatomy_r1.evaluation import evaluate, load_results, read_rollouts
 from anatomy_r1.evaluation.reports import write_leaderboard, write_leaderboard_page
 from anatomy_r1.evaluation.run import read_suite, rescore, run_suite
@@ -114,6 +114,26 @@ def test_scoring_again_with_the_same_reward_changes_nothing(bank, tmp_path):
         found.before.permutations,
     )
     assert (tmp_path / "again" / "images" / "0000.png").exists()
+
+
+def test_a_judgement_that_was_interrupted_begins_anew_and_another_one_does_not_take_its_place(bank, tmp_path):
+    evaluate(make_policy("noisy-oracle:0.5", bank=bank), bank, out=tmp_path / "run", n=5, baselines=())
+    left = [280]
+
+    def tired(question, text, reward):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return score(question, text, reward)
+
+    with pytest.raises(KeyboardInterrupt):
+        rescore(tmp_path / "run", tmp_path / "again", judge=tired)
+    assert len((tmp_path / "again/rollouts.jsonl").read_text().splitlines()) == 256
+    with pytest.raises(AnatomyError, match="holds an evaluation"):
+        rescore(tmp_path / "run", tmp_path / "again")
+    found = rescore(tmp_path / "run", tmp_path / "again", judge=tired)
+    assert found.after.accuracy == found.before.accuracy
+    assert read_rollouts(tmp_path / "again") == read_rollouts(tmp_path / "run")
 
 
 def test_other_weights_and_another_judge_need_no_policy(bank, text_policy, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parent))
-from test_health import SILENT, Scripted, liver, looking, said, wrong
+from test_health import SILENT, Scripted, growing, liver, looking, parrot, said, wrong
 
 from anatomy_r1.agents import GRPOConfig, Response, make_policy
 from anatomy_r1.agents.grpo import sample_batch
@@ -23,7 +23,7 @@ from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.banks import open_bank
 from anatomy_r1.cli.main import run as command
 from anatomy_r1.core import claim_folder, lock_state
-from anatomy_r1.envs import AnatomyVQAVectorEnv
+from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
 from anatomy_r1.evaluation import evaluate
 from anatomy_r1.evaluation.doctor import CHECKS, checks_table, diagnose
 from anatomy_r1.workflows import HeldOut, TrainConfig, train
@@ -33,9 +33,9 @@ UPDATE = {"entropy": 0.3, "kl": 0.01, "sampling/logprob_difference": 1e-7, "grad
 UPDATE |= {"seconds/sampling": 5.0, "seconds/scoring": 0.5, "seconds/update": 3.0}
 
 
-def written(folder, answer, steps=24, change=lambda step, row: {}):
+def written(folder, answer, steps=24, change=lambda step, row: {}, **task):
     """A run whose responses are scripted: judged, measured and written as any; ``change`` plants in its update."""
-    env = AnatomyVQAVectorEnv(32, group_size=4, bank="scenes", curriculum="asc", augmentation="gdqa")
+    env = AnatomyVQAVectorEnv(32, group_size=4, bank="scenes", curriculum="asc", augmentation="gdqa", **task)
     policy = Scripted(env, answer)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metrics.jsonl").open("w") as file:
@@ -71,6 +71,13 @@ def forgetful(policy, question, prompt):
     return looking(policy, question, prompt) if policy.step < 10 else Response("gut gut", (1,))
 
 
+def settled(policy, question, prompt):
+    """One and the same answer to a question, however it is put: to some structures right, to others wrong."""
+    right = question.options[question.answer]
+    wrongly = min((option for option in question.options if option != right), key=lambda one: zlib.crc32(one.encode()))
+    return said(f"{question.id} {policy.rng.random()}", right if zlib.crc32(right.encode()) % 2 else wrongly)
+
+
 def prefilled(policy, question, prompt):
     response = looking(policy, question, prompt)
     return replace(response, text=response.text.removeprefix("<think>"))
@@ -87,6 +94,9 @@ SCRIPTED = {
     "prefilled-think": prefilled,
     "letters": always("C"),
     "answers": liver,
+    "duplicates": parrot,
+    "length": growing,
+    "no-signal": settled,
     "repeated-thoughts": lambda policy, question, prompt: said("the organ can be seen", policy.letter(question)),
     "copied-thoughts": lambda policy, question, prompt: said(question.stem, policy.letter(question)),
     "empty-thoughts": lambda policy, question, prompt: said("." * policy.rng.integers(99), policy.letter(question)),
@@ -113,6 +123,17 @@ def test_a_fault_of_the_responses_is_found_first(kind, tmp_path):
 @pytest.mark.parametrize("kind", PLANTED)
 def test_a_fault_of_the_update_is_found_first(kind, tmp_path):
     assert kinds(written(tmp_path, looking, change=PLANTED[kind]))[0] == kind
+
+
+def test_updates_that_move_the_policy_between_them_are_no_drift_of_the_sampler(tmp_path):
+    folder = written(tmp_path, looking, change=PLANTED["sampler-drift"])
+    for sampler, found in (("own", []), ("vllm", ["sampler-drift"])):
+        (folder / "config.toml").write_text(f'sampler = "{sampler}"\n[grpo]\nsteps = 24\nnum_iterations = 2\n')
+        assert kinds(folder) == found
+
+
+def test_a_reward_that_pays_nothing_is_found_first(tmp_path):
+    assert kinds(written(tmp_path, looking, reward=RewardConfig(0, 0)))[0] == "no-reward"
 
 
 def test_a_policy_that_stands_still_is_told_from_one_that_learns(tmp_path):

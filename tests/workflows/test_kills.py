@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
+from anatomy_r1.cli.main import run
+
 GRPO = "--held-out.limit 0 --grpo.steps 4 --grpo.save-every 1 --grpo.questions-per-step 2 --grpo.num-generations 4"
 GRPO = f"train --out OUT {GRPO} --grpo.max-completion-length 24 --grpo.temperature 1.5"
 ASC = f"{GRPO} --curriculum asc --curriculum-options"
@@ -32,6 +34,8 @@ RUNS = {
     "supervised": SFT,
     "supervised adapters": f"{SFT} --model.lora.rank 2",
     "an evaluation": EVALUATE,
+    "a judgement": "score run --out=OUT",
+    "an export": "bank export scenes -n 12 --out=OUT",
 }
 MIXTURE = '[[bank]]\nspec = "scenes"\nweight = 0.7\n[[bank]]\nspec = "scenes"\nweight = [[0, 0.1], [1, 1]]\n'
 MIXTURE += "options = {seed = 5}\n"
@@ -51,8 +55,11 @@ def forked(folder, jobs, work):
 
 @pytest.mark.slow
 def test_runs_killed_at_any_instant_go_on_to_the_same_end(tmp_path):
+    line = "evaluate --policy random --limit 200 --batch-size 64 --controls none --out"
+    assert run([*line.split(), str(tmp_path / "run")]) == 0
     found = forked(tmp_path, RUNS, "kill")
     for came in found:
         assert came["codes"] == [0, 0] and came["files"] and not came["differ"] and not came["litter"], came
     assert sum(came["killed"] for came in found) >= 40
-    assert all(came["moved"] for came in found if came["job"] != "an evaluation")  # there was something to lose
+    trained = [came for came in found if came["job"] not in ("an evaluation", "a judgement", "an export")]
+    assert all(came["moved"] for came in trained)  # there was something to lose

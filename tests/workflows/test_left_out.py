@@ -172,6 +172,9 @@ def test_validation_decodes_all_and_asks_a_models_limits(spec, tmp_path, capsys)
     assert BROKEN in said and "every image was decoded: 11 questions" in said and "1 can't be read" in said
     assert run(["bank", "validate", spec, "--decode", "--limit", "3"]) == 2
     assert "leave out --limit" in capsys.readouterr().err
+    assert run(["bank", "validate", spec, "--policy", "oracle"]) == 2
+    said = capsys.readouterr().err
+    assert "'oracle' has none" in said and "or leave --policy out" in said and "training" not in said
     assert run(["bank", "validate", spec, "--policy", "tiny", "--json"]) == 1
     assert [one["where"] for one in json.loads(capsys.readouterr().out)["refused"]] == [BROKEN]
 

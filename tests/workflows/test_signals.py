@@ -2,7 +2,10 @@
 
 import json
 import signal
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,11 +37,37 @@ LINES = {
 }
 """``--out=OUT``, in one word: no ``--resume`` goes with it."""
 TELLING = {name for name in COMMANDS if name.endswith("options")} | {"bank list"}
-ELSEWHERE = {"watch"}  # serves until it is told to stop: tests/evaluation/test_watch_refuses.py
+ELSEWHERE = {"watch"}  # serves until it is told to stop, with people looking: below
 
 
 def test_no_command_is_left_out():
     assert set(LINES) | TELLING | ELSEWHERE == set(COMMANDS)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_page_that_is_looked_at_ends_as_its_signal_says(stop, tmp_path):
+    pytest.importorskip("uvicorn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "reward": 0.5}\n')
+    line = [sys.executable, "-m", "anatomy_r1", "watch", str(tmp_path), "--port", str(port)]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serving:
+        end = time.monotonic() + 120
+        while True:
+            assert serving.poll() is None and time.monotonic() < end
+            try:
+                looking = socket.create_connection(("127.0.0.1", port))
+            except OSError:
+                time.sleep(0.05)
+            else:
+                break
+        looking.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert looking.recv(15) == b"HTTP/1.1 200 OK"
+        serving.send_signal(stop)
+        errors = serving.communicate(timeout=60)[1]
+        looking.close()
+    assert (serving.returncode, errors) == (128 + stop, "interrupted.\n")
 
 
 @pytest.mark.slow
