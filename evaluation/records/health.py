@@ -23,6 +23,8 @@ DRIFT = 2.0
 """Times by which responses grow or shrink, with nothing gained, from which it is said."""
 GAIN = 0.05
 """Accuracy gained that explains longer or shorter responses."""
+RELIANCE = "eval/visual_reliance"
+"""Accuracy at a check-up less that with blank images."""
 Row = Mapping[str, Any]
 
 
@@ -33,7 +35,7 @@ class Finding:
     step: int
     kind: str
     """``cut-off``, ``no-form``, ``no-reward``, ``no-right-answer``, ``no-signal``, ``letters``, ``answers``,
-    ``duplicates``, ``repeated-thoughts``, ``copied-thoughts``, ``empty-thoughts``, ``length``."""
+    ``duplicates``, ``repeated-thoughts``, ``copied-thoughts``, ``empty-thoughts``, ``length``, ``image-fading``."""
     text: str
     """What was seen, and what to try."""
 
@@ -49,6 +51,7 @@ class HealthWatch:
         self.length = length
         self._rows: deque[Row] = deque(maxlen=WINDOW)
         self._early: list[Row] = []
+        self._checkups: list[Row] = []
         self._said: set[str] = set()
         self._steps = 0
 
@@ -60,6 +63,8 @@ class HealthWatch:
         self._steps += 1
         if len(self._early) < WINDOW:
             self._early.append(row)
+        if f"{RELIANCE}/ci_low" in row:
+            self._checkups.append(row)
         found = []
         for kind, look in LOOKS.items():
             if not self._said & {kind, *EXPLAINED.get(kind, ())} and (text := look(self)):
@@ -180,6 +185,21 @@ class HealthWatch:
             "--grpo.loss-type dr_grpo, which doesn't weigh by length, or --grpo.beta 0.04."
         )
 
+    def _image_fading(self) -> str:
+        """More is right, and less of it thanks to the image: intervals of the same questions that are apart."""
+        *earlier, now = self._checkups or [{}]
+        before = max(earlier, key=lambda row: row[f"{RELIANCE}/ci_low"], default=None)
+        if before is None or now[f"{RELIANCE}/ci_high"] >= before[f"{RELIANCE}/ci_low"]:
+            return ""
+        if now["eval/accuracy"] <= before["eval/accuracy"]:
+            return ""
+        return (
+            f"from step {before['step']} to {now['step']} held-out accuracy rose from {before['eval/accuracy']:.2f} to "
+            f"{now['eval/accuracy']:.2f}, but what a blank image takes from it fell from {before[RELIANCE]:.2f} to "
+            f"{now[RELIANCE]:.2f}: the policy looks less and guesses better. Balance the bank's answers (anatomy-r1 "
+            "audit names shortcuts), lower --grpo.learning-rate, or keep to the start with --grpo.beta 0.04."
+        )
+
 
 HEALTH_LIMITS: Mapping[str, float] = {
     "cut-off": MUCH,
@@ -191,6 +211,7 @@ HEALTH_LIMITS: Mapping[str, float] = {
     "answers": FAR,
     **dict.fromkeys(("duplicates", "repeated-thoughts", "copied-thoughts", "empty-thoughts"), MUCH),
     "length": DRIFT,
+    "image-fading": 0.0,
 }
 """From which value on each kind is said."""
 LOOKS: Mapping[str, Callable[[HealthWatch], str]] = {
@@ -206,6 +227,7 @@ LOOKS: Mapping[str, Callable[[HealthWatch], str]] = {
     "copied-thoughts": HealthWatch._copied_thoughts,
     "empty-thoughts": HealthWatch._empty_thoughts,
     "length": HealthWatch._length,
+    "image-fading": HealthWatch._image_fading,
 }
 """Each kind of finding, and what looks for it."""
 EXPLAINED = {
