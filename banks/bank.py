@@ -38,6 +38,14 @@ class Segmented(Protocol):
 
 
 @runtime_checkable
+class Grounded(Protocol):
+    """A bank that knows what its images show, so that thoughts about them can be judged."""
+
+    def graph(self, index: int) -> Any:
+        """The :class:`SceneGraph` of the image of question ``index``; None where it is not known."""
+
+
+@runtime_checkable
 class Featured(Protocol):
     """A bank that knows what its structures look like."""
 

@@ -23,6 +23,10 @@ DRIFT = 2.0
 """Times by which responses grow or shrink, with nothing gained, from which it is said."""
 GAIN = 0.05
 """Accuracy gained that explains longer or shorter responses."""
+ASKED = "questions/"
+"""Metrics of how many questions of each structure a step asked."""
+MISSED = 20.0
+"""Questions of a structure that should have come by its share so far, and didn't, from which it is said."""
 RELIANCE = "eval/visual_reliance"
 """Accuracy at a check-up less that with blank images."""
 Row = Mapping[str, Any]
@@ -35,7 +39,8 @@ class Finding:
     step: int
     kind: str
     """``cut-off``, ``no-form``, ``no-reward``, ``no-right-answer``, ``no-signal``, ``letters``, ``answers``,
-    ``duplicates``, ``repeated-thoughts``, ``copied-thoughts``, ``empty-thoughts``, ``length``, ``image-fading``."""
+    ``duplicates``, ``repeated-thoughts``, ``copied-thoughts``, ``empty-thoughts``, ``length``, ``not-asked``,
+    ``image-fading``."""
     text: str
     """What was seen, and what to try."""
 
@@ -52,6 +57,9 @@ class HealthWatch:
         self._rows: deque[Row] = deque(maxlen=WINDOW)
         self._early: list[Row] = []
         self._checkups: list[Row] = []
+        self._groups = 0
+        self._asked: dict[str, tuple[int, int]] = {}
+        """By structure: how often it was asked, and the groups in all when it was asked last."""
         self._said: set[str] = set()
         self._steps = 0
 
@@ -61,6 +69,11 @@ class HealthWatch:
             return []
         self._rows.append(row)
         self._steps += 1
+        counts = {name.removeprefix(ASKED): int(row[name]) for name in row if name.startswith(ASKED)}
+        self._groups += sum(counts.values())
+        self._asked |= {
+            name: (self._asked.get(name, (0, 0))[0] + count, self._groups) for name, count in counts.items()
+        }
         if len(self._early) < WINDOW:
             self._early.append(row)
         if f"{RELIANCE}/ci_low" in row:
@@ -185,6 +198,22 @@ class HealthWatch:
             "--grpo.loss-type dr_grpo, which doesn't weigh by length, or --grpo.beta 0.04."
         )
 
+    def _not_asked(self) -> str:
+        missed = {
+            name: count * (self._groups - last) / last
+            for name, (count, last) in self._asked.items()
+            if count * (self._groups - last) >= MISSED * last
+        }
+        if not missed:
+            return ""
+        name = max(sorted(missed), key=lambda one: missed[one])
+        count, last = self._asked[name]
+        return (
+            f"{name!r} is not asked any more: {count} times in the first {last:,} groups, never in the "
+            f"{self._groups - last:,} since; what is not asked is forgotten. Ask more evenly: --curriculum-options "
+            "floor 0.2, or balance uniform."
+        )
+
     def _image_fading(self) -> str:
         """More is right, and less of it thanks to the image: intervals of the same questions that are apart."""
         *earlier, now = self._checkups or [{}]
@@ -211,6 +240,7 @@ HEALTH_LIMITS: Mapping[str, float] = {
     "answers": FAR,
     **dict.fromkeys(("duplicates", "repeated-thoughts", "copied-thoughts", "empty-thoughts"), MUCH),
     "length": DRIFT,
+    "not-asked": MISSED,
     "image-fading": 0.0,
 }
 """From which value on each kind is said."""
@@ -227,6 +257,7 @@ LOOKS: Mapping[str, Callable[[HealthWatch], str]] = {
     "copied-thoughts": HealthWatch._copied_thoughts,
     "empty-thoughts": HealthWatch._empty_thoughts,
     "length": HealthWatch._length,
+    "not-asked": HealthWatch._not_asked,
     "image-fading": HealthWatch._image_fading,
 }
 """Each kind of finding, and what looks for it."""
