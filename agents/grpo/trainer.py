@@ -22,12 +22,14 @@ import torch
 from anatomy_r1.agents.configs import GRPOConfig
 from anatomy_r1.agents.grpo.advantages import advantages_of
 from anatomy_r1.agents.grpo.batch import Batch
+from anatomy_r1.agents.grpo.coverage import Coverage
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
 from anatomy_r1.agents.grpo.learner import Learner
 from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
+from anatomy_r1.agents.grpo.thoughts import thought_metrics
 from anatomy_r1.agents.model import Backbone, as_sampled, load_tensors, save_tensors, size_defaults
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import (
@@ -90,6 +92,7 @@ class GRPO:
         self.worker = RolloutWorker(
             env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
         )
+        self.coverage = Coverage()
         self.step_index = 0
         self._compared = sampler is None
 
@@ -146,6 +149,8 @@ class GRPO:
         return {
             "step": self.step_index,
             **batch_metrics(rollouts.drawn),
+            **self.coverage.see(rollouts.drawn),
+            **thought_metrics(rollouts.drawn, self.worker.env.stream.bank),
             **(groups if config.dynamic_sampling else {}),
             **({"left_out": rollouts.left_out} if rollouts.left_out else {}),
             **learnt,
@@ -194,7 +199,8 @@ class GRPO:
         save_optimiser(moments, folder)
         if before is not None:
             save_tensors(before, folder / REFERENCE)
-        write_state(folder, self, {**self.worker.state_dict(), "max_tokens": self.learner.max_tokens})
+        more = {"max_tokens": self.learner.max_tokens, "coverage": self.coverage.state_dict()}
+        write_state(folder, self, {**self.worker.state_dict(), **more})
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
@@ -211,6 +217,7 @@ class GRPO:
         self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.learner.max_tokens = int(state["max_tokens"])
+        self.coverage.load_state_dict(state.get("coverage", {"asked": [], "known": []}))  # logged, not learnt from
         self.worker.load_state_dict(state)
 
 

@@ -141,6 +141,22 @@ def checked(step, accuracy, reliance, half=0.05):
     return row | {"eval/accuracy": accuracy, "eval/visual_reliance": reliance} | more
 
 
+def test_a_structure_that_is_not_asked_any_more_is_said():
+    def rows(*steps):
+        plain = {"completions/clipped_ratio": 0.0, "reward": 1.0, "accuracy": 0.5}
+        return [
+            {**plain, "step": n + 1, **{f"questions/{k}": v for k, v in row.items()}} for n, row in enumerate(steps)
+        ]
+
+    both, gut = {"liver": 4, "gut": 4}, {"gut": 8}
+    watch = HealthWatch()
+    found = [one for row in rows(*[both] * 10, *[gut] * 8) for one in watch.see(row)]
+    assert [(one.step, one.kind) for one in found] == [(15, "not-asked")]
+    assert "'liver' is not asked any more: 40 times in the first 80 groups, never in the 40 since" in found[0].text
+    rare = [{"gut": 99, "liver": 1}] + [{"gut": 100}] * 15
+    assert not [one for row in rows(*rare) for one in HealthWatch().see(row)], "its turn may still come"
+
+
 def test_accuracy_that_rises_while_the_image_matters_less_is_said():
     def kinds(*rows):
         watch = HealthWatch()
