@@ -37,6 +37,8 @@ from anatomy_r1.envs import observe_one, score
 
 BATCH = 40
 LENGTH = 24
+OFFERED = (2, 3, 4, 6)
+"""Numbers of options that ``--n-options`` is judged with."""
 """Tokens after which a response is cut."""
 KEPT = (
     "accuracy",
@@ -87,6 +89,7 @@ def make_trainer(arm: Arm, rate: float, seed: int, options: argparse.Namespace) 
         vectorization_mode="vector_entry_point",
         group_size=config.num_generations,
         bank=options.bank,
+        bank_options=bank_options(options),
         curriculum=arm.curriculum,
         curriculum_options=arm.curriculum_options,
         augmentation=arm.augmentation,
@@ -94,6 +97,19 @@ def make_trainer(arm: Arm, rate: float, seed: int, options: argparse.Namespace) 
         seed=seed,
     )
     return GRPO(backbone, env, config, seed=seed)
+
+
+def bank_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What the bank is opened with for training."""
+    return {"n_options": options.n_options} if options.n_options else {}
+
+
+def judge_by_options(backbone: Backbone, options: argparse.Namespace) -> dict[int, str]:
+    """Marks of the held-out questions with other numbers of options, by that number."""
+    banks = {number: open_bank(options.bank, n_options=number) for number in OFFERED}
+    return {
+        number: judge(backbone, held_out(bank, options.questions, options.draw), 0.0) for number, bank in banks.items()
+    }
 
 
 class Lessons:
@@ -131,6 +147,7 @@ def train(arm: Arm, rate: float, seed: int, options: argparse.Namespace) -> dict
         "greedy": checkups,
         "sampled": judge(trainer.backbone, questions, 1.0),
         "blank": judge(trainer.backbone, questions[: len(questions) // 2], 0.0, blank=True),
+        **({"by_options": judge_by_options(trainer.backbone, options)} if options.n_options else {}),
         "seconds": round(time.perf_counter() - started, 1),
         "steps": rows,
     }
@@ -189,6 +206,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--checkups", type=int, default=4)
     parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--n-options", type=int, default=0, help="of the training questions; judged with 2, 3, 4 and 6")
     parser.add_argument("--draw", type=int, default=512, help="seed of the held-out questions")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, one core each")
     options = parser.parse_args()
