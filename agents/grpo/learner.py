@@ -166,11 +166,11 @@ class Learner:
 
     def _is_useful(self, batch: Batch, advantages: Floats) -> NDArray[np.bool_]:
         """Rows ``(B,)`` that add to the gradient: not empty and, without a KL or entropy term, with an advantage."""
-        spoken = batch.taught > 0
+        spoken: NDArray[np.bool_] = batch.taught > 0
         if self.config.beta or self.config.entropy_coef:
             return spoken
-        scales = batch.entropy_scales
-        return spoken & ((advantages != 0) if scales is None else (advantages != 0) | (scales != 0))
+        useful: NDArray[np.bool_] = advantages != 0
+        return spoken & (useful if batch.entropy_scales is None else useful | (batch.entropy_scales != 0))
 
     def loss(
         self, batch: Batch, advantages: Floats, weights: Floats, trees: Sequence[Tree]

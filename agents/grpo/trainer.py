@@ -256,8 +256,8 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     learner.check_same(batch)
     advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
     if config.mask_truncated_completions:
-        batch = replace(batch, masked=np.array([response.truncated for response in batch.responses]))
-        advantages = np.where(batch.masked, 0.0, advantages)
+        masked = np.array([bool(response.truncated) for response in batch.responses])
+        batch, advantages = replace(batch, masked=masked), np.where(masked, 0.0, advantages)
     if config.all_right_entropy:
         batch = replace(batch, entropy_scales=entropy_scales(batch, config.all_right_entropy))
     batch = learner.old_logprobs(batch, advantages)
