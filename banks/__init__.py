@@ -4,7 +4,7 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-from anatomy_r1.banks.bank import Bank, Featured, Noted, Scheduled, Segmented, Tolerant
+from anatomy_r1.banks.bank import Bank, Featured, Grounded, Noted, Scheduled, Segmented, Tolerant, index_at
 from anatomy_r1.banks.brain import BrainAtlasBank
 from anatomy_r1.banks.export import export_hf, export_jsonl, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
@@ -74,6 +74,7 @@ __all__ = [
     "Bank",
     "BrainAtlasBank",
     "Featured",
+    "Grounded",
     "HuggingFaceBank",
     "JsonlBank",
     "MasksBank",
@@ -89,6 +90,7 @@ __all__ = [
     "export_hf",
     "export_jsonl",
     "export_trl",
+    "index_at",
     "open_bank",
     "refuse_special_tokens",
     "ssg_vqa",

@@ -1,6 +1,6 @@
 """A source of questions: the Protocol that every bank keeps, ours and yours, and what a bank may have besides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,6 +38,14 @@ class Segmented(Protocol):
 
 
 @runtime_checkable
+class Grounded(Protocol):
+    """A bank that knows what its images show, so that thoughts about them can be judged."""
+
+    def graph(self, index: int) -> Any:
+        """The :class:`SceneGraph` of the image of question ``index``; None where it is not known."""
+
+
+@runtime_checkable
 class Featured(Protocol):
     """A bank that knows what its structures look like."""
 
@@ -55,6 +63,15 @@ class Scheduled(Protocol):
 
     def index_at(self, index: int, progress: float) -> int:
         """Turn evenly drawn indices into indices of questions by what is in force at ``progress`` in [0, 1]."""
+
+
+def index_at(bank: Bank) -> Callable[[int, float], int]:
+    """How a curriculum turns an evenly drawn index and the progress into the index of a question."""
+    return bank.index_at if isinstance(bank, Scheduled) else _as_drawn
+
+
+def _as_drawn(index: int, progress: float) -> int:
+    return index
 
 
 @runtime_checkable

@@ -27,8 +27,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks.bank import Bank, Segmented
-from anatomy_r1.banks.generate import Regions
+from anatomy_r1.banks.bank import Bank, Grounded, Segmented
+from anatomy_r1.banks.generate import Regions, SceneGraph
 from anatomy_r1.banks.splits import divide
 from anatomy_r1.core import AnatomyError, Question, normalise, read_text
 
@@ -127,6 +127,12 @@ class MixBank:
         """What lies where in the question's image; None where its bank does not know."""
         _, bank, inner = self._at(index)
         found: Regions | None = bank.regions(inner) if isinstance(bank, Segmented) else None
+        return found
+
+    def graph(self, index: int) -> SceneGraph | None:
+        """What the question's image shows; None where its bank does not know."""
+        _, bank, inner = self._at(index)
+        found: SceneGraph | None = bank.graph(inner) if isinstance(bank, Grounded) else None
         return found
 
     def _at(self, index: int) -> tuple[str, Bank, int]:

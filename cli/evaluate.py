@@ -162,6 +162,9 @@ def _facts(results: Results) -> list[str]:
         facts.append(f"wrong answers lie {results.errors.distance:.2f} off in the taxonomy")
     if results.errors.laterality:
         facts.append(f"wrong side alone {results.errors.laterality:.1%} of errors")
+    if results.thoughts:
+        shares = ", ".join(f"{name} {one.value:.1%}" for name, one in results.thoughts.items())
+        facts.append(f"of what thoughts say of the scene: {shares}")
     return facts + [f"{name.replace('_', ' ')} {amount:,.6g}" for name, amount in results.usage.items()]
 
 

@@ -7,16 +7,17 @@ the rescaling of the levels to what a bank can reach, replay and balance are our
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 
-from anatomy_r1.banks import Bank, Scheduled
+from anatomy_r1.banks import Bank, index_at
 from anatomy_r1.core import AnatomyError, Count, Range, Seed, Share
 from anatomy_r1.curricula.balance import Balance
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
-from anatomy_r1.curricula.schedules import LearningSchedule, Schedule, make_schedule
-from anatomy_r1.curricula.selection import make_drawer
+from anatomy_r1.curricula.schedules import Covering, LearningSchedule, Schedule, evenly_drawn, make_schedule
+from anatomy_r1.curricula.selection import make_drawer, refuse_to_follow
 from anatomy_r1.curricula.similarity import CONFUSION, Confusion, OptionSimilarity, Spec, make_similarity, parse_blend
 
 STREAM = 102
@@ -27,7 +28,8 @@ class ASC:
 
     Args:
         bank: what to draw from. Where its questions name known distractors, options are recomposed; else questions
-            are selected as they are. A mixture whose weights change is drawn from by their mean, with a warning.
+            are selected as they are. A mixture whose weights change is followed where options are recomposed, and
+            refused elsewhere.
         seed: of all draws.
         schedule: name, table (``{"name": "staged", "levels": [0.1, 0.9]}``) or object; see ``schedules``.
         similarity: ``auto``, ``visual``, ``ontology``, … or a blend, see :func:`make_similarity`; ``confusion``, alone
@@ -40,13 +42,15 @@ class ASC:
             over its option sets); if not, they are values of S.
         replay: share of draws, in [0, 1), that have an easier target than the schedule's, against forgetting.
         floor: share of draws, in [0, 1), that are taken as the bank has them, whatever the target: every structure and
-            every set of options keeps that share of what the bank gives it.
+            every set of options keeps that share of what the bank gives it. At least .2 for ``competence`` and
+            ``learnability``, which learn from these draws.
         balance: ``none``, ``uniform`` or ``inverse-accuracy``; see ``balance``.
         easy_weight: how often a question is drawn, against others of its structure, once its groups are all right.
         refresh: groups between two updates of a learnt similarity.
 
     Raises:
-        AnatomyError: an empty bank, fewer structures than options, or an option that isn't understood.
+        AnatomyError: an empty bank, fewer structures than options, a mixture whose weights change and that can't be
+            followed, or an option that isn't understood.
     """
 
     def __init__(
@@ -76,18 +80,16 @@ class ASC:
         self.tolerance = 1.0 if softness else tolerance
         self.bank = bank
         self.schedule = make_schedule(schedule)
+        if isinstance(self.schedule, Covering):
+            self.floor = max(floor, self.schedule.least_floor)
         self.confusion = _make_confusion(similarity, bank, refresh)
         matrix = self.confusion.similarity if self.confusion else make_similarity(similarity, bank)
         self.measure = OptionSimilarity(matrix, aggregate)
         self.drawer = make_drawer(bank, self.measure, self.tolerance, softness)
         self.balance = Balance(bank, balance, easy_weight=easy_weight)
-        self._warned = False
-        if isinstance(bank, Scheduled) and bank.scheduled:
-            warnings.warn(
-                "asc: the mixture's weights change with progress, but this curriculum draws by their mean over the "
-                "run; use the curriculum 'uniform' to follow them.",
-                stacklevel=2,
-            )
+        self._warned, self._index_at = False, index_at(bank)
+        if easy_weight < 1:
+            refuse_to_follow(bank)
 
     def target(self, progress: float) -> tuple[float, int]:
         """The S(q) wanted at ``progress`` in [0, 1], rescaled to the bank's reach, and the number of the stage."""
@@ -107,12 +109,13 @@ class ASC:
         target, stage = self.target(progress)
         rng = np.random.default_rng([self.seed, STREAM, index])
         if self.floor and rng.random() < self.floor:
-            question = self.bank.question(int(rng.integers(len(self.bank))))
+            question = self.bank.question(self._index_at(int(rng.integers(len(self.bank))), progress))
+            question = evenly_drawn(question) if isinstance(self.schedule, Covering) else question
             return Choice(question, self.measure(question), target, stage)
         if self.replay and rng.random() < self.replay:
             easiest = self.drawer.spread.reach[0]
             target = min(easiest, target) + rng.random() * max(target - easiest, 0.0)
-        question, similarity = self.drawer.draw(target, rng, self.balance.emphasis())
+        question, similarity = self.drawer.draw(target, rng, self.balance.emphasis(), progress)
         if abs(similarity - target) > self.tolerance and not self._warned:
             self._warn_of(target, similarity)
         return Choice(question, similarity, target, stage)
@@ -120,7 +123,9 @@ class ASC:
     def observe(self, outcome: GroupOutcome) -> None:
         """Pass the outcome on to what learns: schedule, balance and similarity."""
         if isinstance(self.schedule, LearningSchedule):
-            self.schedule.observe(outcome)
+            low, high = self.reach
+            level = (self.measure(outcome.question) - low) / (high - low) if high > low else math.nan
+            self.schedule.observe(replace(outcome, level=level))
         self.balance.observe(outcome)
         if self.confusion and self.confusion.observe(outcome):
             self._refresh()

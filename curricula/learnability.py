@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, index_at
 from anatomy_r1.core import AnatomyError, Count, Floats, Positive, Question, Range, Seed, Share, normalise
 from anatomy_r1.curricula.difficulty import template_of
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome
@@ -54,7 +54,7 @@ class Learnability:
         if not len(bank):
             raise AnatomyError(f"bank {bank.name!r} has no questions, so there is nothing to choose from.")
         self.bank, self.seed, self.candidates, self.power, self.floor = bank, seed, candidates, power, floor
-        self.prior, self.decay = prior, decay
+        self.prior, self.decay, self._index_at = prior, decay, index_at(bank)
         self._rows = {normalise(name): row for row, name in enumerate(bank.structures)}
         self._right, self._wrong = np.zeros((2, len(self._rows), len(self._rows)))
         """Sums over responses by (answer, rival offered): the answer was chosen; the rival was."""
@@ -68,7 +68,8 @@ class Learnability:
         """Draw a question by its weight; see :class:`Curriculum`."""
         rng = np.random.default_rng([self.seed, STREAM, index])
         count = 1 if rng.random() < self.floor else self.candidates
-        found = [self.bank.question(int(rng.integers(len(self.bank)))) for _ in range(count)]
+        drawn = [self._index_at(int(rng.integers(len(self.bank))), progress) for _ in range(count)]
+        found = [self.bank.question(at) for at in drawn]
         weights = np.array([self.weight(question) for question in found]) ** self.power
         at = rng.choice(count, p=weights / weights.sum()) if weights.sum() > 0 else 0
         question = found[at]

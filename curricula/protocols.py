@@ -1,5 +1,6 @@
 """What is asked next, and how it is varied: the two Protocols and the records that pass between them and the env."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -45,10 +46,18 @@ class GroupOutcome:
     easier: tuple[bool, ...] = ()
     """Whether each response saw an easier form of the question; empty: none did."""
 
+    level: float = math.nan
+    """Where the question's options lie between the levels 0 and 1 of a schedule; NaN where none are measured."""
+
     @property
     def choices(self) -> list[str | None]:
         """What was chosen by the responses that saw the question as difficult as it is."""
         return [text for k, text in enumerate(self.chosen) if not (self.easier and self.easier[k])]
+
+    @property
+    def own_correct(self) -> list[bool]:
+        """Whether each response was right that saw the question as difficult as it is."""
+        return [right for k, right in enumerate(self.correct) if not (self.easier and self.easier[k])]
 
     @property
     def invalid(self) -> bool:

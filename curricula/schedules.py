@@ -7,12 +7,12 @@ the curriculum rescales it, so that one schedule fits every bank and every simil
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
-from anatomy_r1.core import AnatomyError, NonNegative, Positive, Range, Registry, Share
+from anatomy_r1.core import AnatomyError, Positive, Question, Range, Registry, Share
 from anatomy_r1.curricula.protocols import GroupOutcome
 
 PAPER_LEVELS = (0.146, 0.380, 0.639)
@@ -47,6 +47,29 @@ class LearningSchedule(Schedule, Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
+
+
+@runtime_checkable
+class Covering(LearningSchedule, Protocol):
+    """A learning schedule that needs some draws to be even: as the bank has them, whatever the level."""
+
+    least_floor: float
+    """Their least share."""
+
+
+LEAST_FLOOR = 0.2
+EVEN = "even_draw"
+"""Detail of questions that were drawn evenly."""
+
+
+def evenly_drawn(question: Question) -> Question:
+    """The question, marked as drawn evenly."""
+    return replace(question, details={**question.details, EVEN: True})
+
+
+def is_even(question: Question) -> bool:
+    """Whether a question was drawn evenly."""
+    return question.details.get(EVEN) is True
 
 
 SCHEDULES: Registry[Schedule] = Registry("schedule", "anatomy_r1.schedules")
@@ -159,51 +182,107 @@ def staged(levels: Sequence[float] | str, shares: Sequence[float] | None = None)
 
 @SCHEDULES.register("competence")
 class Competence:
-    """Keeps the accuracy of groups near a target: harder while they do better, easier again when they do worse.
+    """The level is how much the policy knows: accuracy over chance on the bank as it is, recently.
 
-    A proportional-integral rule: with e the accuracy less its target, the level is Σ rate · e + gain · ē, both terms
-    bounded, ē a mean of e that fades over some twenty groups.
+    After competence-based curricula (arXiv 1903.09848), with the competence measured instead of scheduled. It hears the
+    even draws alone, which the curriculum takes as the bank has them: accuracy on what the schedule itself asked for
+    would say how hard that was. So the level is bounded, rises with the policy, and steps back when it forgets.
 
     Args:
-        accuracy: the target; where rewards vary most, there is most to learn.
-        rate: of the integral, per group.
-        gain: of the proportional term.
         start: level to begin at.
+        prior: even groups' worth of belief in it, which fades as they do.
+        decay: weight of what was heard after one more even group, in (0, 1).
     """
+
+    least_floor = LEAST_FLOOR
 
     def __init__(
         self,
-        accuracy: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5,
-        rate: Positive = 0.02,
-        gain: NonNegative = 0.2,
         start: Share = 0.0,
+        prior: Positive = 8.0,
+        decay: Annotated[float, Range(0, 1, above=True, below=True)] = 0.98,
     ) -> None:
-        if not 0 < accuracy < 1:
-            raise AnatomyError(f"competence: accuracy must lie between 0 and 1, got {accuracy}.")
-        if not (rate > 0 and gain >= 0):
-            raise AnatomyError(f"competence: rate must be positive and gain not negative, got {rate} and {gain}.")
         _check_level(start)
-        self.accuracy, self.rate, self.gain = accuracy, rate, gain
-        self._sum, self._recent = float(start), 0.0
+        if not (prior > 0 and 0 < decay < 1):
+            raise AnatomyError(f"competence: prior must be positive and decay in (0, 1), got {prior} and {decay}.")
+        self.decay = decay
+        self._known, self._groups = float(start) * prior, float(prior)
 
     def at(self, progress: float) -> Level:
-        """The level that the last groups call for, whatever the progress."""
-        return Level(min(max(self._sum + self.gain * self._recent, 0.0), 1.0), 0)
+        """The level that the last even groups call for, whatever the progress."""
+        return Level(min(max(self._known / self._groups, 0.0), 1.0), 0)
 
     def observe(self, outcome: GroupOutcome) -> None:
-        """Learn from how a group fared."""
-        if outcome.correct:
-            error = sum(outcome.correct) / len(outcome.correct) - self.accuracy
-            self._sum = min(max(self._sum + self.rate * error, 0.0), 1.0)  # bounded, so that it can turn at once
-            self._recent += 0.05 * (error - self._recent)
+        """Learn from how a group fared, if it was drawn evenly."""
+        right, chance = outcome.own_correct, 1 / max(2, len(outcome.question.options))
+        if is_even(outcome.question) and right:
+            known = (sum(right) / len(right) - chance) / (1 - chance)
+            self._known, self._groups = self.decay * self._known + known, self.decay * self._groups + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Sum and recent mean of the errors."""
-        return {"sum": self._sum, "recent": self._recent}
+        """Fading sums."""
+        return {"known": self._known, "groups": self._groups}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore them."""
-        self._sum, self._recent = float(state["sum"]), float(state["recent"])
+        self._known, self._groups = float(state["known"]), float(state["groups"])
+
+
+@SCHEDULES.register("learnability")
+class LearnableLevel:
+    """The level at which there is most to learn: that of the largest p (1 − p), the easiest of equals.
+
+    p is the posterior mean, from a prior around 1/2, of the share of right answers to questions of a level; it fades,
+    so that a level which was not asked for long is tried again. The curriculum ``learnability`` does so by pairs of
+    structures.
+
+    Args:
+        bins: levels told apart.
+        prior: responses' worth of belief that half of the answers at a level are right.
+        decay: weight of what was heard after one more group, in (0, 1).
+    """
+
+    least_floor = LEAST_FLOOR
+
+    def __init__(
+        self,
+        bins: Annotated[int, Range(2, 100)] = 10,
+        prior: Positive = 16.0,
+        decay: Annotated[float, Range(0, 1, above=True, below=True)] = 0.99,
+    ) -> None:
+        if not (2 <= bins <= 100 and prior > 0 and 0 < decay < 1):
+            raise AnatomyError(
+                "schedule learnability: expected 2 to 100 bins, a positive prior and a decay in (0, 1), "
+                f"got {bins}, {prior} and {decay}."
+            )
+        self.prior, self.decay = prior, decay
+        self._right, self._heard = [0.0] * bins, [0.0] * bins
+
+    def at(self, progress: float) -> Level:
+        """The middle of the bin with most to learn, whatever the progress."""
+        shares = [
+            (right + self.prior / 2) / (heard + self.prior)
+            for right, heard in zip(self._right, self._heard, strict=True)
+        ]
+        best = max(range(len(shares)), key=lambda bin: shares[bin] * (1 - shares[bin]))
+        return Level((best + 0.5) / len(shares), 0)
+
+    def observe(self, outcome: GroupOutcome) -> None:
+        """Count a group's right answers at its level; those to easier forms don't count."""
+        if math.isnan(outcome.level) or not (right := outcome.own_correct):
+            return
+        self._right, self._heard = ([self.decay * value for value in sums] for sums in (self._right, self._heard))
+        at = min(int(max(outcome.level, 0.0) * len(self._heard)), len(self._heard) - 1)
+        self._right[at] += sum(right)
+        self._heard[at] += len(right)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Fading sums by bin."""
+        return {"right": list(self._right), "heard": list(self._heard)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore them."""
+        self._right, self._heard = list(map(float, state["right"])), list(map(float, state["heard"]))
 
 
 def make_schedule(spec: str | Mapping[str, Any] | Schedule) -> Schedule:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_r1.banks import Bank, Scheduled
+from anatomy_r1.banks import Bank, index_at
 from anatomy_r1.core import AnatomyError, Question, Seed
 from anatomy_r1.curricula.protocols import Choice, GroupOutcome, Variant
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity, structure_features
@@ -31,7 +31,7 @@ class Uniform:
         if not len(bank):
             raise AnatomyError(f"bank {bank.name!r} has no questions, so there is nothing to choose from.")
         self.bank = bank
-        self._scheduled = bank if isinstance(bank, Scheduled) else None
+        self._index_at = index_at(bank)
         self.seed = seed
         if similarity is None and structure_features(bank) is not None:
             similarity = "features"
@@ -40,10 +40,7 @@ class Uniform:
     def choose(self, index: int, progress: float) -> Choice:
         """Choose the ``index``-th question of the run; ``progress`` matters to mixtures whose weights change."""
         rng = np.random.default_rng([self.seed, STREAM, index])
-        at = int(rng.integers(len(self.bank)))
-        if self._scheduled is not None:
-            at = self._scheduled.index_at(at, progress)
-        question = self.bank.question(at)
+        question = self.bank.question(self._index_at(int(rng.integers(len(self.bank))), progress))
         similarity = self.measure(question) if self.measure else float("nan")
         return Choice(question, similarity, float("nan"), 0)
 

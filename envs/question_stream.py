@@ -260,5 +260,6 @@ _OPTION_VALUES: Mapping[str, tuple[str, Any]] = {
     "question_id": ("the id of a question (str)", lambda value: isinstance(value, str)),
     "variant": ("an integer of at least 0", lambda value: isinstance(value, numbers.Integral) and int(value) >= 0),
     "reset_mask": ("an array of bool, one for each place", lambda value: np.asarray(value).dtype == np.bool_),
+    "groups": ("an integer of at least 1", lambda value: isinstance(value, numbers.Integral) and int(value) >= 1),
     "progress": ("a number in [0, 1]", lambda value: isinstance(value, numbers.Real) and 0 <= float(value) <= 1),
 }

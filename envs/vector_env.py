@@ -35,8 +35,9 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
 
     There is no autoreset: ``reset()`` draws questions, ``step()`` pays the responses and ends all episodes, then
     ``reset()`` again. No step is a dead one. ``reset(seed=s)`` starts the sequence of questions that belongs to ``s``.
-    Options of a reset: ``progress`` (share of training done, in [0, 1], kept until told otherwise), and ``reset_mask``,
-    which must name all places: they are asked and answered together.
+    Options of a reset: ``progress`` (share of training done, in [0, 1], kept until told otherwise); ``reset_mask``,
+    which must name all places, as they are asked and answered together; ``groups``, how many questions to ask where
+    that is fewer than there are places for: the first places are asked, and until the next reset there are no others.
 
     ``info``, arrays of length ``num_envs``: ``question_id``, ``group``, ``edits`` (a tuple each), ``similarity`` and
     ``target_similarity`` (NaN where not measured), ``stage``, ``structure``, ``structure_count`` (how many questions of
@@ -97,21 +98,24 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         return _questions(self._draws)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Batch, dict[str, Any]]:
-        """Ask ``num_envs // group_size`` questions.
+        """Ask ``num_envs // group_size`` questions, or as many as ``options["groups"]`` says.
 
         Raises:
             AnatomyError: an unknown option or a value it can't take; or, unless ``allow_bad``, a question that can't be
                 asked (:class:`BrokenImage` for its image).
         """
-        given = read_options(options, ("progress", "reset_mask"))
+        given = read_options(options, ("progress", "reset_mask", "groups"))
         mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
         if np.shape(mask) != (self.num_envs,) or not np.all(mask):
             raise AnatomyError(
                 f"reset: all {self.num_envs} places are reset together, so reset_mask must be that many times True."
             )
+        groups, most = given.get("groups"), self.num_envs // self.group_size
+        if groups is not None and groups > most:
+            raise AnatomyError(f"reset: there are places for {most} groups, got groups={groups}.")
         super().reset(seed=seed)
         self.stream.prepare(seed, given.get("progress"))
-        asked = self._ask(self.num_envs // self.group_size)
+        asked = self._ask(most if groups is None else int(groups))
         self._draws, self._open, self._paid = [draw for draw, _ in asked], True, []
         self._observations = {
             name: tuple(value for _, group in asked for value in group[name]) for name in ("image", "prompt")
@@ -167,11 +171,16 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         self.left_out[name] = problem
 
     @property
+    def places(self) -> int:
+        """Places that are asked: ``num_envs``, unless the last reset asked fewer groups."""
+        return len(self._draws) * self.group_size or self.num_envs
+
+    @property
     def first_places(self) -> list[int]:
         """Places that are to answer before the others see their questions; empty: all answer at once."""
         size = self.group_size
         count = self.stream.probes(size)
-        return [start + k for start in range(0, self.num_envs, size) for k in range(count)]
+        return [start + k for start in range(0, self.places, size) for k in range(count)]
 
     def revise(self, responses: Mapping[int, str]) -> tuple[Batch, dict[str, Any]]:
         """Vary the questions of those who have not answered by how the :attr:`first_places` did.
@@ -187,7 +196,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         if not self._open or sorted(responses) != self.first_places:
             raise AnatomyError("revise: expected the responses of all first_places, after a reset and before its step.")
         size, count = self.group_size, self.stream.probes(self.group_size)
-        texts = [[responses[start + k] for k in range(count)] for start in range(0, self.num_envs, size)]
+        texts = [[responses[start + k] for k in range(count)] for start in range(0, self.places, size)]
         seen = {image_key(q.image): image for q, image in zip(self.questions, self._observations["image"], strict=True)}
         self._draws = [self.stream.revise(*pair) for pair in zip(self._draws, texts, strict=True)]
         self._observations = observe_places(self.questions, _decode(self.questions, self._loader, dict(seen)))
@@ -199,17 +208,17 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         """Pay one response for each place; every episode ends.
 
         Raises:
-            AnatomyError: no questions are open, the number of responses is not ``num_envs``, or one is not text.
+            AnatomyError: no questions are open, not as many responses as places, or one is not text.
         """
         if not self._open:
             raise AnatomyError("step: no questions are open; call reset() first, and again after every step.")
-        if isinstance(actions, str) or len(actions) != self.num_envs:
+        if isinstance(actions, str) or len(actions) != self.places:
             got = "one string" if isinstance(actions, str) else f"{len(actions)}"
-            raise AnatomyError(f"step: expected {self.num_envs} responses, one for each place, got {got}.")
+            raise AnatomyError(f"step: expected {self.places} responses, one for each place, got {got}.")
         scores = self.stream.grade(self._draws, actions)
         self._open, self._paid = False, list(zip(actions, scores, strict=True))
         rewards = np.array([score.total for score in scores])
-        ended, truncated = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
+        ended, truncated = np.ones(self.places, np.bool_), np.zeros(self.places, np.bool_)
         info = self._info() | _score_info(scores)
         texts = [None if s.choice is None else q.options[s.choice] for q, s in zip(self.questions, scores, strict=True)]
         info["chosen"] = np.array(texts, dtype=object)
@@ -246,7 +255,7 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
             "structure_count": np.array([draw.count for draw in self._draws], dtype=np.int64),
         }
         info = {name: column.repeat(self.group_size) for name, column in columns.items()}
-        info["edits"] = np.fromiter((v.edits for draw in self._draws for v in draw.variants), object, self.num_envs)
+        info["edits"] = np.fromiter((v.edits for draw in self._draws for v in draw.variants), object, self.places)
         return info
 
 

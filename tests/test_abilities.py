@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anatomy_r1.banks import Featured, Scheduled, Segmented, open_bank
+from anatomy_r1.banks import Featured, Grounded, Scheduled, Segmented, open_bank
 from anatomy_r1.core import image_key
 from anatomy_r1.curricula import Levelled, Paced, make_augmentation, make_curriculum
 from anatomy_r1.curricula.edits import Edited
@@ -27,6 +27,7 @@ def test_no_ability_is_probed_for_by_name(path):
 def test_what_ours_can_is_what_they_declare():
     scenes, mix = open_bank("scenes"), open_bank("mix:scenes=1")
     assert isinstance(scenes, Segmented) and isinstance(scenes, Featured) and not isinstance(scenes, Scheduled)
+    assert isinstance(scenes, Grounded) and isinstance(mix, Grounded)
     assert isinstance(mix, Scheduled) and isinstance(mix, Segmented) and not mix.scheduled
     asc, uniform = make_curriculum("asc", scenes), make_curriculum("uniform", scenes)
     assert isinstance(asc, Levelled) and not isinstance(uniform, Levelled) and asc.reach == asc.drawer.spread.reach

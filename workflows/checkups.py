@@ -1,7 +1,7 @@
 """Evaluation while training: a fixed held-out set every so many steps, and the best checkpoint kept."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from anatomy_r1.core import AnatomyError, append_json, read_jsonl
 from anatomy_r1.evaluation import default_baselines, evaluate
 
 CHECKUPS = "checkups.jsonl"
+RELIANCE = {"blank": "eval/visual_reliance", "other-image": "eval/visual_reliance_other"}
+"""By control, the metric: accuracy with the question's own image less that with the control's, paired by question."""
 
 
 class Checkups:
@@ -27,6 +29,7 @@ class Checkups:
         split: whose questions: not those that the final evaluation asks.
         limit: how many.
         seed: of their draw.
+        controls: how each question is asked once more: ``blank`` (the image blanked), ``other-image``.
 
     Raises:
         AnatomyError: ``every`` below 1.
@@ -43,11 +46,12 @@ class Checkups:
         split: str = "validation",
         limit: int = 200,
         seed: int = 0,
+        controls: Sequence[str] = (),
     ) -> None:
         if every < 1:
             raise AnatomyError(f"steps between checkups must be at least 1, got {every}.")
         self.policy, self.bank, self.run, self.save, self.every = policy, bank, run, save, every
-        self._asked: dict[str, Any] = {"split": split, "limit": limit, "seed": seed}
+        self._asked: dict[str, Any] = {"split": split, "limit": limit, "seed": seed, "controls": tuple(controls)}
         self._baselines = default_baselines(bank, seed=seed)
         path = run / CHECKUPS
         self.rows: list[dict[str, Any]] = list(read_jsonl(path)) if path.exists() else []
@@ -62,7 +66,8 @@ class Checkups:
 
         Returns:
             Metrics for the step's row: ``eval/accuracy``, ``eval/ci_low``, ``eval/ci_high``, ``eval/gain_over_blind``,
-            ``eval/failed`` (share of responses that never came); empty where it is not time.
+            ``eval/failed`` (share of responses that never came), and for each control that of ``RELIANCE`` with its
+            ``/ci_low`` and ``/ci_high``; empty where it is not time.
         """
         if step % self.every:
             return {}
@@ -78,7 +83,6 @@ class Checkups:
             out=self.run / "checkups" / f"step-{step:06d}",
             resume=True,
             gallery=0,
-            controls=(),
             baselines=self._baselines,
             config={"step": step},
             **self._asked,
@@ -92,6 +96,9 @@ class Checkups:
             "eval/gain_over_blind": None if gain is None else gain.value,
             "eval/failed": found.failed / found.responses,
         }
+        for control, name in RELIANCE.items():
+            if (gap := found.gains.get(control)) is not None:
+                row |= {name: gap.value, f"{name}/ci_low": gap.ci_low, f"{name}/ci_high": gap.ci_high}
         best = self.best
         if self.save is not None and (best is None or row["eval/accuracy"] > best["eval/accuracy"]):
             self._keep(self.save)

@@ -6,13 +6,15 @@ from typing import Any
 from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import Policy, TransformersPolicy
 from anatomy_r1.evaluation import Estimate, Results, default_baselines, evaluate, load_results
-from anatomy_r1.evaluation.records import RESULTS, failures_of
+from anatomy_r1.evaluation.records import CONTROLS, RESULTS, failures_of
 from anatomy_r1.evaluation.summaries import paired_change
 from anatomy_r1.workflows.checkups import Checkups
 from anatomy_r1.workflows.outcome import OnProgress, Progress
 from anatomy_r1.workflows.parts import Parts
 from anatomy_r1.workflows.processes import Trainer, on_main, saver
 from anatomy_r1.workflows.settings import RunConfig
+
+CHECKUP_CONTROLS = {"blank": ("blank",), "both": CONTROLS, "none": ()}
 
 
 class HeldOutEvaluations:
@@ -97,6 +99,7 @@ class HeldOutEvaluations:
             save=save,
             every=self.config.evaluate_every,
             split=self.parts.validation,
+            controls=CHECKUP_CONTROLS[self.config.evaluate_controls],
         )
 
     def change(self) -> Estimate | None:

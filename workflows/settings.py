@@ -46,6 +46,9 @@ class RunConfig:
     """Seed of questions and sampling."""
     evaluate_every: Natural = 0
     """Steps between evaluations on 200 validation questions, the best policy kept in OUT/best; 0: none."""
+    evaluate_controls: Literal["blank", "both", "none"] = "blank"
+    """How these evaluations ask each question once more, to see whether the policy looks: with the image blanked, with
+    that and with another's image, or not."""
     tracker: str = ""
     """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
     wait_minutes: Annotated[float, Range(0, 525_600, above=True)] = 60.0

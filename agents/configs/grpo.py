@@ -35,7 +35,9 @@ class GRPOConfig:
     num_generations: Annotated[int, Range(2, 4096)] = 8
     """G, responses in a group."""
     num_iterations: Count = 1
-    """Optimiser steps per batch."""
+    """Passes over a batch."""
+    minibatches: Count = 1
+    """Parts of a batch, of whole groups, that have an optimiser step each (arXiv 1707.06347); 1: the batch has one."""
     learning_rate: Positive | None = None
     """Peak learning rate of AdamW; None: by the model's size, 3e-4 for the embedded one, 1e-6 from a billion on."""
     warmup_steps: Natural = 5
@@ -62,6 +64,10 @@ class GRPOConfig:
     """Weight of an entropy bonus, the mean over all tokens."""
     gate: Gate = "total"
     """What must vary within a group for it to teach: the total reward, or correctness alone."""
+    mask_truncated_completions: bool = False
+    """Whether responses that were cut off teach nothing; they still count in their group's baseline."""
+    all_right_entropy: NonNegative = 0.0
+    """Weight of the advantage that the tokens of all-right groups have by their entropy; 0: they teach nothing."""
     scale_rewards: Scale = "group"
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
     baseline: Baseline = "group"
@@ -101,6 +107,11 @@ class GRPOConfig:
                 f"grpo: num_generations must be ≥ 2 (a group of one has no advantage), got {self.num_generations}."
             )
         check_numbers(self, "grpo")
+        if self.minibatches > self.questions_per_step:
+            raise AnatomyError(
+                f"grpo: minibatches must be at most questions_per_step, {self.questions_per_step}, got "
+                f"{self.minibatches}: each holds whole groups."
+            )
 
     @property
     def rate(self) -> float:

@@ -15,6 +15,11 @@ responses is right, all that differs is form, and dividing by so small a deviati
 of an answer: a *phantom*. With ``outcome``, only groups whose correctness differs have an advantage by their rewards;
 form has a signal of its own, the centred format reward, undivided, until ``FORM_LEARNT`` of a batch is well-formed.
 (A gate of this kind was found in a recipe for verl; the separate signal for form is ours.)
+
+A group whose responses are all right, and all paid the same, has no advantage by its rewards. With ``entropy_scales``
+each of its tokens has α · H instead, H being the entropy, in nats, of the distribution it was chosen from: what is
+right is confirmed where the policy is unsure. That is one half of RL-ZVP (arXiv 2509.21880); its other half, which
+pushes the tokens of all-wrong groups down, is left out, as there nothing says which of them were wrong.
 """
 
 from collections.abc import Hashable, Sequence
@@ -84,6 +89,13 @@ def _ungated(batch: Batch, baseline: Baseline, scale: Scale) -> Floats:
     variants = variant_numbers(batch.info["edits"].tolist(), batch.prompts, batch.group_size)
     judge = per_variant_advantages if baseline == "variant" else local_global_advantages
     return judge(batch.rewards, variants, batch.group_size, scale)
+
+
+def entropy_scales(batch: Batch, scale: float) -> Floats:
+    """α ``(B,)``, ``scale`` in groups whose responses are all right and paid the same; 0 in all others."""
+    size = batch.group_size
+    right = batch.info["correct"].reshape(-1, size).min(axis=1) == 1
+    return np.repeat(np.where(right & invalid_groups(batch.rewards, size), scale, 0.0), size)
 
 
 def on_original(batch: Batch) -> Batch:

@@ -26,9 +26,18 @@ class Batch:
     group_size: int
     weights: Sequence[Sequence[float]] | None = None
     """Importance weights of each response's tokens, where a pass of its own found them."""
+    entropy_scales: NDArray[np.float64] | None = None
+    """What the entropy of a response's tokens counts as an advantage ``(B,)``; None: nothing."""
+    masked: NDArray[np.bool_] | None = None
+    """Responses ``(B,)`` that are as if they had no tokens, in the update; None: none are."""
 
     def __len__(self) -> int:
         return len(self.responses)
+
+    @property
+    def taught(self) -> NDArray[np.int64]:
+        """Tokens of each response ``(B,)`` that the update learns from."""
+        return self.lengths if self.masked is None else np.where(self.masked, 0, self.lengths)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -46,6 +55,9 @@ class Batch:
             rewards=self.rewards[rows],
             info={name: values[rows] for name, values in self.info.items()},
             group_size=self.group_size,
+            weights=None if self.weights is None else [self.weights[i] for i in rows],
+            entropy_scales=None if self.entropy_scales is None else self.entropy_scales[rows],
+            masked=None if self.masked is None else self.masked[rows],
         )
 
 

@@ -91,7 +91,8 @@ class Learner:
         They are those that were sampled with, unless another engine sampled or the update is conditioned on the
         original question. Where a step has one update, π_old is the π of that update, and no pass of its own is needed.
         """
-        if self.ratios and (self.config.num_iterations > 1 or self.config.condition == "original"):
+        several = self.config.num_iterations * self.config.minibatches > 1
+        if self.ratios and (several or self.config.condition == "original"):
             batch = self._weighed(batch, advantages)
         if self.config.condition == "original":
             batch = self._rescored(on_original(batch), advantages)
@@ -143,7 +144,7 @@ class Learner:
             **_pooled(spoken),
             **(self.ratios.flush(self.distributed.all_gather) if self.ratios else {}),
             "grad_norm": float(np.mean(finite)) if finite else 0.0,
-            "skipped_steps": self.config.num_iterations - len(finite),
+            "skipped_steps": self.config.num_iterations * self.config.minibatches - len(finite),
         }
 
     def _trees(self, batch: Batch, advantages: Floats) -> list[Tree]:
@@ -165,8 +166,11 @@ class Learner:
 
     def _is_useful(self, batch: Batch, advantages: Floats) -> NDArray[np.bool_]:
         """Rows ``(B,)`` that add to the gradient: not empty and, without a KL or entropy term, with an advantage."""
-        spoken = batch.lengths > 0
-        return spoken if self.config.beta or self.config.entropy_coef else spoken & (advantages != 0)
+        spoken: NDArray[np.bool_] = batch.taught > 0
+        if self.config.beta or self.config.entropy_coef:
+            return spoken
+        useful: NDArray[np.bool_] = advantages != 0
+        return spoken & (useful if batch.entropy_scales is None else useful | (batch.entropy_scales != 0))
 
     def loss(
         self, batch: Batch, advantages: Floats, weights: Floats, trees: Sequence[Tree]
@@ -192,10 +196,13 @@ class Learner:
             correction = _as_matrix([batch.weights[i] for i in rows], mask, logprobs)
         elif self.ratios:  # one update per batch: the policy it begins with is this one
             correction, old = self._importance(logprobs.detach(), old, mask), logprobs.detach()
+        gains = logprobs.new_tensor(advantages[rows])[:, None].expand_as(logprobs)  # (b, R)
+        if batch.entropy_scales is not None:
+            gains = gains + logprobs.new_tensor(batch.entropy_scales[rows])[:, None] * now.entropy.detach()
         terms = token_terms(
             logprobs,
             old,
-            logprobs.new_tensor(advantages[rows]),
+            gains,
             mask,
             loss=config.loss_type,
             clip_low=config.clips[0],
@@ -210,7 +217,7 @@ class Learner:
         loss = (terms.loss * mask * logprobs.new_tensor(weights[rows])[:, None]).sum()
         if config.entropy_coef:
             # A mean over tokens whatever the objective's mean is, as in TRL.
-            loss = loss - config.entropy_coef * (now.entropy * mask).sum() / int(batch.lengths.sum())
+            loss = loss - config.entropy_coef * (now.entropy * mask).sum() / int(batch.taught.sum())
         values = (now.entropy, terms.kl, terms.clipped, gap)
         means = {name: float(v.detach()[mask].float().mean()) for name, v in zip(_MEANS, values, strict=True)}
         return loss, {"tokens": float(mask.sum()), **means}

@@ -25,6 +25,8 @@ Departures, each with its reason:
 - The group's variants (GDQA) share one mean and one standard deviation: a group is all answers to one question.
 - Groups whose rewards are all equal have zero advantage and are not run at all when no KL or entropy term needs them;
   they still count in the mean, so that skipping them changes nothing but the time.
+- Responses that were cut off can be left out (DAPO's overlong filtering, arXiv 2503.14476): they count as none of the
+  tokens that a mean is over. Their rewards stay in the group's baseline.
 - gpg's released code leaves α undefined in some paths and lets it explode when no group has an advantage; here α is 0
   then, and so is the loss.
 """
@@ -114,7 +116,7 @@ def token_terms(
     Args:
         logprobs: of the sampled tokens under the policy ``(B, R)``.
         old_logprobs: under the sampling policy ``(B, R)``.
-        advantages: of the responses ``(B,)``.
+        advantages: of the responses ``(B,)``, or of their tokens ``(B, R)``.
         mask: where there is a token ``(B, R)``.
         loss: objective.
         clip_low: ε_low.
@@ -123,7 +125,7 @@ def token_terms(
         ref_logprobs: under the reference ``(B, R)``, needed if ``beta`` is not 0.
         weights: of the policy-gradient part ``(B, R)``, where the sampler is not π_old; see ``importance.py``.
     """
-    advantages = advantages[:, None].expand_as(logprobs)
+    advantages = (advantages if advantages.ndim == 2 else advantages[:, None]).expand_as(logprobs)
     difference = logprobs - old_logprobs
     if loss == "gspo":
         # The value is the mean over the response, the gradient that of each token's share in it.

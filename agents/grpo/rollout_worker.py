@@ -110,8 +110,8 @@ class RolloutWorker:
     def _collect(self, progress: float, refills: int) -> Rollouts:
         """Draw, sample and grade a batch; up to ``refills`` times again while too few of its groups are valid.
 
-        Dynamic sampling (arXiv 2503.14476): a group is valid unless its rewards are exactly equal. All valid groups
-        are kept, also those beyond a batch's worth.
+        Dynamic sampling (arXiv 2503.14476): a group is valid unless its rewards are exactly equal. A refill draws as
+        many groups as are lacking, where the paper draws whole batches, so that no response is thrown away.
         """
         env, valid, sampling, grading = self.env, 0, 0.0, 0.0
         left_out: dict[str, str] = {}
@@ -119,7 +119,8 @@ class RolloutWorker:
         wanted = env.num_envs // env.group_size
         while len(parts) <= refills and (not parts or valid < wanted):
             started = perf_counter()
-            observations, _ = env.reset(options={"progress": progress})
+            lacking = {"groups": wanted - valid} if parts else {}
+            observations, _ = env.reset(options={"progress": progress, **lacking})
             drawn, left_out = perf_counter(), left_out | env.left_out
             responses: dict[int, Response] = {}
             for turn in self._turns():
@@ -128,7 +129,7 @@ class RolloutWorker:
                 with self._sampling():
                     answers = self.policy.respond(observations, only=turn)
                 responses |= self._exchange(turn, answers)
-            sampled, answered = perf_counter(), [responses[place] for place in range(env.num_envs)]
+            sampled, answered = perf_counter(), [responses[place] for place in range(env.places)]
             _, rewards, _, _, info = env.step([response.text for response in answered])
             parts.append(_batch(env, observations, answered, rewards, info))
             valid += int(_valid(parts[-1]).sum())
@@ -141,7 +142,7 @@ class RolloutWorker:
     def _turns(self) -> list[list[int]]:
         """Places of the groups that this process answers, in one turn or, where some answer first, in two."""
         size, first = self.env.group_size, set(self.env.first_places)
-        groups = self.distributed.own_groups(self.env.num_envs // size)
+        groups = self.distributed.own_groups(self.env.places // size)
         own = [group * size + place for group in groups for place in range(size)]
         turns = [[place for place in own if (place in first) == early] for early in (True, False)]
         return turns if first else [own]

@@ -12,23 +12,27 @@ The objectives, and what differs from the papers, are in ``losses.py``; groups w
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 
 from anatomy_r1.agents.configs import GRPOConfig
-from anatomy_r1.agents.grpo.advantages import advantages_of
+from anatomy_r1.agents.grpo.advantages import advantages_of, entropy_scales
 from anatomy_r1.agents.grpo.batch import Batch
+from anatomy_r1.agents.grpo.coverage import Coverage
 from anatomy_r1.agents.grpo.group_log import is_kept, log_group
 from anatomy_r1.agents.grpo.learner import Learner
 from anatomy_r1.agents.grpo.losses import token_weights
 from anatomy_r1.agents.grpo.metrics import batch_metrics
 from anatomy_r1.agents.grpo.rollout_worker import RolloutWorker
 from anatomy_r1.agents.grpo.samplers import CopiedPolicy, ExternalSampler
+from anatomy_r1.agents.grpo.thoughts import thought_metrics
+from anatomy_r1.agents.logprobs import Tree
 from anatomy_r1.agents.model import Backbone, as_sampled, load_tensors, save_tensors, size_defaults
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import (
@@ -40,7 +44,7 @@ from anatomy_r1.agents.training import (
     warmup_cosine,
     write_state,
 )
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, Floats
 from anatomy_r1.envs import AnatomyVQAVectorEnv
 
 Row = dict[str, Any]
@@ -96,6 +100,7 @@ class GRPO:
         self.worker = RolloutWorker(
             env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
         )
+        self.coverage = Coverage()
         self.step_index = 0
         self._compared = sampler is None
 
@@ -148,10 +153,16 @@ class GRPO:
         self.step_index += 1
         if run is not None and is_kept(self.step_index, config.steps):
             log_group(run, self.step_index, batch)
-        groups = {"refills": rollouts.refills, "groups": len(batch) // batch.group_size}
+        groups = {
+            "refills": rollouts.refills,
+            "groups": len(batch) // batch.group_size,
+            "rollouts": len(rollouts.drawn),
+        }
         return {
             "step": self.step_index,
             **batch_metrics(rollouts.drawn),
+            **self.coverage.see(rollouts.drawn),
+            **thought_metrics(rollouts.drawn, self.worker.env.stream.bank),
             **(groups if config.dynamic_sampling else {}),
             **({"left_out": rollouts.left_out} if rollouts.left_out else {}),
             **learnt,
@@ -200,7 +211,8 @@ class GRPO:
         save_optimiser(moments, folder)
         if before is not None:
             save_tensors(before, folder / REFERENCE)
-        write_state(folder, self, {**self.worker.state_dict(), "max_tokens": self.learner.max_tokens})
+        more = {"max_tokens": self.learner.max_tokens, "coverage": self.coverage.state_dict()}
+        write_state(folder, self, {**self.worker.state_dict(), **more})
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote."""
@@ -217,7 +229,20 @@ class GRPO:
         self.distributed.load_optimiser_state(model, load_optimiser(folder))
         self.step_index = int(state["step"])
         self.learner.max_tokens = int(state["max_tokens"])
+        self.coverage.load_state_dict(state.get("coverage", {"asked": [], "known": []}))  # logged, not learnt from
         self.worker.load_state_dict(state)
+
+
+@dataclass
+class _Part:
+    """Whole groups of a batch that have an optimiser step of their own, b responses."""
+
+    batch: Batch
+    advantages: Floats
+    """``(b,)``."""
+    weights: Floats
+    """What each token of a response weighs ``(b,)``."""
+    micro_batches: list[list[Tree]]
 
 
 def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, float | None]:
@@ -230,33 +255,54 @@ def update(learner: Learner, batch: Batch, learning_rate: float) -> dict[str, fl
     config, distributed = learner.config, learner.distributed
     learner.check_same(batch)
     advantages = advantages_of(batch, config.baseline, config.scale_rewards, config.gate)  # (B,)
+    if config.mask_truncated_completions:
+        masked = np.array([bool(response.truncated) for response in batch.responses])
+        batch, advantages = replace(batch, masked=masked), np.where(masked, 0.0, advantages)
+    if config.all_right_entropy:
+        batch = replace(batch, entropy_scales=entropy_scales(batch, config.all_right_entropy))
     batch = learner.old_logprobs(batch, advantages)
-    weights = token_weights(  # (B,): what each token of a response weighs
-        batch.lengths, advantages, batch.group_size, config.loss_type, config.length
-    )
     forwarded = learner.logprobs.tokens_forwarded
     norms: list[float] = []
     terms: list[dict[str, float]] = []
     with as_sampled(learner.backbone.model):
-        micro_batches = learner.micro_batches(batch, advantages)
-        while micro_batches and len(norms) < config.num_iterations:  # no micro-batch: no group has an advantage
-            distributed.set_rate(learning_rate)
-            terms = []
-            try:
-                for number, trees in enumerate(micro_batches, start=1):  # rows (b, R); their gradients add up
-                    last = number == len(micro_batches)
-                    with distributed.no_sync(last=last):
-                        loss, means = learner.loss(batch, advantages, weights, trees)
-                        distributed.backward(loss, last=last)
-                    terms.append(means)
-            except torch.OutOfMemoryError:
-                learner.halve_token_budget(batch)
-                micro_batches = learner.micro_batches(batch, advantages)
-            else:
-                norms.append(distributed.step())
+        parts = _parts(learner, batch, advantages)
+        for part in parts * config.num_iterations:
+            done = False
+            while part.micro_batches and not done:  # no micro-batch: no group has an advantage
+                distributed.set_rate(learning_rate)
+                terms = []
+                try:
+                    for number, trees in enumerate(part.micro_batches, start=1):  # rows (b, R); their gradients add up
+                        last = number == len(part.micro_batches)
+                        with distributed.no_sync(last=last):
+                            loss, means = learner.loss(part.batch, part.advantages, part.weights, trees)
+                            distributed.backward(loss, last=last)
+                        terms.append(means)
+                except torch.OutOfMemoryError:
+                    learner.halve_token_budget(batch)
+                    for one in parts:
+                        one.micro_batches = learner.micro_batches(one.batch, one.advantages)
+                else:
+                    norms.append(distributed.step())
+                    done = True
     return {
         **learner.metrics(batch, norms, terms),
         "learning_rate": learning_rate,
         "tokens/forwarded": sum(distributed.all_gather(learner.logprobs.tokens_forwarded - forwarded)),
         "max_tokens": learner.max_tokens,
     }
+
+
+def _parts(learner: Learner, batch: Batch, advantages: Floats) -> list[_Part]:
+    """The mini-batches of a batch: groups in their order, in parts as equal as can be; each mean is over its part."""
+    config, size = learner.config, batch.group_size
+    groups = np.arange(len(batch) // size)
+    parts = []
+    for chosen in np.array_split(groups, min(config.minibatches, len(groups))):
+        keep = np.isin(groups, chosen)
+        part = batch.groups(keep) if len(chosen) < len(groups) else batch
+        own = advantages[np.repeat(keep, size)]
+        teaches = own if part.entropy_scales is None else own + part.entropy_scales
+        weights = token_weights(part.taught, teaches, size, config.loss_type, config.length)
+        parts.append(_Part(part, own, weights, learner.micro_batches(part, own)))
+    return parts

@@ -11,6 +11,7 @@ from anatomy_r1.banks.generate.grammar import (
     parse,
     render,
 )
+from anatomy_r1.banks.generate.grounding import Verdicts, judge_thought
 from anatomy_r1.banks.generate.marker import ring
 from anatomy_r1.banks.generate.questions import QUESTION_TYPES, Draft, Marked, ask, compose, draw, shuffle_in
 from anatomy_r1.banks.generate.scene_graph import (
@@ -41,10 +42,12 @@ __all__ = [
     "Relation",
     "SceneGraph",
     "SceneObject",
+    "Verdicts",
     "ask",
     "compose",
     "draw",
     "graph_from_labels",
+    "judge_thought",
     "parse",
     "parts_of",
     "render",

@@ -14,7 +14,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pil
 
-from anatomy_r1.banks.generate import Draft, GraphBank, Marked, Regions, graph_from_labels, parts_of, ring, split_groups
+from anatomy_r1.banks.generate import (
+    Draft,
+    GraphBank,
+    Marked,
+    Regions,
+    SceneGraph,
+    graph_from_labels,
+    parts_of,
+    ring,
+    split_groups,
+)
 from anatomy_r1.banks.masks.files import UNLISTED, Frame, Pair, find_pairs, find_table, flat_frame
 from anatomy_r1.banks.masks.formats import is_volume
 from anatomy_r1.banks.masks.geometry import PLANES
@@ -193,6 +203,10 @@ class MasksBank(GraphBank):
         plain = question.image
         pixels = replace(plain, marker=None)() if isinstance(plain, FrameImage) else question.pixels()
         return Regions(pixels, self._all[frame].labels(self.table), self._names)
+
+    def graph(self, index: int) -> SceneGraph:
+        """What lies where in the image of a question, as far as it can be asked about."""
+        return self._look(self._find(index)[0]).graph
 
     def _group(self, frame: int) -> str:
         return self._all[frame].group

@@ -110,6 +110,10 @@ class ScenesBank(MadeBank):
         """What lies where in the image of a question."""
         return Regions(self.question(index).pixels(), self._layout(index)[0].labels(self.size), self.vocabulary.names)
 
+    def graph(self, index: int) -> SceneGraph:
+        """What lies where in the scene of a question."""
+        return self._layout(index)[1]
+
     def cell_names(self, index: int) -> tuple[str, ...]:
         """What lies in each of the nine cells, in reading order: a structure or ``background``."""
         return tuple(self.vocabulary.names.get(label, "background") for label in self._layout(index)[0].organs)

@@ -209,6 +209,10 @@ class SSGGraphBank(GraphBank):
         super().__init__("ssg-vqa", str(path), parts, STRUCTURES, seed=seed, per_frame=per_frame, refused=kept)
         self._graph = Memo(read_graph, 256)
 
+    def graph(self, index: int) -> SceneGraph:
+        """What the frame of a question shows."""
+        return self._graph(self._graphs[self._find(index)[0]][0], self._colour)[1]
+
     def _group(self, frame: int) -> str:
         return self._graphs[frame][1]
 

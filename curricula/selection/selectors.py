@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, Scheduled, index_at
 from anatomy_r1.core import AnatomyError, Floats, Memo, Question
 from anatomy_r1.curricula.selection.distractor_search import (
     LEVELS,
@@ -56,8 +56,13 @@ class Drawer(Protocol):
     spread: Spread
     """How S is spread over the option sets that the bank's questions can have."""
 
-    def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
-        """A question and its S(q), within the tolerance of ``target`` where that can be."""
+    def draw(
+        self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE, progress: float = 0.0
+    ) -> tuple[Question, float]:
+        """A question and its S(q), within the tolerance of ``target`` where that can be.
+
+        ``progress`` matters to banks whose questions depend on it.
+        """
 
     def measured(self, measure: OptionSimilarity) -> "Drawer":
         """The same drawer by another measure of the same structures."""
@@ -93,7 +98,7 @@ class Recompose:
     """
 
     def __init__(self, bank: Bank, search: DistractorSearch, probes: Sequence[Question]) -> None:
-        self.bank, self.search, self._probes = bank, search, probes
+        self.bank, self.search, self._probes, self._index_at = bank, search, probes, index_at(bank)
         values = [search.spread(question) for question in probes]
         self.spread = Spread(np.concatenate(values), np.concatenate([np.full(len(v), 1 / len(v)) for v in values]))
         flat = (0.0,) * (LEVELS + 1)
@@ -106,14 +111,17 @@ class Recompose:
             self.bank, DistractorSearch(measure, self.search.tolerance, self.search.softness), self._probes
         )
 
-    def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
+    def draw(
+        self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE, progress: float = 0.0
+    ) -> tuple[Question, float]:
         """A question with recomposed, shuffled options, and its S(q)."""
         level, length = level_of(target), len(self.bank)
         how = Weighting(target, self._tilts[level], emphasis.structures, self.search.softness)
         plain = not emphasis.answers and emphasis.questions is None
         tried: list[tuple[float, Question, Pool]] = []
         for _ in range(TRIES):
-            question = self.bank.question(int(rng.random() * length)) if plain else self._ask(rng, emphasis)
+            at = self._index_at(int(rng.random() * length), progress) if plain else -1
+            question = self.bank.question(at) if plain else self._ask(rng, emphasis, progress)
             if (pool := self.search.pool(question)) is None:
                 return question, self.search.measure(question)
             mass = self.search.mass(pool, len(question.options) - 1, how)
@@ -129,10 +137,10 @@ class Recompose:
         )
         return _recomposed(question, found, rng), found.similarity
 
-    def _ask(self, rng: np.random.Generator, emphasis: Emphasis) -> Question:
+    def _ask(self, rng: np.random.Generator, emphasis: Emphasis, progress: float) -> Question:
         """A question of the bank, by the chances of answers and questions."""
         for _ in range(4 * TRIES):
-            question = self.bank.question(int(rng.random() * len(self.bank)))
+            question = self.bank.question(self._index_at(int(rng.random() * len(self.bank)), progress))
             if not emphasis.answers or rng.random() < emphasis.answers.get(question.structure, 1.0):
                 break
         if emphasis.questions is not None and len(self.bank) <= INDEX_SIZE:
@@ -163,6 +171,7 @@ class Select:
     """Questions with fixed options, indexed by S(q); of a very large bank, an even sample."""
 
     def __init__(self, bank: Bank, measure: OptionSimilarity, tolerance: float, softness: float = 0.0) -> None:
+        refuse_to_follow(bank)
         self.bank, self.tolerance, self.softness = bank, tolerance, softness
         self._rows = np.array(_spread(len(bank), INDEX_SIZE))
         questions = [(bank.question(i), i) for i in self._rows.tolist()]
@@ -198,7 +207,9 @@ class Select:
         self._tilts = [0.0] * (LEVELS + 1) if self.softness else self.spread.tilts(self.tolerance)
         self._factors = Memo(self._find_factors, 1)
 
-    def draw(self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE) -> tuple[Question, float]:
+    def draw(
+        self, target: float, rng: np.random.Generator, emphasis: Emphasis = NONE, progress: float = 0.0
+    ) -> tuple[Question, float]:
         """One of the questions within the tolerance, by weight; where there is none, of the nearest."""
         low, high = window(self._values, target, self.tolerance)
         tilt, factors = self._tilts[level_of(target)], self._factors(emphasis)
@@ -249,6 +260,15 @@ def _recomposed(question: Question, found: Found, rng: np.random.Generator) -> Q
     changed = object.__new__(type(question))
     changed.__dict__.update(question.__dict__, options=tuple(options[i] for i in order), answer=order.index(0))
     return changed
+
+
+def refuse_to_follow(bank: Bank) -> None:
+    """Raise AnatomyError where what the bank asks changes with progress."""
+    if isinstance(bank, Scheduled) and bank.scheduled:
+        raise AnatomyError(
+            f"bank {bank.name!r}: its weights change with the progress of training, which can't be followed where "
+            "questions keep their options, nor with easy_weight; use the curriculum 'uniform' or 'learnability'."
+        )
 
 
 def _by_structure(structures: Sequence[str]) -> dict[str, NDArray[np.intp]]:

@@ -30,6 +30,12 @@ DRIFT = 2.0
 """Times by which responses grow or shrink, with nothing gained, from which it is said."""
 GAIN = 0.05
 """Accuracy gained that explains longer or shorter responses."""
+ASKED = "questions/"
+"""Metrics of how many questions of each structure a step asked."""
+MISSED = 20.0
+"""Questions of a structure that should have come by its share so far, and didn't, from which it is said."""
+RELIANCE = "eval/visual_reliance"
+"""Accuracy at a check-up less that with blank images."""
 Row = Mapping[str, Any]
 
 
@@ -40,7 +46,8 @@ class Finding:
     step: int
     kind: str
     """``cut-off``, ``no-form``, ``no-reward``, ``no-right-answer``, ``no-signal``, ``letters``, ``answers``,
-    ``duplicates``, ``repeated-thoughts``, ``copied-thoughts``, ``empty-thoughts``, ``length``."""
+    ``duplicates``, ``repeated-thoughts``, ``copied-thoughts``, ``empty-thoughts``, ``length``, ``not-asked``,
+    ``image-fading``."""
     text: str
     """What was seen, and what to try."""
 
@@ -56,6 +63,10 @@ class HealthWatch:
         self.length = length
         self._rows: deque[Row] = deque(maxlen=WINDOW)
         self._early: list[Row] = []
+        self._checkups: list[Row] = []
+        self._groups = 0
+        self._asked: dict[str, tuple[int, int]] = {}
+        """By structure: how often it was asked, and the groups in all when it was asked last."""
         self._said: set[str] = set()
         self._steps = 0
 
@@ -65,8 +76,15 @@ class HealthWatch:
             return []
         self._rows.append(row)
         self._steps += 1
+        counts = {name.removeprefix(ASKED): int(row[name]) for name in row if name.startswith(ASKED)}
+        self._groups += sum(counts.values())
+        self._asked |= {
+            name: (self._asked.get(name, (0, 0))[0] + count, self._groups) for name, count in counts.items()
+        }
         if len(self._early) < WINDOW:
             self._early.append(row)
+        if f"{RELIANCE}/ci_low" in row:
+            self._checkups.append(row)
         found = []
         for kind, look in LOOKS.items():
             if not self._said & {kind, *EXPLAINED.get(kind, ())} and (text := look(self)):
@@ -189,6 +207,37 @@ class HealthWatch:
             "--grpo.loss-type dr_grpo, which doesn't weigh by length, or --grpo.beta 0.04."
         )
 
+    def _not_asked(self) -> str:
+        missed = {
+            name: count * (self._groups - last) / last
+            for name, (count, last) in self._asked.items()
+            if count * (self._groups - last) >= MISSED * last
+        }
+        if not missed:
+            return ""
+        name = max(sorted(missed), key=lambda one: missed[one])
+        count, last = self._asked[name]
+        return (
+            f"{name!r} is not asked any more: {count} times in the first {last:,} groups, never in the "
+            f"{self._groups - last:,} since; what is not asked is forgotten. Ask more evenly: --curriculum-options "
+            "floor 0.2, or balance uniform."
+        )
+
+    def _image_fading(self) -> str:
+        """More is right, and less of it thanks to the image: intervals of the same questions that are apart."""
+        *earlier, now = self._checkups or [{}]
+        before = max(earlier, key=lambda row: row[f"{RELIANCE}/ci_low"], default=None)
+        if before is None or now[f"{RELIANCE}/ci_high"] >= before[f"{RELIANCE}/ci_low"]:
+            return ""
+        if now["eval/accuracy"] <= before["eval/accuracy"]:
+            return ""
+        return (
+            f"from step {before['step']} to {now['step']} held-out accuracy rose from {before['eval/accuracy']:.2f} to "
+            f"{now['eval/accuracy']:.2f}, but what a blank image takes from it fell from {before[RELIANCE]:.2f} to "
+            f"{now[RELIANCE]:.2f}: the policy looks less and guesses better. Balance the bank's answers (anatomy-r1 "
+            "audit names shortcuts), lower --grpo.learning-rate, or keep to the start with --grpo.beta 0.04."
+        )
+
 
 HEALTH_LIMITS: Mapping[str, float] = {
     "cut-off": MUCH,
@@ -199,6 +248,8 @@ HEALTH_LIMITS: Mapping[str, float] = {
     **FAR,
     **COPIES,
     "length": DRIFT,
+    "not-asked": MISSED,
+    "image-fading": 0.0,
 }
 """From which value on each kind is said."""
 LOOKS: Mapping[str, Callable[[HealthWatch], str]] = {
@@ -214,6 +265,8 @@ LOOKS: Mapping[str, Callable[[HealthWatch], str]] = {
     "copied-thoughts": HealthWatch._copied_thoughts,
     "empty-thoughts": HealthWatch._empty_thoughts,
     "length": HealthWatch._length,
+    "not-asked": HealthWatch._not_asked,
+    "image-fading": HealthWatch._image_fading,
 }
 """Each kind of finding, and what looks for it."""
 EXPLAINED = {

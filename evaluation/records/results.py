@@ -6,7 +6,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,6 +66,8 @@ class Rollout:
     """Letter that the lenient judge reads, whatever the form; None where it finds no one answer."""
     option_style: str = DEFAULT_STYLE
     """How the prompt labelled the options."""
+    grounded: tuple[int, int, int] | None = None
+    """Statements of the thought that are true, false, or can't be told; None: no thought, or an unknown scene."""
 
     @property
     def lenient_correct(self) -> bool:
@@ -197,6 +199,8 @@ class Results:
     """Of these, spent in the policy."""
     lenient_accuracy: Estimate | None = None
     """Accuracy as the lenient judge reads the same responses; None in results that are older than it."""
+    thoughts: Mapping[str, Estimate] = field(default_factory=dict)
+    """``true``, ``false``, ``unknown``: shares of what a thought says of its scene; empty where that isn't known."""
     schema_version: int = SCHEMA_VERSION
 
     def save(self, folder: Path) -> None:
@@ -255,6 +259,7 @@ def rollout_of(row: Mapping[str, Any]) -> Rollout:
             **row,
             "options": tuple(row["options"]),
             "probabilities": None if probabilities is None else tuple(probabilities),
+            "grounded": tuple(row["grounded"]) if row.get("grounded") else None,
         }
     )
     return rollout if "lenient_choice" in row else _with_lenient_choice(rollout)
@@ -306,6 +311,7 @@ def _revive(data: dict[str, Any]) -> dict[str, Any]:
         "calibration": calibration
         and Calibration(calibration["source"], calibration["ece"], tuple(Bin(**one) for one in calibration["bins"])),
         "errors": Errors(**data["errors"]),
+        "thoughts": _estimates(data.get("thoughts", {})),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomy_r1.banks.generate import Verdicts
 from anatomy_r1.core import Floats
 from anatomy_r1.evaluation.records.perturbations import CONTROLS
 from anatomy_r1.evaluation.records.results import Rollout
@@ -34,6 +35,9 @@ _KINDS = {
     "confident_hit": "b",
     "similarity": "d",
     "reward": "d",
+    "true": "d",
+    "false": "d",
+    "unknown": "d",
 }
 
 
@@ -114,7 +118,7 @@ class RolloutTable:
             column.add(derived[name] if name in derived else known[name])
         confidence, hit = _stated(rollout)
         similarity = NAN if rollout.similarity is None else rollout.similarity
-        numbers = {
+        numbers: dict[str, Any] = {
             **known,
             "options": len(rollout.options),
             "failed": rollout.failed is not None,
@@ -122,6 +126,7 @@ class RolloutTable:
             "similarity": similarity,
             "confidence": confidence,
             "confident_hit": hit,
+            **dict(zip(("true", "false", "unknown"), _grounded(rollout), strict=True)),
         }
         for name, values in self._numbers.items():
             values.append(numbers[name])
@@ -181,6 +186,11 @@ class RolloutTable:
 
 def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _grounded(rollout: Rollout) -> tuple[float, float, float]:
+    """Shares of a thought's statements that are true, false or can't be told; NaN where there is none to judge."""
+    return (NAN, NAN, NAN) if rollout.grounded is None else Verdicts(*rollout.grounded).shares
 
 
 def _stated(rollout: Rollout) -> tuple[float, bool]:

@@ -125,6 +125,11 @@ def cards(results: Mapping[str, Results], rollouts: Mapping[str, Sequence[Rollou
         beside = f"{errors.chance_distance:.2f} by chance" if errors.chance_distance is not None else ""
         side = f"; wrong side alone {percent(errors.laterality)}" if errors.laterality else ""
         found.append(Card("Distance of errors", f"{errors.distance:.2f}", f"in the taxonomy; {beside}{side}"))
+    if latest.thoughts:
+        true, false, unknown = (percent(latest.thoughts[name].value) for name in ("true", "false", "unknown"))
+        found.append(
+            Card("True thoughts", true, f"of what they say of the scene; false {false}, can't be told {unknown}")
+        )
     return found
 
 

@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 from anatomy_r1.agents import Policy, Response
 from anatomy_r1.agents.policies import name_of
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, Grounded
+from anatomy_r1.banks.generate import Verdicts, judge_thought
 from anatomy_r1.core import AnatomyError, Question, render_prompt
-from anatomy_r1.envs import RewardConfig, score
+from anatomy_r1.envs import RewardConfig, read_blocks, score
 from anatomy_r1.evaluation.records import (
     CONTROL_ROLLOUTS,
     ROLLOUTS,
@@ -58,6 +59,7 @@ class EvaluationLoop:
         self._came, self._lacking = False, 0
         self._reason: str | None = None
         self._make = lru_cache(maxsize=256)(self.part.question)  # the controls look ahead
+        self._scene = lru_cache(maxsize=8)(self.part.graph) if isinstance(self.part, Grounded) else None
 
     def recover(self) -> RolloutTable:
         """What an earlier part of the run left."""
@@ -86,9 +88,10 @@ class EvaluationLoop:
                 asked = [self._form(*form, failed[form][0]) for form in some]
                 responses = self._ask(asked, n)
                 again = [
-                    grade(question, responses[at * n + old.sample], self.reward, **_known(old))
+                    grade(question, said, self.reward, **_known(old), grounded=self._grounded(form, said.text))
                     for at, (form, question) in enumerate(zip(some, asked, strict=True))
                     for old in failed[form]
+                    if (said := responses[at * n + old.sample])
                 ]
                 self.log.replace(name, again)
 
@@ -163,6 +166,7 @@ class EvaluationLoop:
                     sample=sample,
                     similarity=similarity,
                     baselines=beside[at],
+                    grounded=self._grounded((place, form, None), responses[form * self.n + sample].text),
                 )
                 for form in range(at * self.permutations, (at + 1) * self.permutations)
                 for sample in range(self.n)
@@ -171,6 +175,13 @@ class EvaluationLoop:
             rollouts += said if image is None else [replace(one, image=image) for one in said]
         self.log.append(ROLLOUTS, rollouts)
         return rollouts
+
+    def _grounded(self, form: tuple[int, int, str | None], text: str) -> Verdicts | None:
+        """What the thought of a response says of its scene; None without one, or where it isn't known or not shown."""
+        place, _, control = form
+        blocks = read_blocks(text) if self._scene and control is None else None
+        graph = self._scene(self.indices[place]) if self._scene and blocks else None
+        return judge_thought(blocks[0], graph, self.part.structures) if blocks and graph else None
 
     def _stop_if_none_came(self, responses: Sequence[Response], questions: Sequence[Question]) -> None:
         """Stop when the first batch is through without a single response: the next would fare no better.

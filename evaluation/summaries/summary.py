@@ -7,7 +7,7 @@ import numpy as np
 
 from anatomy_r1.core import Floats
 from anatomy_r1.evaluation.records import Codes, Results, RolloutTable, Row
-from anatomy_r1.evaluation.stats import difference, exact, proportion
+from anatomy_r1.evaluation.stats import Estimate, difference, exact, proportion
 from anatomy_r1.evaluation.summaries.anatomy import anatomical_errors
 from anatomy_r1.evaluation.summaries.classes import Classes, confusion
 from anatomy_r1.evaluation.summaries.repeats import calibration, permutation_shares, sampling_shares
@@ -60,9 +60,19 @@ def summarise(columns: RolloutTable, **facts: Any) -> Results:
         confusion=confusion(classes),
         calibration=calibration(columns),
         errors=anatomical_errors(columns),
+        thoughts=_thoughts(columns, rows),
         usage={name: round(amount, 6) for name, amount in columns.usage.items()},
         **facts,
     )
+
+
+def _thoughts(columns: RolloutTable, rows: _Rows) -> dict[str, Estimate]:
+    """Shares of a thought's statements that are true, false or can't be told, over the thoughts that were judged."""
+    judged = np.isfinite(columns.values("true"))
+    if not judged.any():
+        return {}
+    groups, questions = rows.clusters[judged], rows.questions[judged]
+    return {name: proportion(columns.values(name)[judged], groups, questions) for name in ("true", "false", "unknown")}
 
 
 def _tables(columns: RolloutTable, rows: _Rows, blind: Floats | None) -> dict[str, tuple[Row, ...]]:

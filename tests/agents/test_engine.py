@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from two_processes import trainer
 
 WORKER = Path(__file__).with_name("two_processes.py")
-# Uneven: five groups for two processes, and passes so small that one process needs more of them.
-LOOK = {"groups": 5, "temperature": 2.0, "max_tokens": 400, "beta": 0.05}
+# Uneven: five groups for two processes, refills of fewer, and passes so small that one process needs more of them.
+LOOK = {"groups": 5, "temperature": 2.0, "max_tokens": 400, "beta": 0.05, "dynamic_sampling": 2}
 
 
 def launch(count, out, jobs, **environment):

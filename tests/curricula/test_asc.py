@@ -1,5 +1,4 @@
 import json
-import warnings
 from collections import Counter, defaultdict
 from itertools import combinations
 
@@ -8,7 +7,7 @@ import pytest
 
 from anatomy_r1.banks import MixBank, open_bank
 from anatomy_r1.core import AnatomyError
-from anatomy_r1.curricula import make_curriculum
+from anatomy_r1.curricula import GroupOutcome, make_curriculum
 from anatomy_r1.curricula.similarity import OptionSimilarity, Similarity, make_similarity
 
 LEVELS = (0.146, 0.380, 0.639)
@@ -218,13 +217,36 @@ def test_a_distractor_that_can_be_no_option_is_refused(bank_of, make_question):
         make_curriculum("asc", bank, similarity="names")
 
 
-def test_a_mixture_whose_weights_change_is_warned_about():
+FOLLOWING = [
+    ("uniform", {}),
+    ("learnability", {}),
+    ("asc", {}),
+    ("asc", {"floor": 0.9}),
+    ("asc", {"balance": "uniform"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FOLLOWING)
+def test_a_mixture_whose_weights_change_is_followed(name, options):
     banks = {"a": open_bank("scenes"), "b": open_bank("scenes", seed=1)}
-    with pytest.warns(UserWarning, match="draws by their mean over the run"):
-        make_curriculum("asc", MixBank(banks, {"a": [[0, 1], [1, 0]]}, length=200), similarity="names")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        make_curriculum("asc", MixBank(banks, {"a": [[0, 0.5], [1, 0.5]]}, length=200), similarity="names")
+    more = {"similarity": "names"} if name == "asc" else {}
+    bank = MixBank(banks, {"a": [[0, 1], [1, 0]], "b": [[0, 0], [1, 1]]}, length=200)
+    curriculum = make_curriculum(name, bank, **options, **more)
+    for progress, label in ((0.0, "a"), (1.0, "b")):
+        drawn = [curriculum.choose(index, progress).question for index in range(20)]
+        assert {question.id.split("/")[1] for question in drawn} == {label}
+        curriculum.observe(GroupOutcome(drawn[0], (1.0, 0.0), (True, False), (drawn[0].structure, None)))
+
+
+def test_a_mixture_that_can_not_be_followed_is_refused(make_bank):
+    weights = {"a": [[0, 1], [1, 0]]}
+    fixed = MixBank({"a": make_bank(6, fixed=True), "b": make_bank(6, fixed=True)}, weights, length=200)
+    free = MixBank({"a": open_bank("scenes"), "b": open_bank("scenes", seed=1)}, weights, length=200)
+    for bank, options in ((fixed, {}), (free, {"easy_weight": 0.5})):
+        with pytest.raises(AnatomyError, match=r"weights change with the progress of training.*'learnability'"):
+            make_curriculum("asc", bank, similarity="names", **options)
+    steady = MixBank({"a": make_bank(6, fixed=True), "b": make_bank(6, fixed=True)}, {}, length=200)
+    make_curriculum("asc", steady, similarity="names", easy_weight=0.5)
 
 
 def test_a_soft_level_reaches_all_sets_and_prefers_near_ones(make_bank):

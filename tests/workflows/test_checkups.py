@@ -87,3 +87,31 @@ def test_batches_do_not_change_what_a_model_samples(tmp_path):
         assert found.environment["policy"]["backend"] == "transformers"
     for name in ("rollouts.jsonl", "controls.jsonl"):
         assert (tmp_path / "3" / name).read_bytes() == (tmp_path / "8" / name).read_bytes()
+
+
+class Looker(Learner):
+    """Right on what it sees, and as lucky without an image as it is told."""
+
+    luck = 0.3
+
+    def respond(self, observations, *, n=1):
+        self.asked += len(observations["prompt"])
+        answers = make_policy(f"noisy-oracle:{self.skill}", bank=self.bank).respond(observations, n=n)
+        guesses = make_policy(f"noisy-oracle:{self.luck}", bank=self.bank).respond(observations, n=n)
+        blank = [bool((image == image.flat[0]).all()) for image in observations["image"]]
+        return [guess if dark else answer for answer, guess, dark in zip(answers, guesses, blank, strict=True)]
+
+
+def test_a_blank_image_at_every_checkup_shows_how_much_is_seen(bank, tmp_path):
+    learner = Looker()
+    learner.bank, learner.skill = bank, 1.0
+    checkups = Checkups(learner, bank, tmp_path, every=1, split="test", limit=40, controls=("blank", "other-image"))
+    first = checkups(1)
+    lines = (tmp_path / "checkups/step-000001/controls.jsonl").read_text().splitlines()
+    blank = [json.loads(line)["correct"] for line in lines if json.loads(line)["control"] == "blank"]
+    assert learner.asked == 3 * 40 and len(blank) == 40
+    assert first["eval/visual_reliance"] == pytest.approx(1 - sum(blank) / 40) and sum(blank)
+    assert first["eval/visual_reliance/ci_low"] < first["eval/visual_reliance"] < first["eval/visual_reliance/ci_high"]
+    assert first["eval/visual_reliance_other"] == 0, "the oracle knows the question, whatever it is shown"
+    learner.luck = 1.0
+    assert checkups(2)["eval/visual_reliance"] == 0

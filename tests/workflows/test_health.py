@@ -133,6 +133,44 @@ def test_rows_of_supervised_fine_tuning_are_passed_over():
     assert HealthWatch().see({"step": 1, "loss": 2.0}) == []
 
 
+def checked(step, accuracy, reliance, half=0.05):
+    """A row of a run that is well otherwise, with a check-up."""
+    bounds = {"ci_low": reliance - half, "ci_high": reliance + half}
+    more = {f"eval/visual_reliance/{name}": value for name, value in bounds.items()}
+    row = {"step": step, "completions/clipped_ratio": 0.0, "reward": 1.0, "accuracy": 0.5}
+    return row | {"eval/accuracy": accuracy, "eval/visual_reliance": reliance} | more
+
+
+def test_a_structure_that_is_not_asked_any_more_is_said():
+    def rows(*steps):
+        plain = {"completions/clipped_ratio": 0.0, "reward": 1.0, "accuracy": 0.5}
+        return [
+            {**plain, "step": n + 1, **{f"questions/{k}": v for k, v in row.items()}} for n, row in enumerate(steps)
+        ]
+
+    both, gut = {"liver": 4, "gut": 4}, {"gut": 8}
+    watch = HealthWatch()
+    found = [one for row in rows(*[both] * 10, *[gut] * 8) for one in watch.see(row)]
+    assert [(one.step, one.kind) for one in found] == [(15, "not-asked")]
+    assert "'liver' is not asked any more: 40 times in the first 80 groups, never in the 40 since" in found[0].text
+    rare = [{"gut": 99, "liver": 1}] + [{"gut": 100}] * 15
+    assert not [one for row in rows(*rare) for one in HealthWatch().see(row)], "its turn may still come"
+
+
+def test_accuracy_that_rises_while_the_image_matters_less_is_said():
+    def kinds(*rows):
+        watch = HealthWatch()
+        return [found.kind for row in rows for found in watch.see(row)], watch
+
+    said_of, watch = kinds(checked(10, 0.5, 0.3), checked(20, 0.6, 0.4), checked(30, 0.7, 0.2), checked(40, 0.8, 0.1))
+    assert said_of == ["image-fading"]
+    (standing,) = watch.standing()
+    assert "from step 20 to 40" in standing.text and "from 0.40 to 0.10" in standing.text
+    assert kinds(checked(10, 0.5, 0.3), checked(20, 0.6, 0.25))[0] == [], "within the intervals"
+    assert kinds(checked(10, 0.5, 0.3), checked(20, 0.4, 0.1))[0] == [], "forgotten, not guessed"
+    assert kinds(checked(10, 0.5, 0.3), {**checked(20, 0.6, 0.4), "eval/accuracy": 0.7})[0] == []
+
+
 def test_a_resumed_run_says_nothing_twice(tmp_path):
     env = AnatomyVQAVectorEnv(8, group_size=4, bank="scenes")
     policy, run, told = Scripted(env, SILENT["no-form"]), RunFolder(tmp_path / "run"), []
