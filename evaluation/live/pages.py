@@ -48,7 +48,7 @@ class Site:
         self.pages = several if len(runs) > 1 else [("/", "Run")] if runs else []
         self.pages += [("/try", "Try a policy")] if trial is not None else []
         self.pages += [("/answer", "Answer")] if person is not None else []
-        self._script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("hover.js", "watch.js"))
+        self._script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "watch.js"))
         self._template = load_template("watch.html.j2")
 
     def app(self, hosts: Sequence[str]) -> Starlette:

@@ -108,8 +108,8 @@ def bars(results: Mapping[str, Results]) -> list[Bar]:
 
 
 def cards(results: Mapping[str, Results], rollouts: Mapping[str, Sequence[Rollout]]) -> list[Card]:
-    """The numbers beside the bars."""
-    if not results:
+    """The numbers beside the bars; none where more than two are compared, as they are of the last."""
+    if not results or len(results) > 2:
         return []
     *earlier, latest = results.values()
     found = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from anatomy_r1.evaluation.records import Metrics, Series
 from anatomy_r1.evaluation.reports.charts import Curve, figure, line_chart, stacked_chart
+from anatomy_r1.evaluation.reports.coverage import option_sets
 
 INVALID = "frac_reward_zero_std"
 STRUCTURES = 12
@@ -77,9 +78,9 @@ _MAIN = (
     ),
     _Plan(
         "Visual reliance",
-        "What the image adds to the accuracy on held-out questions. Higher is better; near 0 it is not looked at.",
+        "Accuracy on held-out questions over that of text alone. Higher is better; near 0 the image is not used.",
         True,
-        (("over the blanked image", "eval/gain_over_blank"), ("over text alone", "eval/gain_over_blind")),
+        (("over text alone", "eval/gain_over_blind"),),
     ),
     _Plan(
         "Entropy",
@@ -141,6 +142,11 @@ _MORE = (
         (("sampling", "seconds/sampling"), ("scoring", "seconds/scoring"), ("update", "seconds/update")),
     ),
 )
+_BY_STRUCTURE = {
+    "accuracy": ("Accuracy", "Share of sampled responses that are right. Higher is better.", True),
+    "reward": ("Reward", "What a response is paid. Higher is better.", False),
+    INVALID: ("Invalid-gradient ratio", "Share of groups that teach nothing. Lower is better.", True),
+}
 MOST_RUNS = 8
 """Runs that can be told apart in one chart."""
 
@@ -197,23 +203,55 @@ def _group_chart(metrics: Metrics) -> list[Chart]:
 
 def more_charts(metrics: Metrics) -> list[Chart]:
     """The rest."""
-    return _there([_chart(plan.title, plan, _curves(metrics, plan)) for plan in _MORE])
+    return _there([_chart(plan.title, plan, _curves(metrics, plan)) for plan in _MORE]) + option_chart(metrics)
 
 
-def structure_series(metrics: Metrics) -> dict[str, Series]:
-    """Invalid-gradient ratio of each structure that was asked often enough to tell, most asked first."""
-    named = {name.partition("/")[2]: metrics.series(name) for name in metrics.names(f"{INVALID}/")}
-    return dict([(name, found) for name, found in named.items() if len(found.values) >= LEAST][:STRUCTURES])
+def structure_series(metrics: Metrics, measure: str = INVALID) -> dict[str, Series]:
+    """A measure of each structure that was asked often enough to tell, most asked first."""
+    named = {name.partition("/")[2]: metrics.series(name) for name in metrics.names(f"{measure}/")}
+    asked = {name.partition("/")[2] for name in metrics.names(f"{INVALID}/")}
+    told = [(name, found) for name, found in named.items() if name in asked and len(found.values) >= LEAST]
+    return dict(told[:STRUCTURES])
 
 
-def structure_charts(metrics: Metrics) -> list[Chart]:
-    """A small chart of each of :func:`structure_series`."""
+@dataclass(frozen=True)
+class ByStructure:
+    """Small charts of one measure, one per structure."""
+
+    title: str
+    note: str
+    charts: tuple[Chart, ...]
+
+
+def structure_charts(metrics: Metrics) -> list[ByStructure]:
+    """Each measure that was logged by structure, of all of :func:`structure_series`."""
     found = []
-    for name, series in structure_series(metrics).items():
-        first, last = (figure(end, share=True) for end in series.ends(5))
-        svg = line_chart([Curve("ratio", series)], share=True, size=(240, 116), bounds=(0.0, 1.0), detail=False)
-        found.append(Chart(name, f"{first} → {last}", svg, ()))
+    for measure, (title, note, share) in _BY_STRUCTURE.items():
+        charts = []
+        for name, series in structure_series(metrics, measure).items():
+            first, last = (figure(end, share) for end in series.ends(5))
+            bounds = (0.0, 1.0) if share else None
+            svg = line_chart([Curve(title.lower(), series)], share=share, size=(240, 116), bounds=bounds, detail=False)
+            charts.append(Chart(name, f"{first} → {last}", svg, ()))
+        if charts:
+            found.append(
+                ByStructure(f"{title} by structure", f"{note} Averaged over a fifth of the run.", tuple(charts))
+            )
     return found
+
+
+def option_chart(metrics: Metrics) -> list[Chart]:
+    """How many different sets of options were asked."""
+    if (found := option_sets(metrics)) is None:
+        return []
+    asked, different = found
+    curves = [Curve("different sets", different, 1), Curve("questions", asked, 2, target=True)]
+    legend = tuple(
+        Legend(one.label, one.tone, one.target, *(f"{end:,.0f}" for end in one.series.values[[0, -1]]))
+        for one in curves
+    )
+    note = "Sets of options asked so far. The closer to the questions, the less can be learnt by heart."
+    return [Chart("Different sets of options", note, line_chart(curves, share=False, window=0.0), legend)]
 
 
 def _there(charts: Sequence[Chart | None]) -> list[Chart]:

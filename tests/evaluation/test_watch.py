@@ -293,6 +293,21 @@ class TestInTheBrowser:
         page.locator("h1").hover()
         assert tip.is_hidden()
 
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_nothing_keeps_anyone_from_reading_it(self, serve, browser, serious, tmp_path, scheme):
+        runs = [tmp_path / "one", tmp_path / "two"]
+        for run in runs:
+            begin(run)
+            for step in range(1, 41):
+                step_of_a_run(run, step, **{"completions/clipped_ratio": 0.9})
+        url = serve(run=runs)
+        page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, bypass_csp=True)
+        for path in ("/", "/run/1"):
+            page.goto(url + path)
+            assert serious(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.close()
+
     def test_a_group_with_markup_stays_text(self, serve, page, tmp_path):
         attack = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
         said = {

@@ -35,10 +35,6 @@
       }
     };
     smooth.addEventListener("change", () => { mark = ""; look(); });
-    document.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-copy]");
-      if (button) navigator.clipboard.writeText(button.dataset.copy).then(() => { button.textContent = "Copied"; });
-    });
     for (;;) {
       await look();
       await wait(1500);
