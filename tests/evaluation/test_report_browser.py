@@ -54,7 +54,7 @@ def write_training(folder):
             row |= {f"groups/{kind}": 0.2 for kind in kinds}
             for name, count in (("liver", 3), ("gut", 1 + step % 3)):
                 row |= {f"questions/{name}": count, f"frac_reward_zero_std/{name}": 0.5}
-                row |= {f"accuracy/{name}": step / 70, f"rewards/{name}": step / 50}
+                row |= {f"accuracy/{name}": step / 70, f"reward/{name}": step / 50}
             metrics.write(json.dumps(row) + "\n")
             if step % 20 == 0:
                 group = {"step": step, "structure": "gut", "similarity": 0.4, "image": None}
