@@ -125,18 +125,18 @@ def watch_load(pages, seconds=20.0, rounds=3):
 
 
 def _page(port, watching, stop, served):
-    """Ask as the page does, every 1.5 s."""
-    mark = ""
+    """Ask as the page does, every 1.5 s or as late as the server says."""
+    mark, rest = "", 0.0
     while not stop.is_set():
         watching.wait()
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/live?mark={mark.replace(' ', '%20')}") as answer:
                 answer.read()
-                mark = answer.headers.get("X-Mark") or mark
+                mark, rest = answer.headers.get("X-Mark") or mark, float(answer.headers["X-Wait"])
                 served[0] += 1
         except OSError:
             pass
-        stop.wait(1.5)
+        stop.wait(max(1.5, rest))
 
 
 def main():

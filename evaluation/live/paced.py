@@ -28,7 +28,12 @@ class Pace:
     @property
     def due(self) -> bool:
         """Whether it is time."""
-        return perf_counter() >= self._next
+        return self.rest <= 0
+
+    @property
+    def rest(self) -> float:
+        """Seconds until it is."""
+        return self._next - perf_counter()
 
     def __enter__(self) -> None:
         self._begun = perf_counter()
@@ -70,6 +75,11 @@ class LivePage:
             if smooth not in self._pages:
                 self._pages[smooth] = self.render(SMOOTHING[smooth])
             return self._mark or "", self._pages[smooth]
+
+    @property
+    def rest(self) -> float:
+        """Seconds for which the page stays as it is."""
+        return max(0.0, self._pace.rest)
 
     def look(self) -> str:
         """A mark of what there is now."""

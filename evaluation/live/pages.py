@@ -91,9 +91,10 @@ class Site:
         if page is None:
             return PlainTextResponse("no such page", 404)
         mark, html = page.html(smooth)
+        headers = {"X-Wait": f"{page.rest:.2f}", **_FRESH}  # who asks before it would get the same
         if request.query_params.get("mark") == mark:
-            return Response(status_code=204)
-        return HTMLResponse(html, headers={"X-Mark": mark, **_FRESH})
+            return Response(status_code=204, headers=headers)
+        return HTMLResponse(html, headers={"X-Mark": mark, **headers})
 
     def report(self, request: Request) -> Response:
         """The report that a run has written, shut off from the other pages."""

@@ -169,7 +169,7 @@ def test_a_page_is_made_at_most_so_often_as_its_cost_allows(monkeypatch):
         with pace:
             clock[0] += cost
         clock[0] = again - 0.01
-        assert not pace.due
+        assert not pace.due and pace.rest == pytest.approx(0.01)
         clock[0] = again
         assert pace.due
 

@@ -14,7 +14,7 @@
   };
 
   const live = async () => {
-    let mark = "", told = performance.now();
+    let mark = "", rest = 0, told = performance.now();
     const smooth = $("smooth");
     setInterval(() => {
       for (const node of $("live").querySelectorAll("[data-way]:not([data-way='0'])"))
@@ -24,6 +24,7 @@
       try {
         const wanted = smooth.value, here = document.body.dataset.here;
         const answer = await ask("/live?" + new URLSearchParams({ page: here, smooth: wanted, mark }));
+        rest = 1000 * Number(answer.headers.get("X-Wait"));
         if (answer.status === 200 && wanted === smooth.value) {
           mark = answer.headers.get("X-Mark");
           $("live").innerHTML = await answer.text();  // our own template, escaped; no script in it can run
@@ -37,7 +38,7 @@
     smooth.addEventListener("change", () => { mark = ""; look(); });
     for (;;) {
       await look();
-      await wait(1500);
+      await wait(Math.max(1500, rest));
     }
   };
 
