@@ -89,8 +89,8 @@ def sampling(trainer: Any, shape: Shape, repeats: int) -> tuple[dict[str, Any], 
         rollouts = trainer.worker.next_batch(0.0, 0)
         taken.append({"seconds": trainer.worker.seconds["seconds/sampling"], **clock.take()})
     peak = peak_gib()
-    prefill = respond(trainer.backbone, shape, 1, 50, 60)[-1]  # preprocessing, tower and prompt: one token each
-    growing = eager(trainer.backbone, shape)
+    prefill = respond(trainer, shape, 1, 50, 60)[-1]  # preprocessing, tower and prompt: one token each
+    growing = eager(trainer, shape)
     found = {name: median(row.get(name, 0.0) for row in taken) for name in taken[0]}
     tokens = shape.rows * shape.response
     lengths = rollouts.batch.lengths.tolist()
@@ -107,22 +107,23 @@ def sampling(trainer: Any, shape: Shape, repeats: int) -> tuple[dict[str, Any], 
     }, rollouts.batch
 
 
-def respond(backbone: Any, shape: Shape, tokens: int, *numbers: int, **options: Any) -> list[float]:
-    """Seconds in which the questions of these numbers are answered, one after the other."""
-    policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=tokens, **options)
+def respond(trainer: Any, shape: Shape, tokens: int, *numbers: int, **options: Any) -> list[float]:
+    """Seconds in which questions from each of these numbers on are answered."""
+    policy = TransformersPolicy(trainer.backbone, temperature=1.0, max_new_tokens=tokens, **options)
     taken = []
     for number in numbers:
         observations = observed(shape.prompt, *range(number, number + shape.questions))
         started = now()
-        policy.respond(observations, n=shape.group)
+        with trainer.distributed.accelerator.autocast():  # as the trainer samples
+            policy.respond(observations, n=shape.group)
         taken.append(now() - started)
     return taken
 
 
-def eager(backbone: Any, shape: Shape) -> dict[str, float]:
+def eager(trainer: Any, shape: Shape) -> dict[str, float]:
     """Milliseconds a token in a cache that grows, every kernel launched by itself: what a plain loop takes."""
     few, many = (min(tokens, shape.response) for tokens in (2, 34))
-    seconds = [respond(backbone, shape, tokens, 70, 80, decode="dynamic")[-1] for tokens in (few, many)]
+    seconds = [respond(trainer, shape, tokens, 70, 80, decode="dynamic")[-1] for tokens in (few, many)]
     return {"eager_ms_per_token": 1e3 * (seconds[1] - seconds[0]) / (many - few)}
 
 

@@ -131,8 +131,8 @@ def kernels(rows: dict[str, Row]) -> str:
             found = row[what]
             kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in found["kinds"].items() if share >= 0.01)
             parts.append(
-                f"{row['stage'].partition('/')[2]}, {what}: {found['seconds']:.2f} s, of which kernels ran "
-                f"{found['busy']:.2f} s in {found['launches']:,} launches: {kinds}.\n"
+                f"{row['stage'].partition('/')[2]}, {what}: {found['seconds']:.2f} s, in which {found['count']:,} "
+                f"kernels ran {found['busy']:.2f} s: {kinds}.\n"
             )
             parts.append(table(["kernel", "share", "times"], [_kernel(each) for each in found["kernels"][:10]]))
     return "\n".join(parts)
