@@ -144,19 +144,19 @@ def _pages(pages, port, watching, stop, served):
 
 
 def _page(port, watching, stop, served):
-    """Ask as the page does, every 1.5 s."""
-    mark = ""
+    """Ask as the page does, every 1.5 s or as late as the server says."""
+    mark, rest = "", 0.0
     while not stop.is_set():
         watching.wait()
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/live?mark={mark.replace(' ', '%20')}") as answer:
                 answer.read()
-                mark = answer.headers.get("X-Mark") or mark
+                mark, rest = answer.headers.get("X-Mark") or mark, float(answer.headers["X-Wait"])
                 with served.get_lock():
                     served.value += 1
         except OSError:
             pass
-        stop.wait(1.5)
+        stop.wait(max(1.5, rest))
 
 
 def main():

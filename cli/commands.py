@@ -103,9 +103,9 @@ COMMANDS = {
     "watch": Command(
         "watch",
         "WatchConfig",
-        "a local page of a run, to try a policy, to answer as a person",
-        ("watch runs/mine", "watch --answer runs/me --limit 20"),
-        ("run-folder", "policy", "answer", "bank", "limit", "port"),
+        "a local page of runs, to try a policy, to answer as a person",
+        ("watch runs/a runs/b", "watch --answer runs/me --limit 20"),
+        ("runs", "policy", "answer", "bank", "limit", "port"),
     ),
     "doctor": Command(
         "doctor",

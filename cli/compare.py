@@ -18,7 +18,7 @@ from anatomy_r1.evaluation.reports import (
     to_markdown,
     write_comparison,
 )
-from anatomy_r1.evaluation.summaries import compare
+from anatomy_r1.evaluation.summaries import Comparison, compare
 
 SHOWN = 14
 
@@ -30,7 +30,7 @@ class CompareConfig:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Folders of two or more evaluations of the same split, or of training runs (their evaluation after training)."""
     out: Path | None = None
-    """Folder for comparison.json, .md, .tex and, for two runs, .html (the questions that changed hands)."""
+    """Folder for comparison.json, .md, .tex and .html (intervals, and the questions that changed hands)."""
     seed: Seed = 0
     """Seed of the bootstrap."""
 
@@ -52,15 +52,14 @@ class CompareConfig:
             write_json(self.out / "comparison.json", dataclasses.asdict(found))
             write_bytes(self.out / "comparison.md", to_markdown(found).encode())
             write_bytes(self.out / "comparison.tex", to_latex(found).encode())
-            if len(found.runs) == 2:
-                _write_page({name: Path(folder) for name, folder in found.runs.items()}, self.out / "comparison.html")
+            _write_page(found, self.out / "comparison.html")
             console.print(f"comparison: {self.out}")
 
 
-def _write_page(runs: dict[str, Path], out: Path) -> None:
-    """The two runs side by side, if the libraries for it are there."""
+def _write_page(found: Comparison, out: Path) -> None:
+    """The runs side by side, if the libraries for it are there."""
     try:
-        write_comparison(runs, out)
+        write_comparison(found, out)
     except AnatomyError as error:
         if "anatomy-r1[report]" not in str(error):
             raise

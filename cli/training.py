@@ -65,10 +65,11 @@ def _figures(estimate: Estimate) -> tuple[str, str, str]:
 
 def finish_report(out: Path) -> None:
     """Write the report if its libraries are there, and say where it is."""
+    from anatomy_r1.cli.again import run_command
     from anatomy_r1.evaluation import write_report
 
     try:
-        console.print(f"report: {write_report(out)}")
+        console.print(f"report: {write_report(out, command=run_command(out))}")
     except AnatomyError as error:
         if "anatomy-r1[report]" not in str(error):
             raise

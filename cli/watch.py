@@ -1,4 +1,4 @@
-"""``anatomy-r1 watch RUN``: a local page of a run in progress, to try a policy, to answer as a person."""
+"""``anatomy-r1 watch RUN…``: a local page of runs in progress, to try a policy, to answer as a person."""
 
 import signal
 import threading
@@ -12,6 +12,7 @@ import tyro
 from rich.text import Text
 
 from anatomy_r1.banks import Bank, choose_split, open_bank
+from anatomy_r1.cli.again import run_command
 from anatomy_r1.cli.console import console
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.core import AnatomyError, Count, Range, Seed, Stopped, stop_signals
@@ -25,8 +26,8 @@ from anatomy_r1.workflows import Scalar, extras
 class WatchConfig:
     """A local page."""
 
-    run_folder: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder of a training run or an evaluation, which may be under way."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of training runs or evaluations, which may be under way; several share their charts."""
     policy: str | None = None
     """Policy to try on questions of the bank."""
     policy_options: dict[str, Scalar] = field(default_factory=dict)
@@ -53,13 +54,15 @@ class WatchConfig:
         bank = open_bank(self.bank, **extras(self.bank_options)) if self.policy or self.answer else None
         trial, person = self._trial(bank), Person(BrowserPolicy(), self.limit) if self.answer else None
         known = ["*", gethostname()] if self.host in ANYWHERE else [*LOOPBACK, self.host]
-        server = watch_server(watch_app(self.run_folder, trial, person, known), self.host, self.port)
+        app = watch_app(self.runs, trial, person, known, command_of=run_command)
+        server = watch_server(app, self.host, self.port)
         if self.host not in LOOPBACK:
             console.print(Text("anyone who reaches this address can see the run and use the policy.", "bold yellow"))
         if person is not None and bank is not None:
             threading.Thread(target=self._evaluate, args=(person, bank), daemon=True).start()
-        if self.run_folder is not None and not self.run_folder.exists():
-            console.print(f"{self.run_folder} is not there yet; the page waits for it.")
+        for run in self.runs:
+            if not run.exists():
+                console.print(f"{run} is not there yet; the page waits for it.")
         host = f"[{self.host}]" if ":" in self.host else self.host
         console.print(f"open http://{host}:{self.port}/ (Ctrl-C ends it)")
         try:

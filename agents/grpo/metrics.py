@@ -1,5 +1,6 @@
 """What a GRPO step logs, under TRL's names where the meaning is the same."""
 
+import zlib
 from collections import Counter
 from typing import Any
 
@@ -55,7 +56,8 @@ def batch_metrics(batch: Batch) -> dict[str, Any]:
         "frac_correct_zero_std": float((kinds != GROUP_KINDS.index("mixed")).mean()),
         **{f"groups/{kind}": float((kinds == number).mean()) for number, kind in enumerate(GROUP_KINDS)},
         **_kinds_by_structure(kinds, structures),
-        **{f"questions/{name}": int((structures == name).sum()) for name in sorted(set(structures.tolist()))},
+        **_by_structure(batch, structures),
+        "option_sets": _option_sets(batch),
         "diversity/answer_entropy": float(np.mean([answer_entropy(group.tolist()) for group in chosen])),
         "diversity/distinct_2": float(np.mean([distinct_n(group) for group in groups])),
         "frac_augmented": float(np.mean([bool(edits) for edits in info["edits"]])),
@@ -63,6 +65,25 @@ def batch_metrics(batch: Batch) -> dict[str, Any]:
         "completions/mean_length": float(batch.lengths.mean()),
         "completions/clipped_ratio": float(np.mean([response.truncated for response in batch.responses])),
     }
+
+
+def _by_structure(batch: Batch, structures: NDArray[np.object_]) -> dict[str, float]:
+    """How many groups of each structure there were, and how they fared."""
+    found: dict[str, float] = {}
+    for name in sorted(set(structures.tolist())):
+        mine = np.repeat(structures == name, batch.group_size)
+        found |= {
+            f"questions/{name}": int((structures == name).sum()),
+            f"reward/{name}": float(batch.rewards[mine].mean()),
+            f"accuracy/{name}": float(np.mean(batch.info["correct"][mine])),
+        }
+    return found
+
+
+def _option_sets(batch: Batch) -> list[int]:
+    """A number for each group's set of options, in whatever order: equal sets have equal ones."""
+    firsts = batch.questions[:: batch.group_size]
+    return [zlib.crc32("\n".join(sorted(question.options)).encode("utf-8", "surrogatepass")) for question in firsts]
 
 
 def _kinds_by_structure(kinds: NDArray[np.int64], structures: NDArray[np.object_]) -> dict[str, int]:

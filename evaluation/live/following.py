@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from time import monotonic, sleep
 from typing import Any
 
 from anatomy_r1.core import AnatomyError, open_regular
-from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics
-from anatomy_r1.evaluation.reports import GROUPS, Card, load_template, main_charts, percent, read_groups
+from anatomy_r1.evaluation.live.examined import Doctor
+from anatomy_r1.evaluation.live.paced import LivePage
+from anatomy_r1.evaluation.live.progress import Progress, progress_of
+from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, read_settings
+from anatomy_r1.evaluation.reports import GROUPS, REPORT, Card, load_template, main_charts, percent, read_groups
 
 NEWEST = 4
 """Groups that are shown."""
@@ -19,13 +21,13 @@ RECENT = 20
 """Steps that the figures are means of."""
 POINTS = 1000
 """Steps that the curves show at least, once there are so many; they never show twice as many."""
-REST = 30
-"""Times what making a page took, that pass before the next is made."""
-LONGEST_REST = 2.0
-"""Seconds."""
 MAX_LINE = 1 << 22
 MAX_GROUPS = 1 << 26
 """Largest file of groups that is shown; a run keeps a dozen."""
+NOTES = 5
+"""Notices of the run that are shown, the newest."""
+CONFIG, NOTICES = "config.toml", "notices.jsonl"
+FILES = (METRICS, GROUPS, ROLLOUTS, RESULTS, NOTICES, CONFIG, REPORT)
 Row = dict[str, Any]
 
 
@@ -74,59 +76,91 @@ class Tail:
         return row
 
 
-class LiveRun:
-    """The page of a run, made once for all who watch.
+class LiveRun(LivePage):
+    """The page of a run.
 
     Args:
         run: its folder, which may not be there yet.
+        pause: see :class:`LivePage`.
+        command_of: what gives the command line of a run's folder, "" where it can't be told.
+        number: its place among the runs that are watched.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(
+        self, run: Path, pause: float = 0.0, command_of: Callable[[Path], str] = lambda run: "", number: int = 0
+    ) -> None:
+        super().__init__(pause)
+        self.run, self.name, self.number, self._command_of = run, run.resolve().name, number, command_of
         self._rows: list[Row] = []
         self._recent: deque[Row] = deque(maxlen=RECENT)
         self._seen, self._stride = 0, 1
         self._responses, self._right = 0, 0
-        self._metrics = Tail(run / METRICS, self._hear_step, self._forget_steps)
-        self._rollouts = Tail(run / ROLLOUTS, self._hear_rollout, self._forget_rollouts)
-        self._page: tuple[str, str] | None = None
-        self._made, self._took = monotonic(), 0.0
-        self._lock = Lock()
+        self._notices: deque[str] = deque(maxlen=NOTES)
+        self._tails = (
+            Tail(run / METRICS, self._hear_step, self._forget_steps),
+            Tail(run / ROLLOUTS, self._hear_rollout, self._forget_rollouts),
+            Tail(run / NOTICES, lambda row: self._notices.append(str(row.get("text", ""))), self._notices.clear),
+        )
+        self._settings: dict[str, Any] = {}
+        self._doctor = Doctor(run, pause)
+        self._reading = Lock()
 
-    def mark(self) -> str:
-        """Changes whenever the page would."""
-        return " ".join(_size(self.run / name) for name in (METRICS, GROUPS, ROLLOUTS, RESULTS))
+    @property
+    def report(self) -> bool:
+        """Whether its report was written."""
+        return (self.run / REPORT).is_file()
 
-    def html(self) -> tuple[str, str]:
-        """Mark and page: curves, newest groups and figures as they are now; broken files give a line that says so.
-
-        However fast the run and however many watch, making pages takes but a share of the time, see :data:`REST`: who
-        asks meanwhile waits, and gets what was made since.
-        """
-        asked = monotonic()
-        with self._lock:
-            if self._page is None or (self._page[0] != self.mark() and self._made < asked):
-                sleep(max(0.0, self._made + min(REST * self._took, LONGEST_REST) - monotonic()))
-                mark, begun = self.mark(), monotonic()
-                self._page = mark, self._render()
-                self._made = monotonic()
-                self._took = self._made - begun
-            return self._page
-
-    def _render(self) -> str:
-        shown: dict[str, Any] = {"cards": [], "charts": [], "groups": []}
+    def look(self) -> str:
+        """Read on, and ask the doctor if it is time; the mark changes whenever the page would."""
+        sizes = [_size(self.run / name) for name in FILES]
         try:
-            self._metrics.look()
-            self._rollouts.look()
+            progress = self.read()[1]
+            self._doctor.ask(progress)
+        except AnatomyError:  # the page tells it
+            progress = None
+        return " ".join([progress.state if progress else "-", str(self._doctor.visits), *sizes])
+
+    def read(self) -> tuple[Metrics, Progress | None]:
+        """Read on; the metrics, thinned, and where the run is.
+
+        Raises:
+            AnatomyError: a file is broken, or none of a run.
+        """
+        with self._reading:
+            for tail in self._tails:
+                tail.look()
+            self._settings = read_settings(self.run)
+            rows = [*self._rows, *self._recent]
+            return Metrics(rows), progress_of(self.run, list(self._recent), self._settings)
+
+    def render(self, window: float | None) -> str:
+        """Curves, newest groups and figures as they are now; broken files give a line that says so."""
+        shown: dict[str, Any] = {"cards": [], "charts": [], "groups": [], "progress": None}
+        try:
+            metrics, progress = self.read()
             if int(_size(self.run / GROUPS).strip("-") or 0) > MAX_GROUPS:
                 raise AnatomyError(f"{self.run / GROUPS}: too large to be shown, expected a dozen groups.")
             shown["groups"] = read_groups(self.run, last=NEWEST)
-            shown["cards"], shown["charts"] = self._cards(), main_charts(Metrics([*self._rows, *self._recent]))
-            lead = self._lead()
+            shown |= {"cards": self._cards(), "charts": main_charts(metrics, window), "progress": progress}
+            lead = self._lead(progress)
         except AnatomyError as error:
             lead = str(error)
-        html: str = load_template("live.html.j2").render(run=self.run.resolve().name, lead=lead, **shown)
+        html: str = load_template("live.html.j2").render(
+            run=self.name,
+            lead=lead,
+            found=self._doctor.found,
+            notices=list(self._notices),
+            command=self._command(),
+            report=f"/report/{self.number}" if self.report else None,
+            **shown,
+        )
         return html
+
+    def _command(self) -> str:
+        try:
+            return self._command_of(self.run)
+        except AnatomyError:  # its settings are broken, which is told elsewhere
+            return ""
 
     def _hear_step(self, row: Row) -> None:
         self._recent.append(row)
@@ -147,12 +181,13 @@ class LiveRun:
     def _forget_rollouts(self) -> None:
         self._responses = self._right = 0
 
-    def _lead(self) -> str:
-        if recent := Metrics(list(self._recent)).rows:
-            return f"step {int(recent[-1]['step']):,}"
+    def _lead(self, progress: Progress | None) -> str:
+        if progress is not None and progress.step:
+            return progress.lead
         if self._responses or (self.run / ROLLOUTS).exists():
             return "an evaluation, finished" if (self.run / RESULTS).exists() else "an evaluation under way"
-        return "nothing written yet; this page shows it once it is"
+        begun = "starting; no step is done yet" if progress else "nothing written yet"
+        return f"{begun}; this page shows it once it is"
 
     def _cards(self) -> list[Card]:
         found, metrics = [], Metrics(list(self._recent))

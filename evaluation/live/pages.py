@@ -2,49 +2,62 @@
 
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from anatomy_r1.agents.policies import name_of
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, read_bytes
 from anatomy_r1.envs import score
 from anatomy_r1.evaluation.live.following import LiveRun
 from anatomy_r1.evaluation.live.incoming import KnownHosts, sent_numbers, whole_number
+from anatomy_r1.evaluation.live.overlaid import LiveRuns
+from anatomy_r1.evaluation.live.paced import SMOOTHING, LivePage
 from anatomy_r1.evaluation.live.watch import Asked, Person, Trial, question_view
-from anatomy_r1.evaluation.reports import TEMPLATES, load_template
+from anatomy_r1.evaluation.reports import REPORT, TEMPLATES, load_template
 from anatomy_r1.evaluation.run import ask
 
+MAX_REPORT = 1 << 26
+_APART = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
 _FRESH = {"Cache-Control": "no-store"}
 
 
 class Site:
-    """What is shown: a run, a policy to try, a person's evaluation; each may be missing."""
+    """What is shown: runs, a policy to try, a person's evaluation; each may be missing.
 
-    def __init__(self, run: Path | None, trial: Trial | None, person: Person | None) -> None:
-        self.run, self.trial, self.person = LiveRun(run) if run is not None else None, trial, person
-        self.pages = [
-            (path, label)
-            for path, label, there in (
-                ("/", "Run", run),
-                ("/try", "Try a policy", trial),
-                ("/answer", "Answer", person),
-            )
-            if there is not None
-        ]
-        self._script = (TEMPLATES / "watch.js").read_text(encoding="utf-8")
+    Args:
+        runs: pages of runs.
+        trial: a policy to try.
+        person: an evaluation.
+        pause: see :class:`LivePage`.
+    """
+
+    def __init__(self, runs: Sequence[LiveRun], trial: Trial | None, person: Person | None, pause: float) -> None:
+        self.runs, self.trial, self.person = runs, trial, person
+        self.live_pages: dict[str, LivePage] = {f"/run/{number}": run for number, run in enumerate(runs)}
+        if len(runs) > 1:
+            self.live_pages["/"] = LiveRuns(runs, pause)
+        elif runs:
+            self.live_pages = {"/": runs[0]}
+        several = [("/", "All runs"), *((f"/run/{number}", run.name) for number, run in enumerate(runs))]
+        self.pages = several if len(runs) > 1 else [("/", "Run")] if runs else []
+        self.pages += [("/try", "Try a policy")] if trial is not None else []
+        self.pages += [("/answer", "Answer")] if person is not None else []
+        self._script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "watch.js"))
         self._template = load_template("watch.html.j2")
 
     def app(self, hosts: Sequence[str]) -> Starlette:
         """The application; asked under another host name than these (a rebound one, say), it refuses."""
         gets = [("/", self.home)]
-        if self.run is not None:
-            gets += [("/live", self.live)]
+        if self.runs:
+            gets += [("/live", self.live), ("/report/{number}", self.report)]
+        if len(self.runs) > 1:
+            gets += [("/run/{number}", self.run_page)]
         if self.trial is not None:
             gets += [("/try", self.try_page), ("/question", self.question)]
         if self.person is not None:
@@ -61,18 +74,35 @@ class Site:
         )
 
     def home(self, request: Request) -> Response:
-        """The run, or the first page there is."""
-        if self.run is None:
+        """The runs, or the first page there is."""
+        if not self.runs:
             return RedirectResponse(self.pages[0][0])
-        return self._page("live", "/", self.run.run.resolve().name, body=self.run.html()[1])
+        return self._live_page("/", self.runs[0].name if len(self.runs) == 1 else f"{len(self.runs)} runs")
+
+    def run_page(self, request: Request) -> Response:
+        """One of several runs."""
+        number = whole_number(request.path_params["number"], "number")
+        return self._live_page(f"/run/{number}", self._run(number).name)
 
     def live(self, request: Request) -> Response:
         """The run's part of the page, if it has changed since ``mark``."""
-        assert self.run is not None
-        if request.query_params.get("mark") == self.run.mark():
-            return Response(status_code=204)
-        mark, html = self.run.html()
-        return HTMLResponse(html, headers={"X-Mark": mark, **_FRESH})
+        path, smooth = (request.query_params.get(name, "") for name in ("page", "smooth"))
+        page = self.live_pages.get(path or "/")
+        if page is None:
+            return PlainTextResponse("no such page", 404)
+        mark, html = page.html(smooth)
+        headers = {"X-Wait": f"{page.rest:.2f}", **_FRESH}  # who asks before it would get the same
+        if request.query_params.get("mark") == mark:
+            return Response(status_code=204, headers=headers)
+        return HTMLResponse(html, headers={"X-Mark": mark, **headers})
+
+    def report(self, request: Request) -> Response:
+        """The report that a run has written, shut off from the other pages."""
+        run = self._run(whole_number(request.path_params["number"], "number"))
+        if not run.report:
+            return PlainTextResponse("no report was written yet", 404)
+        found = read_bytes(run.run / REPORT, MAX_REPORT)
+        return HTMLResponse(found, headers={"Content-Security-Policy": _APART, **_FRESH})
 
     def try_page(self, request: Request) -> Response:
         """A question, and what the policy says to it."""
@@ -112,10 +142,26 @@ class Site:
         taken = self._person().policy.choose(*await sent_numbers(request, "number", "choice"))
         return JSONResponse({"taken": taken}, 200 if taken else 409)
 
+    def _run(self, number: int) -> LiveRun:
+        if number >= len(self.runs):
+            raise HTTPException(404)
+        return self.runs[number]
+
+    def _live_page(self, path: str, title: str) -> Response:
+        return self._page("live", path, title, body=self.live_pages[path].html()[1])
+
     def _page(self, kind: str, path: str, title: str, lead: str = "", body: str = "") -> Response:
         nonce = secrets.token_urlsafe(12)
         html = self._template.render(
-            page=kind, here=path, pages=self.pages, script=self._script, nonce=nonce, title=title, lead=lead, body=body
+            page=kind,
+            here=path,
+            pages=self.pages,
+            script=self._script,
+            nonce=nonce,
+            title=title,
+            lead=lead,
+            body=body,
+            smoothing=SMOOTHING,
         )
         policy = (
             f"default-src 'none'; img-src data:; connect-src 'self'; style-src 'unsafe-inline'; "

@@ -7,7 +7,7 @@ own host names alone, and takes choices from its own pages alone.
 import base64
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from anatomy_r1.agents import Observations, Policy, Response
 from anatomy_r1.agents.policies import human_response
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import LETTERS, AnatomyError, Image, Question
+from anatomy_r1.evaluation.live.paced import PAUSE
 from anatomy_r1.evaluation.records import Results
-from anatomy_r1.evaluation.reports import percent
+from anatomy_r1.evaluation.reports import MOST_RUNS, percent
 from anatomy_r1.evaluation.run import sample_indices
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -124,27 +125,42 @@ class Trial:
         return self.bank.question(indices[number % len(indices)])
 
 
-def watch_app(run: Path | None, trial: Trial | None, person: Person | None, hosts: Sequence[str] = LOOPBACK) -> Any:
+def watch_app(
+    runs: Sequence[Path],
+    trial: Trial | None,
+    person: Person | None,
+    hosts: Sequence[str] = LOOPBACK,
+    *,
+    pause: float = PAUSE,
+    command_of: Callable[[Path], str] = lambda run: "",
+) -> Any:
     """The application to be served; see :class:`anatomy_r1.evaluation.live.pages.Site`.
 
     Args:
-        run: folder of a run, which may not be there yet.
+        runs: folders of runs, which may not be there yet; several are shown in the same charts too.
         trial: a policy to try.
         person: an evaluation of whoever sits at the page.
         hosts: names under which it may be asked; ``*``: any address that is a number.
+        pause: seconds for which a page stays as it is, at least.
+        command_of: gives the command line that a run's folder was made by, "" where it can't be told.
 
     Raises:
-        AnatomyError: nothing to show, or the ``watch`` or ``report`` extra is missing.
+        AnatomyError: nothing to show, too many runs, two of one name, or the ``watch`` or ``report`` extra is missing.
     """
     try:
         import uvicorn  # noqa: F401
 
+        from anatomy_r1.evaluation.live.following import LiveRun
         from anatomy_r1.evaluation.live.pages import Site
     except ModuleNotFoundError as error:
         raise AnatomyError(f"watching needs {error.name}: pip install 'anatomy-r1[watch]'.") from None
-    if run is None and trial is None and person is None:
+    if not runs and trial is None and person is None:
         raise AnatomyError("nothing to watch: give the folder of a run, --policy to try, or --answer FOLDER.")
-    return Site(run, trial, person).app(hosts)
+    names = [run.resolve().name for run in runs]
+    if len(names) > MOST_RUNS or len(set(names)) < len(names):
+        raise AnatomyError(f"watch: expected at most {MOST_RUNS} runs, each of another name, got {', '.join(names)}.")
+    live = [LiveRun(run, pause, command_of, number) for number, run in enumerate(runs)]
+    return Site(live, trial, person, pause).app(hosts)
 
 
 def watch_server(app: Any, host: str, port: int) -> Any:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
+import numpy as np
+
 from anatomy_r1.core import Floats
 from anatomy_r1.evaluation.records import Series
 from anatomy_r1.evaluation.stats import per_cent
@@ -48,6 +50,7 @@ def line_chart(
     size: tuple[int, int] = (460, 200),
     bounds: tuple[float, float] | None = None,
     detail: bool = True,
+    window: float | None = None,
 ) -> str:
     """An SVG line chart; each curve is smoothed.
 
@@ -56,19 +59,22 @@ def line_chart(
         share: whether values are shares, printed in per cent.
         size: width and height of the view box.
         bounds: ends of the vertical axis; None: as the data need.
-        detail: smooth over a tenth of the run and show the raw values too; else over a fifth, the average alone.
+        detail: show the raw values too, else the average alone.
+        window: share of the run that is averaged over; None: a tenth, a fifth without detail.
     """
     width, height = size
-    across = Scale(*_range([curve.series.steps for curve in curves]), LEFT, width - RIGHT)
-    y_ticks = ticks(*(bounds or _range([curve.series.values for curve in curves])), count=4 if detail else 2)
+    window = window if window is not None else 0.1 if detail else 0.2
+    across = Scale(*_step_range(curves), LEFT, width - RIGHT)
+    y_ticks = ticks(*(bounds or _value_range(curves, share)), count=4 if detail else 2)
     up = Scale(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
-    x_ticks = ticks(across.low, across.high, count=5) if detail else [across.low, across.high]
+    x_ticks = _step_ticks(curves, across) if detail else [across.low, across.high]
     return "".join(
         [
             f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_spoken(curves, share)}">',
             *(_grid_line(up(tick), width, _tick(tick, share)) for tick in y_ticks),
-            *(_x_label(across(tick), height, tick) for tick in x_ticks if across.low <= tick <= across.high),
-            *(_lines(curve, across, up, detail) for curve in curves),
+            *(_x_label(across(tick), height, tick) for tick in x_ticks),
+            _axis_name(height) if detail else "",
+            *(_lines(curve, across, up, detail, window) for curve in curves),
             *_columns(curves, across, height, share),
             "</svg>",
         ]
@@ -83,9 +89,8 @@ def stacked_chart(curves: Sequence[Curve], size: tuple[int, int] = (460, 200)) -
         size: width and height of the view box.
     """
     width, height = size
-    across = Scale(*_range([curve.series.steps for curve in curves]), LEFT, width - RIGHT)
+    across = Scale(*_step_range(curves), LEFT, width - RIGHT)
     up = Scale(0.0, 1.0, height - BOTTOM, TOP)
-    steps = ticks(across.low, across.high, count=5)
     areas, below = [], [0.0] * len(curves[0].series.steps)
     for curve in curves:
         smooth = curve.series.smooth(len(curve.series.values) // 10)
@@ -99,7 +104,8 @@ def stacked_chart(curves: Sequence[Curve], size: tuple[int, int] = (460, 200)) -
             f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_spoken(curves, True)}">',
             *areas,
             *(_grid_line(up(tick), width, _tick(tick, True)) for tick in (0.0, 0.25, 0.5, 0.75, 1.0)),
-            *(_x_label(across(tick), height, tick) for tick in steps if across.low <= tick <= across.high),
+            *(_x_label(across(tick), height, tick) for tick in _step_ticks(curves, across)),
+            _axis_name(height),
             *_columns(curves, across, height, True),
             "</svg>",
         ]
@@ -127,9 +133,28 @@ def _tick(value: float, share: bool) -> str:
     return f"{100 * value:g}\u202f%" if share else f"{value:,g}"
 
 
-def _range(arrays: Sequence[Floats]) -> tuple[float, float]:
-    low, high = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+def _ends(arrays: Sequence[Floats]) -> tuple[float, float]:
+    return min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
+
+
+def _step_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    low, high = _ends([curve.series.steps for curve in curves])
+    return (low, high) if high > low else (low - 1, high + 1)
+
+
+def _step_ticks(curves: Sequence[Curve], across: Scale) -> list[float]:
+    low, high = _ends([curve.series.steps for curve in curves])
+    if low == high:
+        return [low]
+    return [tick for tick in ticks(low, high, count=5) if across.low <= tick <= across.high]
+
+
+def _value_range(curves: Sequence[Curve], share: bool) -> tuple[float, float]:
+    """Of all values; what does not vary is shown over 0, as an axis from 19.5 to 20.5 would say more than there is."""
+    low, high = _ends([curve.series.values for curve in curves])
+    if high > low:
+        return low, high
+    return (0.0, 1.0) if share or not low else (min(low, 0.0), max(high, 0.0))
 
 
 def _grid_line(y: float, width: int, label: str) -> str:
@@ -143,10 +168,14 @@ def _x_label(x: float, height: int, step: float) -> str:
     return f'<text class="tick" x="{x:.1f}" y="{height - 7}" text-anchor="middle">{step:,g}</text>'
 
 
-def _lines(curve: Curve, across: Scale, up: Scale, detail: bool) -> str:
+def _axis_name(height: int) -> str:
+    return f'<text class="tick" x="{LEFT - 7}" y="{height - 7}" text-anchor="end">step</text>'
+
+
+def _lines(curve: Curve, across: Scale, up: Scale, detail: bool, window: float) -> str:
     if curve.target:
         return _line(curve.series, across, up, f"target tone{curve.tone}")
-    smooth = curve.series.smooth(len(curve.series.values) // (10 if detail else 5))
+    smooth = curve.series.smooth(int(len(curve.series.values) * window))
     raw = _line(curve.series, across, up, f"raw tone{curve.tone}") if detail else ""
     return raw + _line(smooth, across, up, f"line tone{curve.tone}")
 
@@ -159,22 +188,26 @@ def _line(series: Series, across: Scale, up: Scale, css: str) -> str:
 
 
 def _columns(curves: Sequence[Curve], across: Scale, height: int, share: bool) -> list[str]:
-    """RolloutTable that show the values of a step under the pointer."""
-    steps = curves[0].series.steps
-    shown = [float(step) for step in steps[:: max(1, ceil(len(steps) / COLUMNS))]]
-    width = (across.end - across.start) / max(len(shown), 2)
+    """Columns that show the values of a step under the pointer."""
+    steps = np.unique(np.concatenate([curve.series.steps for curve in curves])).tolist()
+    shown = steps[:: max(1, ceil(len(steps) / COLUMNS))]
+    near = (across.high - across.low) / max(len(shown), 2)
+    width = near * (across.end - across.start) / (across.high - across.low)
     return [
-        f'<g class="column"><title>{escape(_values_at(curves, step, share))}</title>'
+        f'<g class="column"><title>{escape(_values_at(curves, step, near / 2, share))}</title>'
         f'<rect x="{across(step) - width / 2:.1f}" y="{TOP}" width="{width:.1f}" height="{height - TOP - BOTTOM}"/>'
         f'<line x1="{across(step):.1f}" x2="{across(step):.1f}" y1="{TOP}" y2="{height - BOTTOM}"/></g>'
         for step in shown
     ]
 
 
-def _values_at(curves: Sequence[Curve], step: float, share: bool) -> str:
+def _values_at(curves: Sequence[Curve], step: float, near: float, share: bool) -> str:
+    """The values at a step, or at the one next to it."""
     found = [f"step {step:,g}"]
     for curve in curves:
-        for value in curve.series.values[curve.series.steps == step]:
+        at = int(np.abs(curve.series.steps - step).argmin())
+        if abs(curve.series.steps[at] - step) <= near:
+            value = curve.series.values[at]
             found.append(f"{curve.label} {per_cent(value)} %" if share else f"{curve.label} {value:.4g}")
     return "\n".join(found)
 

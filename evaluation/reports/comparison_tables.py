@@ -1,6 +1,7 @@
 """A comparison as text: Markdown for a pull request, LaTeX for a paper."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from anatomy_r1.evaluation.stats import points, points_range, share
 from anatomy_r1.evaluation.summaries import Comparison, Pair
@@ -46,6 +47,32 @@ def pair_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """As :func:`rows_of` without the accuracies, the runs by number: narrow enough for a terminal."""
     number = {name: place for place, name in enumerate(comparison.runs, start=1)}
     return [(f"{number[pair.first]} → {number[pair.second]}", *_row(pair)[2:]) for pair in comparison.pairs]
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """Two runs as a page draws them: the ends of the interval from 0 to 1 on an axis whose middle is no difference."""
+
+    name: str
+    words: tuple[str, ...]
+    """Points, interval, won / lost, McNemar's p, Holm's p, questions."""
+    low: float
+    at: float
+    high: float
+    bound: str
+    """The axis' right end, in points."""
+
+
+def difference_rows(comparison: Comparison) -> list[DifferenceRow]:
+    """A row per pair, all on one axis."""
+    found = [pair.difference for pair in comparison.pairs]
+    bound = max(0.05, *(abs(end) for one in found for end in (one.ci_low, one.ci_high)))
+    rows = []
+    for pair in comparison.pairs:
+        one = pair.difference
+        low, at, high = (0.5 + value / bound / 2 for value in (one.ci_low, one.value, one.ci_high))
+        rows.append(DifferenceRow(f"{pair.first} → {pair.second}", _row(pair)[2:], low, at, high, points(bound)))
+    return rows
 
 
 def structure_rows(pair: Pair) -> list[tuple[str, str, str, str]]:

@@ -24,7 +24,7 @@ LONGEST, SHORTEST = 4000, 160
 """Bounds of the characters that are shown of a response."""
 RESPONSES = 8
 """Responses to a question that are shown, per side."""
-EDGES = {150: 320, 300: 256}
+EDGES = {60: 640, 150: 448, 300: 320}
 """Longest edge of pictures in pixels, where there are at most so many; of more pictures: …"""
 SMALL = 200
 MAX_PNG = 1 << 26
@@ -149,6 +149,9 @@ def _said(side: str, rollout: Rollout, longest: int) -> dict[str, Any]:
 def _outcome(firsts: Sequence[Rollout]) -> str:
     if len(firsts) == 2:
         return _PAIR[firsts[0].correct, firsts[1].correct]
+    if len(firsts) > 2:
+        right = {one.correct for one in firsts}
+        return "split" if len(right) > 1 else "kept" if right == {True} else "missed"
     return firsts[0].outcome
 
 

@@ -1,14 +1,12 @@
 """The leaderboard of a suite: a page, and the same as JSON and Markdown."""
 
-import base64
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from anatomy_r1.core import write_bytes, write_json
 from anatomy_r1.evaluation.reports.comparison_tables import markdown_table
-from anatomy_r1.evaluation.reports.report import TEMPLATES, load_template
+from anatomy_r1.evaluation.reports.report import load_template, read_script
 from anatomy_r1.evaluation.run import Cell
 from anatomy_r1.evaluation.stats import per_cent, points
 
@@ -41,21 +39,26 @@ def write_leaderboard_page(cells: Sequence[Cell], out: Path) -> Path:
         AnatomyError: the ``report`` extra is missing.
     """
     banks, rows = leaderboard_rows(cells)
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script, digest = read_script("page.js")
+    known = {cell.policy: cell.yardstick for cell in cells}
+    models = [row for row in rows if not known[row[0]]]
     html: str = load_template("leaderboard.html.j2").render(
         banks=banks,
-        rows=rows,
+        parts=[("Models", models), ("Yardsticks", [row for row in rows if known[row[0]]])],
+        count=len(rows),
         script=script,
         script_hash=digest,
         points=points,
-        best=[
-            max((row[1][at].accuracy.value for row in rows if row[1][at] and row[1][at].accuracy), default=None)  # type: ignore[union-attr]
-            for at in range(len(banks))
-        ],
+        best=[_best(models, at) for at in range(len(banks))],
     )
     write_bytes(out / PAGE, html.encode("utf-8", "replace"))
     return out / PAGE
+
+
+def _best(rows: Sequence[tuple[str, list[Cell | None], float | None]], at: int) -> float | None:
+    """The highest accuracy on a bank."""
+    cells = [cells[at] for _, cells, _ in rows]
+    return max((cell.accuracy.value for cell in cells if cell and cell.accuracy), default=None)
 
 
 def cell_text(cell: Cell | None) -> str:

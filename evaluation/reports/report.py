@@ -1,8 +1,8 @@
 """One HTML file that shows a run: headline, curves, tables, a gallery. No network; light and dark.
 
 Everything comes from the files in the run's folder: ``before/`` and ``after/`` (or the folder itself, as an
-evaluation), ``metrics.jsonl``, ``groups.jsonl``, ``config.toml``. What is missing is left out. The one script in it
-sorts, filters and pages; the page's policy allows that script and no other.
+evaluation), ``metrics.jsonl``, ``groups.jsonl``, ``config.toml``. What is missing is left out. Its script
+sorts, filters, pages, enlarges and exports; the page's policy allows that script and no other.
 """
 
 import base64
@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_r1.core import SMALL, AnatomyError, read_text, write_bytes
-from anatomy_r1.evaluation.records import METRICS, RESULTS, ROLLOUTS, Metrics, Rollout, load_results, read_rollouts
+from anatomy_r1.evaluation.doctor import diagnose
+from anatomy_r1.evaluation.records import (
+    METRICS,
+    RESULTS,
+    ROLLOUTS,
+    Metrics,
+    Rollout,
+    load_results,
+    read_rollouts,
+    read_settings,
+)
+from anatomy_r1.evaluation.reports.comparison_tables import difference_rows
+from anatomy_r1.evaluation.reports.costs import costs
+from anatomy_r1.evaluation.reports.coverage import coverage_of
 from anatomy_r1.evaluation.reports.diagrams import confusion_view, reliability_chart, similarity_chart
 from anatomy_r1.evaluation.reports.gallery import gallery_data
 from anatomy_r1.evaluation.reports.report_content import (
@@ -28,17 +41,20 @@ from anatomy_r1.evaluation.reports.report_content import (
 )
 from anatomy_r1.evaluation.reports.training_charts import main_charts, more_charts, structure_charts
 from anatomy_r1.evaluation.reports.training_groups import group_measures, read_groups
+from anatomy_r1.evaluation.summaries import Comparison
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
+_NOTHING: dict[str, Any] = {"groups": [], "measures": [], "config": "", "found": (), "command": ""}
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None, *, command: str = "") -> Path:
     """Write the report of a run.
 
     Args:
         run: folder of a training run or of an evaluation.
         out: the file to write; None: ``report.html`` in the folder.
+        command: the command line that makes such a run again; "": it is not told.
 
     Returns:
         The file written.
@@ -46,20 +62,22 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     Raises:
         AnatomyError: nothing to report in the folder, a broken file, or the ``report`` extra is missing.
     """
-    html = render_report(run)
+    html = render_report(run, command)
     out = out or run / REPORT
     write_bytes(out, html.encode("utf-8", "replace"))
     return out
 
 
-def write_comparison(runs: Mapping[str, Path], out: Path) -> Path:
-    """Write a page that shows two evaluations side by side: name → folder."""
-    html = _render(runs, Metrics([]), run=" and ".join(runs), groups=[], measures=[], config="")
+def write_comparison(comparison: Comparison, out: Path) -> Path:
+    """Write a page that shows two or more evaluations side by side, and each two of them tested."""
+    runs = {name: Path(folder) for name, folder in comparison.runs.items()}
+    known = _NOTHING | {"pairs": difference_rows(comparison)}
+    html = _render(runs, Metrics([]), run=" and ".join(runs), **known)
     write_bytes(out, html.encode("utf-8", "replace"))
     return out
 
 
-def render_report(run: Path) -> str:
+def render_report(run: Path, command: str = "") -> str:
     """The report as text; see :func:`write_report`."""
     folders = _sides(run)
     metrics = Metrics.read(run / METRICS) if (run / METRICS).exists() else Metrics([])
@@ -73,6 +91,10 @@ def render_report(run: Path) -> str:
         groups=read_groups(run),
         measures=group_measures(run),
         config=read_text(config, SMALL) if config.exists() else "",
+        found=diagnose(run).findings,
+        pairs=None,
+        settings=read_settings(run),
+        command=command,
     )
 
 
@@ -97,11 +119,19 @@ def load_template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def _render(folders: Mapping[str, Path], metrics: Metrics, **known: Any) -> str:
+def read_script(*names: str) -> tuple[str, str]:
+    """Scripts of this package one after the other, and the hash by which a page's policy lets them run."""
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    return script, base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _render(
+    folders: Mapping[str, Path], metrics: Metrics, *, settings: Mapping[str, Any] | None = None, **known: Any
+) -> str:
     results = {side: load_results(folder) for side, folder in folders.items()}
     rollouts = {side: _rollouts(folder) for side, folder in folders.items()}
     latest = next(reversed(results.values()), None)
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    script, script_hash = read_script("page.js", "gallery.js")
     gallery = gallery_data(folders, rollouts) if rollouts else {"items": []}
     html: str = load_template("report.html.j2").render(
         headline=headline(results),
@@ -112,6 +142,7 @@ def _render(folders: Mapping[str, Path], metrics: Metrics, **known: Any) -> str:
         charts=main_charts(metrics),
         more_charts=more_charts(metrics),
         structures=structure_charts(metrics),
+        coverage=coverage_of(metrics),
         steps=len(metrics),
         tables=tables(results),
         repeats=repeats(results),
@@ -121,7 +152,8 @@ def _render(folders: Mapping[str, Path], metrics: Metrics, **known: Any) -> str:
         reliability=reliability_chart(latest),
         similarity=similarity_chart(next(reversed(rollouts.values()), [])),
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=script_hash,
+        costs=costs(results, metrics, settings or {}),
         **known,
     )
     return html

@@ -63,6 +63,21 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{per_cent(value, digits)}\u202f%"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(8.2), duration(75), duration(4000), duration(200_000)
+    ('8 s', '1 min 15 s', '1 h 7 min', '2 d 8 h')
+    """
+    whole = round(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
 def interval(estimate: Estimate) -> str:
     """The ends of an interval of shares, in per cent."""
     return f"{per_cent(estimate.ci_low)} – {per_cent(estimate.ci_high)}"
@@ -93,8 +108,8 @@ def bars(results: Mapping[str, Results]) -> list[Bar]:
 
 
 def cards(results: Mapping[str, Results], rollouts: Mapping[str, Sequence[Rollout]]) -> list[Card]:
-    """The numbers beside the bars."""
-    if not results:
+    """The numbers beside the bars; none where more than two are compared, as they are of the last."""
+    if not results or len(results) > 2:
         return []
     *earlier, latest = results.values()
     found = []

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_r1.core import LETTERS, AnatomyError, read_jsonl
+from anatomy_r1.evaluation.reports.edit_words import edit_words
 from anatomy_r1.evaluation.reports.gallery import LONGEST, problem_of, response_data, saved_image
 from anatomy_r1.evaluation.summaries import Diversity, Measure, diversity_of, measures
 
 GROUPS = "groups.jsonl"
-SHOWN_GROUPS = 8
+SHOWN_GROUPS = 12
 
 Option = tuple[str, str, bool]
 """Letter, text, whether it is the right one."""
@@ -24,7 +25,8 @@ class VariantView:
 
     stem: str
     options: tuple[Option, ...]
-    edits: tuple[str, ...]
+    edits: tuple[tuple[str, str], ...]
+    """In words, and as the edits record themselves."""
     said: tuple[Mapping[str, Any], ...]
     """As :func:`response_data` gives them."""
 
@@ -55,7 +57,7 @@ def group_measures(run: Path) -> list[Measure]:
 
 
 def read_groups(run: Path, last: int | None = None) -> list[GroupView]:
-    """Groups of training that the run kept in ``groups.jsonl``: up to 8, spread over the run, varied ones first.
+    """Groups of training that the run kept in ``groups.jsonl``: up to 12, spread over the run, varied ones first.
 
     A line has ``step, structure, similarity, image`` (a PNG in the run's folder, or null) and ``responses``, each with
     ``stem, options, answer`` (letter)``, edits, text, reward, parts, format, correct, truncated``.
@@ -81,6 +83,7 @@ def read_groups(run: Path, last: int | None = None) -> list[GroupView]:
 def _group(row: Mapping[str, Any], run: Path) -> GroupView:
     responses = row["responses"]
     rewards = [response["reward"] for response in responses]
+    original = next((response["stem"] for response in responses if not response["edits"]), None)
     image = base64.b64encode(saved_image(run, row["image"])).decode() if row["image"] else None
     return GroupView(
         step=row["step"],
@@ -89,7 +92,7 @@ def _group(row: Mapping[str, Any], run: Path) -> GroupView:
         similarity=row["similarity"],
         mean_reward=sum(rewards) / len(rewards),
         invalid=len(set(rewards)) <= 1,
-        variants=tuple(_variant(list(members)) for _, members in groupby(responses, key=_asked)),
+        variants=tuple(_variant(list(members), original) for _, members in groupby(responses, key=_asked)),
         diversity=diversity_of(responses),
     )
 
@@ -98,13 +101,13 @@ def _asked(response: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     return response["stem"], tuple(response["options"])
 
 
-def _variant(members: Sequence[Mapping[str, Any]]) -> VariantView:
+def _variant(members: Sequence[Mapping[str, Any]], original: str | None) -> VariantView:
     first = members[0]
     options = zip(LETTERS, first["options"], strict=False)
     return VariantView(
         stem=first["stem"],
         options=tuple((letter, text, letter == first["answer"]) for letter, text in options),
-        edits=tuple(first["edits"]),
+        edits=tuple((edit_words(code, first["stem"], original), code) for code in first["edits"]),
         said=tuple(
             response_data(
                 "",

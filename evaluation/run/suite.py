@@ -96,8 +96,12 @@ class Cell:
     gain_over_blind: Estimate | None
     problem: str | None
     """Why it could not be run; None where it could."""
+    yardstick: bool = False
+    """Whether it is what models are measured against: it guesses, reads the text alone, or knows the answer."""
 
 
+YARDSTICKS = ("random", "majority", "longest", "odd-case", "blind", "oracle", "noisy-oracle")
+"""Policies that are set apart on the leaderboard."""
 Told = Callable[[str, int, int, float], None]
 """Called with a cell's name, questions done, questions in all, accuracy so far."""
 
@@ -185,8 +189,9 @@ def _baselines(bank: Bank, seed: int) -> tuple[Policy, ...]:
 
 def _cell(entrant: Entrant, place: Field, folders: list[Path], out: Path, problem: str | None) -> Cell:
     names = tuple(folder.relative_to(out).as_posix() for folder in folders)
+    apart = entrant.spec.partition(":")[0] in YARDSTICKS
     if not folders:
-        return Cell(entrant.label, place.label, names, None, None, problem)
+        return Cell(entrant.label, place.label, names, None, None, problem, apart)
     columns = RolloutTable.from_rollouts(chain.from_iterable(iterate_rollouts(folder, ROLLOUTS) for folder in folders))
     hits, groups = columns.values("correct"), columns.codes("group_key")
     yardstick = {load_results(folder).blind_yardstick for folder in folders}
@@ -196,7 +201,7 @@ def _cell(entrant: Entrant, place: Field, folders: list[Path], out: Path, proble
     elif len(folders) == 1:
         gain = load_results(folders[0]).gain_over_blind
     accuracy = proportion(hits, groups, columns.codes("question_id"))
-    return Cell(entrant.label, place.label, names, accuracy, gain, problem)
+    return Cell(entrant.label, place.label, names, accuracy, gain, problem, apart)
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:

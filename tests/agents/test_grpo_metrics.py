@@ -19,6 +19,12 @@ def test_a_batch_counts_its_structures_and_measures_how_various_its_groups_are()
     counts = {name.removeprefix("questions/"): count for name, count in row.items() if name.startswith("questions/")}
     structures = info["structure"][::4].tolist()
     assert counts == {name: structures.count(name) for name in structures}
+    for name in set(structures):
+        mine = [at for at in range(12) if structures[at // 4] == name]
+        assert row[f"reward/{name}"] == pytest.approx(np.mean([rewards[at] for at in mine]))
+        assert row[f"accuracy/{name}"] == pytest.approx(np.mean([info["correct"][at] for at in mine]))
+    sets = [frozenset(question.options) for question in env.questions[::4]]
+    assert [row["option_sets"].index(one) for one in row["option_sets"]] == [sets.index(one) for one in sets]
     assert row["diversity/answer_entropy"] == pytest.approx((0 + 1 + 2) / 3)
     assert row["diversity/distinct_2"] == pytest.approx((2 / 8 + 3 / 8 + 5 / 8) / 3)
     assert row["frac_reward_zero_std"] >= 1 / 3

@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,17 @@ def rollout_of():
         return Rollout(**{"correct": known["choice"] == known["answer"]} | known)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def serious():
+    """What axe-core finds that keeps someone from using a page: rule and place."""
+    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    script = Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+
+    def look(page):
+        page.evaluate(script)
+        found = page.evaluate("axe.run()")["violations"]
+        return [(one["id"], one["nodes"][0]["html"][:160]) for one in found if one["impact"] in ("serious", "critical")]
+
+    return look

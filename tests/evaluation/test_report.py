@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from anatomy_r1.agents import make_policy
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import default_baselines, evaluate, write_report
+from anatomy_r1.evaluation.reports import write_comparison
 from anatomy_r1.evaluation.reports.charts import ticks
+from anatomy_r1.evaluation.summaries import compare
 
 pytest.importorskip("jinja2")
 
@@ -139,14 +141,42 @@ def test_a_training_run_shows_headline_curves_tables_and_gallery(run):
         "Newly right 48",
         "Newly wrong 12",
         "not in the required form",
-        "grammar:Z1>Z2",
+        "What is the … → There is a …",
         "There is a center thing, what is its name?",
         'bank = "<scenes> & co"',
         "Step 7",
         "git_commit",
     ):
         assert words in text
-    assert "both times" not in text
+    assert "both times" not in text and 'title="grammar:Z1&gt;Z2"' in page
+
+
+def test_findings_costs_and_the_command_stand_at_the_top(run):
+    rows = [metrics_row(step) | {"completions/clipped_ratio": 0.9, "questions/liver": 2} for step in range(1, 31)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "config.toml").write_text("[grpo]\nsteps = 30\nnum_generations = 4\nmax_completion_length = 24\n")
+    html = write_report(run, command="anatomy-r1 train --seed 3").read_text()
+    top = unescape(Page(html).text).partition("Accuracy on held-out questions")[0]
+    assert "Serious cut-off" in top and "anatomy-r1 train --seed 3" in top
+    cost = "".join(top.split())
+    assert "Timeintraining15s" in cost and "Tokenssampled4,920" in cost and "Imagesintraining60" in cost
+
+
+def test_structures_and_option_sets_are_followed_through_the_run(run):
+    """The liver is asked throughout, the gut in the second half alone; four sets of options come again and again."""
+    with (run / "metrics.jsonl").open("w") as file:
+        for step in range(1, 41):
+            row = metrics_row(step) | {"questions/liver": 2, "accuracy/liver": step / 40, "reward/liver": 1.0}
+            row |= {"questions/gut": 3 * (step > 20), "option_sets": [step % 4, (step + 1) % 4]}
+            file.write(json.dumps(row) + "\n")
+    (run / "groups.jsonl").write_text("".join(json.dumps(group(step, None)) + "\n" for step in (30, 7)))
+    html = write_report(run).read_text()
+    text = unescape(Page(html).text)
+    cells = re.findall(r'<td class="cell cover" style="--share:([\d.]+)">(\d*)</td>', html)
+    assert [count for _, count in cells] == ["8"] * 10 + [""] * 5 + ["12"] * 5
+    assert "Accuracy by structure" in text and "Reward by structure" in text
+    assert "step 40\ndifferent sets 4\nquestions 80" in text
+    assert text.index("Step 7") < text.index("Step 30") and html.count('href="#group-') == 2
 
 
 def test_the_variety_of_kept_groups_is_shown(run):
@@ -171,6 +201,25 @@ def test_the_variety_of_kept_groups_is_shown(run):
     assert "answersdifferby1.00bits" in text
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_comparison_draws_intervals_and_names_its_test(bank, tmp_path, count):
+    folders = [tmp_path / name for name in ("worst", "middle", "best")[:count]]
+    for folder, share in zip(folders, (0.2, 0.5, 0.9), strict=False):
+        evaluate(make_policy(f"noisy-oracle:{share}", bank=bank), bank, out=folder, baselines=(), controls=())
+    found = compare(folders)
+    html = write_comparison(found, tmp_path / "comparison.html").read_text()
+    text = unescape(Page(html).text)
+    assert "McNemar’s exact test" in text and "Holm’s correction" in text
+    drawn = re.findall(
+        r'<div class="track middle" aria-hidden="true"><span class="range after" style="left:([\d.]+)%', html
+    )
+    assert len(drawn) == len(found.pairs) == (1 if count == 2 else 3)
+    assert all(float(left) > 50 for left in drawn) == all(pair.difference.ci_low > 0 for pair in found.pairs)
+    outcomes = {item["outcome"] for item in gallery(html)["items"]}
+    assert outcomes <= ({"won", "lost", "kept", "missed"} if count == 2 else {"kept", "missed", "split"})
+    assert all(name in text for name in found.runs)
+
+
 def test_nothing_in_a_report_runs_or_loads(run):
     html = write_report(run).read_text()
     page = Page(html)
@@ -180,7 +229,8 @@ def test_nothing_in_a_report_runs_or_loads(run):
     assert len(scripts) == 1 and page.tags.count("script") == 2 and f"script-src 'sha256-{allowed}'\"" in html
     assert gallery(html)["items"][0]["said"][0]["answer"] == ATTACK and ATTACK in page.text
     sources = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action", "xlink:href")]
-    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    away = [value for value in sources if not value.startswith("#")]
+    assert len(away) == 1 and away[0].startswith("data:image/png;base64,")
     images = gallery(html)["images"]
     assert 1 < len(images) <= 20 and all(value.startswith("data:image/webp;base64,") for value in images)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]

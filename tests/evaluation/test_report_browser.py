@@ -1,12 +1,15 @@
 """Reports in a real browser. Screenshots are kept in build/screenshots."""
 
+import csv
+import io
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from anatomy_r1.agents import Response, make_policy
-from anatomy_r1.evaluation import evaluate, write_report
+from anatomy_r1.evaluation import default_baselines, evaluate, write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -32,6 +35,35 @@ class Talker:
         ]
 
 
+def write_training(folder):
+    """Metrics with a fault, and a group with variants."""
+    kinds = ("all_right", "mixed", "form_only", "all_wrong", "no_form")
+    said = {"text": "<think>I look.</think><answer>B</answer>", "reward": 1.5, "parts": {"format": 0.5}, "format": True}
+    asked = {"stem": "What is it?", "options": ["liver", "gut"], "answer": "B", "correct": True, "truncated": False}
+    varied = {"options": ["gut", "liver"], "answer": "A", "correct": False, "edits": ["permute:10", "grammar:Z1>Z2"]}
+    with (folder / "metrics.jsonl").open("w") as metrics, (folder / "groups.jsonl").open("w") as groups:
+        for step in range(1, 61):
+            row = {
+                "step": step,
+                "reward": step / 60,
+                "accuracy": step / 80,
+                "similarity": 0.4,
+                "target_similarity": 0.5,
+            }
+            row |= {"frac_reward_zero_std": 0.4, "completions/clipped_ratio": 0.8, "seconds/sampling": 2.0}
+            row |= {f"groups/{kind}": 0.2 for kind in kinds}
+            for name, count in (("liver", 3), ("gut", 1 + step % 3)):
+                row |= {f"questions/{name}": count, f"frac_reward_zero_std/{name}": 0.5}
+                row |= {f"accuracy/{name}": step / 70, f"reward/{name}": step / 50}
+            metrics.write(json.dumps(row) + "\n")
+            if step % 20 == 0:
+                group = {"step": step, "structure": "gut", "similarity": 0.4, "image": None}
+                group["responses"] = [asked | said | {"edits": []}, asked | said | varied]
+                groups.write(json.dumps(group) + "\n")
+    settings = "[grpo]\nsteps = 60\nnum_generations = 2\nmax_completion_length = 24\n"
+    (folder / "config.toml").write_text(settings)
+
+
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as found:
@@ -44,6 +76,16 @@ def report(tmp_path_factory, make_bank):
     bank = make_bank(10_000)
     evaluate(Talker(bank), bank, out=folder, baselines=(), batch_size=500)
     return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def whole_report(tmp_path_factory, make_bank):
+    """Of a training run with all that there can be."""
+    folder, bank = tmp_path_factory.mktemp("whole"), make_bank(120)
+    for side, policy in (("before", "noisy-oracle:0.3"), ("after", "noisy-oracle:0.8")):
+        evaluate(make_policy(policy, bank=bank), bank, out=folder / side, n=2, baselines=default_baselines(bank))
+    write_training(folder)
+    return write_report(folder, command="anatomy-r1 train --seed 3")
 
 
 @pytest.fixture
@@ -136,6 +178,82 @@ def test_tables_sort_by_click_and_by_key(page):
     assert names.all_inner_texts() == sorted(before)
 
 
+def current(page):
+    return page.locator(".question[aria-current]").get_attribute("data-id")
+
+
+def test_a_question_has_an_address_and_keys_go_on_from_it(page, report):
+    page.goto(f"file://{report}#outcome=form&order=reward&q=test%2F157")
+    assert count(page).endswith("of 200") and current(page) == "test/157"
+    assert page.get_by_label("Outcome").input_value() == "form"
+    page.keyboard.press("ArrowRight")
+    assert current(page) == "test/207" and page.url.endswith("#outcome=form&order=reward&q=test%2F207")
+    page.keyboard.press("k")
+    assert current(page) == "test/157"
+    page.goto(f"file://{report}#structure=liver&q=test%2F9999")
+    assert current(page) == "test/9999"
+    page.goto(f"file://{report}#page=3&outcome=right")
+    assert count(page).startswith("41–60 of")
+    page.get_by_label("Find words").press("ArrowRight")
+    assert page.locator(".question[aria-current]").count() == 0
+
+
+def test_the_contents_stay_and_lead_to_the_sections(page):
+    page.get_by_role("navigation").get_by_role("link", name="Questions").click()
+    assert page.evaluate("scrollY") > 500 and page.url.endswith("#questions")
+    assert page.get_by_role("navigation").bounding_box()["y"] == 0
+    assert count(page) == "1–20 of 10,000"
+
+
+def test_an_image_opens_large_and_zooms(page):
+    page.get_by_role("button", name="Enlarge").nth(1).click()
+    large = page.get_by_role("dialog")
+    image = large.locator("img")
+    narrow = image.bounding_box()["width"]
+    large.get_by_role("button", name="Larger").click()
+    assert image.bounding_box()["width"] == pytest.approx(1.25 * narrow, rel=0.01)
+    stem = large.locator("h2").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert large.locator("h2").inner_text() != stem
+    page.keyboard.press("Escape")
+    assert large.is_hidden() and current(page) == "test/2"
+
+
+def test_an_id_is_copied_by_a_click(browser, report):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"file://{report}")
+    button = page.locator(".id").first
+    button.click()
+    page.get_by_text("Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "test/0"
+    context.close()
+
+
+def exported(page, name):
+    with page.expect_download() as told:
+        page.get_by_role("button", name=f"Export {name}").click()
+    return Path(told.value.path()).read_text(encoding="utf-8")
+
+
+def test_what_the_filters_leave_is_exported(page):
+    page.get_by_label("Outcome").select_option("form")
+    rows = list(csv.DictReader(io.StringIO(exported(page, "CSV"))))
+    assert len(rows) == 200 and {row["answer"] for row in rows} == {ATTACK}
+    assert rows[3]["id"] == "test/157" and rows[3]["reward"] == "0" and rows[3]["stem"] == "What is at place 157?"
+    page.get_by_label("Structure").select_option("liver")
+    items = [json.loads(line) for line in exported(page, "JSONL").splitlines()]
+    assert len(items) == int(count(page).rpartition(" ")[2]) and {one["structure"] for one in items} == {"liver"}
+    assert items[0]["options"][items[0]["answer"]] == "liver" and "image" not in items[0]
+
+
+def test_a_row_of_a_table_leads_to_its_questions(page):
+    table = page.locator(".table", has=page.get_by_role("heading", name="By structure"))
+    table.get_by_role("link", name="cystic plate").click()
+    assert page.get_by_label("Structure").input_value() == "cystic plate"
+    assert set(page.locator(".tag:first-child").all_inner_texts()) == {"cystic plate"}
+
+
 def test_markup_in_a_response_stays_text(page):
     page.get_by_label("Outcome").select_option("form")
     assert page.locator(".answer.raw").first.inner_text() == ATTACK
@@ -153,6 +271,18 @@ def test_dark_mode_and_phones(browser, report):
         page.screenshot(path=SCREENSHOTS / f"phone_{scheme}.png")
         page.close()
     assert colours == {"light": "rgb(245, 245, 242)", "dark": "rgb(17, 18, 21)"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_keeps_anyone_from_reading_a_report(browser, whole_report, serious, scheme, width):
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True)
+    page.goto(f"file://{whole_report}")
+    assert serious(page) == []
+    page.get_by_role("button", name="Enlarge").first.click()
+    assert serious(page) == []
+    page.screenshot(path=SCREENSHOTS / f"whole_{width}_{scheme}.png", full_page=True)
+    page.close()
 
 
 def test_without_scripts_the_numbers_are_there(browser, report):

@@ -71,7 +71,8 @@ def test_the_leaderboard_ranks_and_links_and_says_what_failed(suite, tmp_path):
     cells = run_suite(suite, tmp_path / "out")
     write_leaderboard(cells, tmp_path / "out")
     html = write_leaderboard_page(cells, tmp_path / "out").read_text()
-    assert html.index("noisy-oracle:0.7") < html.index("guess") < html.index("hf:/nowhere")
+    places = [html.index(f">{words}<") for words in ("hf:/nowhere", "Yardsticks", "noisy-oracle:0.7", "guess")]
+    assert places == sorted(places) and html.count('class="range before"') == 2  # what guesses or knows stands apart
     links = re.findall(r'href="([^"]+)"', html)
     assert len(links) == 4 and all((tmp_path / "out" / link).parent.is_dir() for link in links)
     assert "can&#39;t be loaded" in html

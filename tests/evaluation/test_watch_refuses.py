@@ -25,7 +25,7 @@ pytest.importorskip("jinja2")
 def serving(run, host="127.0.0.1", hosts=("127.0.0.1", "localhost", "::1")):
     bank = open_bank("scenes", "test")
     person = Person(BrowserPolicy(), 1)
-    app = watch_app(run, Trial(make_policy("oracle", bank=bank), bank), person, hosts)
+    app = watch_app([run], Trial(make_policy("oracle", bank=bank), bank), person, hosts, pause=0.0)
     server = watch_server(app, host, 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,5 +1,4 @@
 // The live page fetches itself anew; the asking pages show a question and send the choice.
-"use strict";
 (() => {
   const $ = (id) => document.getElementById(id), LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   const kind = document.body.dataset.page, wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -9,20 +8,37 @@
     return answer;
   };
 
+  const span = (seconds) => {
+    const whole = Math.max(0, Math.round(seconds)), minutes = Math.floor(whole / 60), hours = Math.floor(whole / 3600), days = Math.floor(whole / 86400);
+    return days ? `${days} d ${hours % 24} h` : hours ? `${hours} h ${minutes % 60} min` : minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+  };
+
   const live = async () => {
-    let mark = "";
-    for (;;) {
+    let mark = "", rest = 0, told = performance.now();
+    const smooth = $("smooth");
+    setInterval(() => {
+      for (const node of $("live").querySelectorAll("[data-way]:not([data-way='0'])"))
+        node.textContent = span(Number(node.dataset.seconds) + Number(node.dataset.way) * (performance.now() - told) / 1000);
+    }, 1000);
+    const look = async () => {
       try {
-        const answer = await ask("live?mark=" + encodeURIComponent(mark));
-        if (answer.status === 200) {
+        const wanted = smooth.value, here = document.body.dataset.here;
+        const answer = await ask("/live?" + new URLSearchParams({ page: here, smooth: wanted, mark }));
+        rest = 1000 * Number(answer.headers.get("X-Wait"));
+        if (answer.status === 200 && wanted === smooth.value) {
           mark = answer.headers.get("X-Mark");
           $("live").innerHTML = await answer.text();  // our own template, escaped; no script in it can run
+          told = performance.now();
         }
         $("status").textContent = "";
       } catch (error) {
         $("status").textContent = "not reachable, trying again …";
       }
-      await wait(1500);
+    };
+    smooth.addEventListener("change", () => { mark = ""; look(); });
+    for (;;) {
+      await look();
+      await wait(Math.max(1500, rest));
     }
   };
 
