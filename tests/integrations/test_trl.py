@@ -11,7 +11,7 @@ import pytest
 
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.integrations import TRLSource
-from anatomy_r1.integrations import trl as adapter
+from anatomy_r1.integrations import rows as versions
 
 ROOT = Path(__file__).parents[2]
 TASK = {"bank": "scenes", "curriculum": "asc", "augmentation": "gdqa", "augmentation_options": {"trigger": "always"}}
@@ -25,7 +25,7 @@ def source():
 @pytest.fixture
 def dataset(source, monkeypatch):
     pytest.importorskip("datasets")
-    monkeypatch.setattr(adapter, "version", lambda name: "1.16.0")
+    monkeypatch.setattr(versions, "version", lambda name: "1.16.0")
     return source.dataset
 
 
@@ -67,10 +67,10 @@ def test_another_group_size_than_trls_is_told(source, dataset):
 def test_a_missing_or_older_trl_is_told(source, monkeypatch, found, match):
     def version(name):
         if found is None:
-            raise adapter.PackageNotFoundError(name)
+            raise versions.PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr(adapter, "version", version)
+    monkeypatch.setattr(versions, "version", version)
     with pytest.raises(AnatomyError, match=match) as told:
         _ = source.dataset
     assert len(str(told.value).splitlines()) <= 2
@@ -79,6 +79,23 @@ def test_a_missing_or_older_trl_is_told(source, monkeypatch, found, match):
 def test_importing_it_imports_neither_trl_nor_torch():
     code = "import sys, anatomy_r1.integrations; print([n for n in ('trl', 'torch', 'datasets') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_trl_keeps_the_contract(contract, monkeypatch):
+    """Through its data set and its reward function; images come as PIL's."""
+    pytest.importorskip("datasets")
+
+    monkeypatch.setattr(versions, "version", lambda name: "1.16.0")
+    source = TRLSource(group_size=contract.SIZE, **contract.COURSES["scenes"])
+    dataset = source.dataset
+    for number, group in enumerate(contract.groups_of("scenes")):
+        source.progress = group[0]["progress"]
+        rows = dataset.__getitems__([number] * contract.SIZE)
+        assert [contract.digest(row["prompt"][0]["content"]) for row in rows] == [line["prompt"] for line in group]
+        assert [contract.digest(np.asarray(row["image"])) for row in rows] == [line["image"] for line in group]
+        completions = [[{"role": "assistant", "content": line["response"]}] for line in group]
+        paid = source.reward(completions=completions, ticket=[row["ticket"] for row in rows])
+        assert paid == [line["reward"] for line in group]
 
 
 def test_trls_trainer_trains_by_the_example(tmp_path):
