@@ -2,14 +2,14 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from PIL import Image as Pil
 
-from anatomy_r1.banks import open_bank
+from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError, Image, Question
 from anatomy_r1.evaluation.records import CONTROLS, apply_control, with_cached_image
 from anatomy_r1.evaluation.run import sample_indices
@@ -51,16 +51,15 @@ def data_uri(image: Image) -> str:
 
 
 def asked(
-    bank: str, split: str, limit: int | None, seed: int, controls: tuple[str, ...] = (), **options: Any
+    part: Bank, limit: int | None, seed: int, controls: Sequence[str] = ()
 ) -> Iterator[tuple[Question, str | None]]:
     """Questions of a split as ``evaluate`` draws them, each followed by its controls (None: asked as it is).
 
     Raises:
-        AnatomyError: what :func:`open_bank` and :func:`sample_indices` raise, or an unknown control.
+        AnatomyError: what :func:`sample_indices` raises, or an unknown control.
     """
     if unknown := [name for name in controls if name not in CONTROLS]:
         raise AnatomyError(f"unknown control {unknown[0]!r}; known: {', '.join(CONTROLS)}.")
-    part = open_bank(bank, split, **options)
     indices = sample_indices(len(part), limit, seed)
     for place, index in enumerate(indices):
         question = with_cached_image(part.question(index))

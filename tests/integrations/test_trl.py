@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from anatomy_r1.core import AnatomyError
-from anatomy_r1.integrations import TRLSource
+from anatomy_r1.core import AnatomyError, read_jsonl
+from anatomy_r1.evaluation.doctor import diagnose
+from anatomy_r1.evaluation.records import Metrics
+from anatomy_r1.integrations import TRLSource, import_run
 from anatomy_r1.integrations import rows as versions
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +104,7 @@ def test_trls_trainer_trains_by_the_example(tmp_path):
     pytest.importorskip("trl")
     script = (ROOT / "examples/with_trl.py").read_text()
     assert len(script.splitlines()) <= 30
+    script = script.replace("bf16=False", "bf16=False, log_completions=True")
     started = [sys.executable, "-c", f"import torchvision_ops\n{script}", "2"]
     path = f"{ROOT / 'src'}:{ROOT / 'benchmarks/against_trl'}"
     environment = {"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
@@ -109,3 +112,20 @@ def test_trls_trainer_trains_by_the_example(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     state = json.loads((tmp_path / "runs/with-trl/checkpoint-2/trainer_state.json").read_text())
     assert [step["step"] for step in state["log_history"] if "reward" in step] == [1, 2]
+    imported(tmp_path / "runs/with-trl", tmp_path / "imported", state)
+
+
+def imported(run, out, state):
+    """A run of TRL's own, as one of ours."""
+    found = import_run(run, out)
+    assert (found.kind, found.steps, found.groups) == ("TRL", 2, 4)
+    metrics, groups = Metrics.read(out / "metrics.jsonl"), list(read_jsonl(out / "groups.jsonl"))
+    assert metrics.series("reward").values.tolist() == [
+        one["reward"] for one in state["log_history"] if "reward" in one
+    ]
+    paid = [[one["reward"] for one in group["responses"]] for group in groups]
+    for step in (1, 2):
+        here = [rewards for group, rewards in zip(groups, paid, strict=True) if group["step"] == step]
+        assert metrics.rows[step - 1]["reward"] == pytest.approx(sum(map(sum, here)) / 16)
+    assert all(len(group["responses"]) == 8 and group["responses"][0]["options"] for group in groups)
+    assert diagnose(out).state.steps == 2

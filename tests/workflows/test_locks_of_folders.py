@@ -15,6 +15,7 @@ COMMANDS = {
     "sft": "sft --held-out.limit 0 --sft.steps 1",
     "evaluate": "evaluate --policy random --limit 4",
     "score": "score {}/scored",
+    "import": "import {}/trl",
     "bank export": "bank export scenes -n 4",
     "bank export to trl": "bank export scenes -n 4 --to trl",
 }
@@ -35,6 +36,8 @@ def owned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("owned")
     assert run(["evaluate", "--policy", "random", "--limit", "4", "--out", str(folder / "scored")]) == 0
     (folder / "mine").mkdir()
+    (folder / "trl").mkdir()
+    (folder / "trl/trainer_state.json").write_text('{"log_history": [{"step": 1, "reward": 0.5}]}')
     line = [sys.executable, "-c", OWNER, str(folder / "mine")]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout.readline() == "mine\n"
