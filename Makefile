@@ -12,7 +12,7 @@ TORCHVISION := torchvision==0.28.0
 EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
 # Front ends with an adapter in integrations/ (and, of these, those that bring torch).
-FRONT_ENDS := trl sb3 inspect
+FRONT_ENDS := trl sb3 inspect verifiers
 ON_TORCH := trl sb3
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false

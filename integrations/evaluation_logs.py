@@ -1,12 +1,13 @@
 """Evaluations that were run in others' harnesses, as evaluations of ours: judged by our judge, from the responses."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from anatomy_r1.agents import Response
-from anatomy_r1.core import AnatomyError, Question
+from anatomy_r1.core import AnatomyError, Question, read_json, read_jsonl
 from anatomy_r1.envs import RewardConfig
 from anatomy_r1.evaluation.records import (
     CONTROL_ROLLOUTS,
@@ -22,6 +23,8 @@ from anatomy_r1.integrations.inspect_task import OLDEST, inspect_text
 from anatomy_r1.integrations.rows import question_of_facts, require
 
 INSPECT_SUFFIXES = (".eval", ".json")
+TRACES, SETTINGS = "traces.jsonl", "configs/resolved/eval.json"
+"""In the folder of a run of ``vf-eval``."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,43 @@ def _inspect_answer(sample: Any, where: str) -> Answer:
     text = "" if failed else inspect_text(sample.output, sample.events)
     response = Response(text, truncated=sample.output.stop_reason == "max_tokens", usage=used, failed=failed)
     return Answer(question, response, sample.epoch - 1, control if control in CONTROLS else None)
+
+
+def read_verifiers(folder: Path) -> ForeignEvaluation:
+    """Read a run of ``vf-eval`` over a taskset of ours: its ``traces.jsonl`` and the settings beside it.
+
+    Raises:
+        AnatomyError: a damaged file, or the run of another taskset.
+    """
+    settings = read_json(folder / SETTINGS)
+    try:
+        taskset, model = settings["env"]["taskset"], str(settings["model"])
+        bank, split = str(taskset["bank"]).partition(":")[0], str(taskset["split"])
+    except (KeyError, TypeError):
+        raise AnatomyError(
+            f"{folder / SETTINGS}: expected the settings of a run over a taskset of anatomy-r1; it names no bank.\n"
+            "Expected the folder that vf-eval wrote for a module with an AnatomyTaskset."
+        ) from None
+    asked: Counter[str] = Counter()
+    answers = []
+    for number, row in enumerate(read_jsonl(folder / TRACES), start=1):
+        where = f"{folder / TRACES}, line {number}"
+        answer = _verifiers_answer(row, where)
+        answers.append(replace(answer, sample=asked[answer.question.id]))
+        asked[answer.question.id] += 1
+    return ForeignEvaluation(model, bank, split, answers, {"harness": "verifiers", "taskset": taskset})
+
+
+def _verifiers_answer(row: Mapping[str, Any], where: str) -> Answer:
+    try:
+        (trace,) = row["traces"]
+        facts = trace["task"]["data"]["question"]
+        said = [node["message"].get("content") or "" for node in trace["nodes"] if node["sampled"]]
+        cut = any(call.get("finish_reason") == "length" for call in trace["calls"][-1:])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise AnatomyError(f"{where}: expected an episode of verifiers with one agent over our questions.") from None
+    failed = None if said else "the run has no response"
+    return Answer(question_of_facts(facts, where), Response(said[-1] if said else "", truncated=cut, failed=failed))
 
 
 def write_evaluation(found: ForeignEvaluation, out: Path) -> int:

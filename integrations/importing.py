@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anatomy_r1.core import AnatomyError, Count, requirement
-from anatomy_r1.integrations.evaluation_logs import INSPECT_SUFFIXES, read_inspect, write_evaluation
+from anatomy_r1.integrations.evaluation_logs import (
+    INSPECT_SUFFIXES,
+    TRACES,
+    read_inspect,
+    read_verifiers,
+    write_evaluation,
+)
 from anatomy_r1.integrations.training_logs import STATE, find_state, write_training
 
 
@@ -13,14 +19,15 @@ class Imported:
     """What was read."""
 
     kind: str
-    """``TRL`` or ``Inspect``."""
+    """``TRL``, ``Inspect`` or ``verifiers``."""
     steps: int = 0
     groups: int = 0
     responses: int = 0
 
 
 def import_run(source: Path, out: Path, *, group_size: Count = 8) -> Imported:
-    """Import a run: a training of TRL's (its folder or a ``trainer_state.json``), or a log of Inspect.
+    """Import a run: a training of TRL's (its folder or a ``trainer_state.json``), a log of Inspect, or a run
+    of vf-eval.
 
     Args:
         source: what to read.
@@ -39,6 +46,9 @@ def import_run(source: Path, out: Path, *, group_size: Count = 8) -> Imported:
         return Imported("TRL", steps=steps, groups=groups)
     if source.suffix in INSPECT_SUFFIXES and not source.is_dir():
         return Imported("Inspect", responses=write_evaluation(read_inspect(source), out))
+    if (source / TRACES).is_file():
+        return Imported("verifiers", responses=write_evaluation(read_verifiers(source), out))
     raise AnatomyError(
-        f"{source}: expected a run of TRL (a folder with {STATE}) or a log of Inspect (.eval, .json); it is neither."
+        f"{source}: expected a run of TRL (a folder with {STATE}), a log of Inspect (.eval, .json), or a run of "
+        f"vf-eval (a folder with {TRACES}); it is none."
     )

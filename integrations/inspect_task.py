@@ -72,9 +72,9 @@ def inspect_judge() -> Any:
     from inspect_ai.log import transcript
     from inspect_ai.scorer import Score, grouped, mean, scorer
 
-    measures = ("correct", "format", "reward")
+    metrics = {name: [grouped(mean(), "control", all=False)] for name in ("correct", "format", "reward")}
 
-    @scorer(metrics={name: [grouped(mean(), "control", all=False)] for name in measures}, name="anatomy")
+    @scorer(metrics=metrics, name="anatomy")  # type: ignore[untyped-decorator]
     def anatomy() -> Any:
         async def grade(state: Any, target: Any) -> Any:
             question = question_of_facts(state.metadata["question"], f"sample {state.sample_id!r}")

@@ -34,7 +34,8 @@ def question_of_facts(facts: Any, where: str) -> Question:
         raise AnatomyError(f"{where}: rows hold no image to look at again.")
 
     try:
-        found = {name: tuple(value) if isinstance(value, list) else value for name, value in dict(facts).items()}
+        found: dict[str, Any] = dict(facts)
+        found |= {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
         return Question(image=gone, **found)
     except (TypeError, ValueError, AttributeError) as error:
         raise AnatomyError(

@@ -94,12 +94,35 @@ def damage(trl, name):
         state = trl / "completions"
         state.mkdir()
         return state
+    elif name == "another's traces":
+        other = trl.parent / "vf"
+        (other / "configs/resolved").mkdir(parents=True)
+        (other / "configs/resolved/eval.json").write_text('{"env": {"taskset": {"id": "gsm8k"}}, "model": "m"}')
+        (other / "traces.jsonl").write_text("{}\n")
+        return other
+    elif name == "broken traces":
+        other = damage(trl, "another's traces")
+        settings = {"env": {"taskset": {"bank": "scenes", "split": "train"}}, "model": "m"}
+        (other / "configs/resolved/eval.json").write_text(json.dumps(settings))
+        return other
     elif name == "nothing":
         return trl / "absent"
     return trl
 
 
-@pytest.mark.parametrize("name", ["no JSON", "no rewards", "a list", "a broken table", "no run", "nothing"])
+DAMAGE = (
+    "no JSON",
+    "no rewards",
+    "a list",
+    "a broken table",
+    "no run",
+    "nothing",
+    "another's traces",
+    "broken traces",
+)
+
+
+@pytest.mark.parametrize("name", DAMAGE)
 def test_what_is_no_run_is_told_and_nothing_is_written(trl, tmp_path, capsys, name):
     assert run(["import", str(damage(trl, name)), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
