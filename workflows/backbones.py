@@ -23,6 +23,8 @@ def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) 
         dtype=getattr(torch, model.dtype),
         trust_remote_code=model.trust_remote_code,
         pixels=(model.min_pixels, model.max_pixels),
+        attention=model.attention,
+        tower_attention=model.tower_attention,
     )
     choose_what_learns(backbone.model, model, seed=seed)
     return backbone
