@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from anatomy_r1.core import AnatomyError, Count, requirement
+from anatomy_r1.core import AnatomyError, Count, open_regular, requirement
 from anatomy_r1.integrations.evaluation_logs import (
     INSPECT_SUFFIXES,
     TRACES,
@@ -41,6 +41,8 @@ def import_run(source: Path, out: Path, *, group_size: Count = 8) -> Imported:
         raise AnatomyError(f"import: group_size must be {wanted}, got {group_size!r}.")
     if not source.exists():
         raise AnatomyError(f"{source}: file not found; give the folder or the log of a run.")
+    if not source.is_dir():
+        open_regular(source).close()  # no pipe is waited for
     if (state := find_state(source)) is not None:
         steps, groups = write_training(state, out, group_size)
         return Imported("TRL", steps=steps, groups=groups)
@@ -49,6 +51,6 @@ def import_run(source: Path, out: Path, *, group_size: Count = 8) -> Imported:
     if (source / TRACES).is_file():
         return Imported("verifiers", responses=write_evaluation(read_verifiers(source), out))
     raise AnatomyError(
-        f"{source}: expected a run of TRL (a folder with {STATE}), a log of Inspect (.eval, .json), or a run of "
-        f"vf-eval (a folder with {TRACES}); it is none."
+        f"{source}: expected a file or folder of TRL ({STATE}), Inspect (.eval, .json) or vf-eval ({TRACES}).\n"
+        "Give what one of them wrote."
     )
