@@ -11,6 +11,9 @@ TORCH := torch==2.13.0
 TORCHVISION := torchvision==0.28.0
 EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
+# Front ends with an adapter in integrations/ (and, of these, those that bring torch).
+FRONT_ENDS := trl sb3 inspect verifiers
+ON_TORCH := trl sb3
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
@@ -34,10 +37,11 @@ test-vllm: .venv-vllm/ready
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/vllm/site .venv-vllm/bin/pytest tests/agents/test_families.py tests/agents/test_transformers_policy.py \
 		tests/agents/test_grpo_trainer.py tests/agents/test_vllm_client.py $(ARGS)
 
-# Adapters against the real packages.
-test-integrations: .venv-trl/ready
-	.venv-trl/bin/python $(INSTALL) -c locks/dev.txt pytest
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-trl/bin/python -m pytest tests/integrations $(ARGS)
+# Adapters against the real packages, each in an environment of its own: `make test-integrations FRONT_ENDS=sb3`.
+test-integrations: $(FRONT_ENDS:%=.venv-%/ready)
+	for name in $(FRONT_ENDS); do \
+		OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-$$name/bin/python -m pytest tests/integrations/test_$$name.py $(ARGS) || exit 1; \
+	done
 
 # The whole suite on another Python, in an environment of its own: `make test-python PYTHON=python3.13`.
 test-python:
@@ -100,7 +104,7 @@ lock: .venv-lock/ready
 	mkdir -p build
 	$(SOLVE) $(addprefix --extra=,$(subst $(comma), ,$(EXTRAS))) | $(WITHOUT_TORCH) locks/dev.txt
 	$(SOLVE) --extra=train --extra=report locks/vllm.in | $(WITHOUT_TORCH) locks/vllm.txt
-	$(SOLVE) --extra=train locks/trl.in | $(WITHOUT_TORCH) locks/trl.txt
+	for name in $(FRONT_ENDS); do $(SOLVE) --extra=$$name --extra=brain | $(WITHOUT_TORCH) locks/$$name.txt || exit 1; done
 	$(SOLVE) --extra=docs | $(WITHOUT_TORCH) locks/docs.txt
 
 $(VENV)/ready: pyproject.toml $(LOCK)
@@ -118,13 +122,15 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 
-# Qwen's processor needs torchvision, whose wheels bring a torch for CUDA; without its dependencies it serves any torch.
-.venv-trl/ready: pyproject.toml locks/trl.in locks/trl.txt
-	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/python $(INSTALL) $(TORCH)
-	.venv-trl/bin/python -m pip freeze | grep '^torch==' > .venv-trl/constraints.txt
-	.venv-trl/bin/python $(INSTALL) -c .venv-trl/constraints.txt -c locks/trl.txt -r locks/trl.in -e '.[train]'
-	.venv-trl/bin/python $(INSTALL) --no-deps $(TORCHVISION)
+# An environment per front end, with the extra of its name, and the bank brain-atlas for the contract. Qwen's processor
+# needs torchvision, whose wheels bring a torch for CUDA; without its dependencies it serves any torch.
+$(FRONT_ENDS:%=.venv-%/ready): .venv-%/ready: pyproject.toml locks/%.txt
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	$(if $(filter $*,$(ON_TORCH)),.venv-$*/bin/python $(INSTALL) $(TORCH))
+	$(if $(filter $*,$(ON_TORCH)),.venv-$*/bin/python $(INSTALL) --no-deps $(TORCHVISION))
+	.venv-$*/bin/python -m pip freeze | sed -n '/^torch==/p' > .venv-$*/constraints.txt
+	.venv-$*/bin/python $(INSTALL) -c .venv-$*/constraints.txt -c locks/$*.txt -e '.[$*,brain]'
+	.venv-$*/bin/python $(INSTALL) -c locks/dev.txt pytest
 	touch $@
 
 # Not in the locks: atheris has wheels for some Pythons and systems only, and nothing else needs it.

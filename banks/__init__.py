@@ -6,7 +6,7 @@ from typing import Any
 
 from anatomy_r1.banks.bank import Bank, Featured, Grounded, Noted, Scheduled, Segmented, Tolerant, index_at
 from anatomy_r1.banks.brain import BrainAtlasBank
-from anatomy_r1.banks.export import export_hf, export_jsonl, export_trl
+from anatomy_r1.banks.export import by_split, export_hf, export_jsonl, export_trl
 from anatomy_r1.banks.hub import HuggingFaceBank
 from anatomy_r1.banks.jsonl import JsonlBank
 from anatomy_r1.banks.masks import MasksBank
@@ -86,6 +86,7 @@ __all__ = [
     "Scheduled",
     "Segmented",
     "Tolerant",
+    "by_split",
     "choose_split",
     "export_hf",
     "export_jsonl",

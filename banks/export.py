@@ -4,7 +4,7 @@ The bank ``jsonl`` opens the first, the bank ``hf`` the others (both need the ex
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image as Pil
 
 from anatomy_r1.banks.bank import Bank, Rooted
+from anatomy_r1.banks.splits import WHOLE
 from anatomy_r1.core import (
     LETTERS,
     LOCK,
@@ -99,8 +100,32 @@ def _save(pixels: Image, folder: Path) -> str:
     return relative
 
 
-def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
+def by_split(bank: Bank, indices: Iterable[int]) -> dict[str, list[int]]:
+    """Indices of a bank by the split that has the question; all of them as ``all`` where some are in none."""
+    parts = {name: bank.split(name) for name in bank.splits}
+    indices, found = list(indices), {name: list[int]() for name in parts}
+    for index in indices:
+        name = next((name for name, part in parts.items() if _has(part, bank.question(index).id)), None)
+        if name is None:
+            return {WHOLE: indices}
+        found[name].append(index)
+    return {name: some for name, some in found.items() if some} or {WHOLE: indices}
+
+
+def _has(part: Bank, question_id: str) -> bool:
+    try:
+        part.index_of(question_id)
+    except AnatomyError:
+        return False
+    return True
+
+
+def export_hf(
+    bank: Bank, indices: Iterable[int] | Mapping[str, Sequence[int]], folder: str | Path, card: str | None = None
+) -> Path:
     """Write a data set for ``datasets.load_from_disk``, images included.
+
+    ``indices`` by name of a split make a data set with those splits; ``card`` is written as its ``README.md``.
 
     Columns: ``image``, ``id``, ``stem``, ``options`` (list), ``answer`` (a class: index of ``A``, ``B``, …),
     ``structure``, ``question_type``, ``modality``, ``group_key``, ``source``. The ``hf`` bank opens it as it is.
@@ -114,7 +139,7 @@ def export_hf(bank: Bank, indices: Iterable[int], folder: str | Path) -> Path:
         found = {name: getattr(question, name) for name in names}
         return found | {"stem": stem_of(question), "options": list(question.options)}
 
-    return _write(bank, indices, Path(folder), row, "image", many=False)
+    return _write(bank, indices, Path(folder), row, "image", many=False, card=card)
 
 
 def export_trl(bank: Bank, indices: Iterable[int], folder: str | Path, render: Callable[[Question], str]) -> Path:
@@ -147,7 +172,13 @@ def export_trl(bank: Bank, indices: Iterable[int], folder: str | Path, render: C
 
 
 def _write(
-    bank: Bank, indices: Iterable[int], folder: Path, row: Callable[[Question], dict[str, Any]], column: str, many: bool
+    bank: Bank,
+    indices: Iterable[int] | Mapping[str, Sequence[int]],
+    folder: Path,
+    row: Callable[[Question], dict[str, Any]],
+    column: str,
+    many: bool,
+    card: str | None = None,
 ) -> Path:
     try:
         import datasets
@@ -156,15 +187,24 @@ def _write(
     if folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
         raise AnatomyError(f"{folder}: expected a new or empty folder; nothing was overwritten.")
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for question, pixels in stream(bank.question(index) for index in indices):
+    def rows(some: Iterable[int]) -> Iterator[dict[str, Any]]:
+        for question, pixels in stream(bank.question(index) for index in some):
             image = Pil.fromarray(pixels)
             yield row(question) | {column: [image] if many else image}
 
-    feature = datasets.List(datasets.Image()) if many else datasets.Image()
-    found = datasets.Dataset.from_list(list(rows())).cast_column(column, feature)
-    if "answer" in found.column_names:  # a number alone would not tell what it is counted from
-        found = found.cast_column("answer", datasets.ClassLabel(names=list(LETTERS)))
+    def made(some: Iterable[int]) -> Any:
+        feature = datasets.List(datasets.Image()) if many else datasets.Image()
+        found = datasets.Dataset.from_list(list(rows(some))).cast_column(column, feature)
+        if "answer" in found.column_names:  # a number alone would not tell what it is counted from
+            found = found.cast_column("answer", datasets.ClassLabel(names=list(LETTERS)))
+        return found
+
+    if isinstance(indices, Mapping) and set(indices) != {WHOLE}:  # a name that datasets keeps for itself
+        whole = datasets.DatasetDict({name: made(some) for name, some in indices.items()})
+    else:
+        whole = made(indices[WHOLE] if isinstance(indices, Mapping) else indices)
     with writing_folder(folder) as partial:
-        found.save_to_disk(str(partial))
+        whole.save_to_disk(str(partial))
+        if card is not None:
+            write_bytes(partial / "README.md", card.encode("utf-8", "replace"))
     return folder

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from anatomy_r1.agents import POLICIES
-from anatomy_r1.banks import BANKS, Bank, export_hf, export_jsonl, export_trl, open_bank
+from anatomy_r1.banks import BANKS, Bank, by_split, export_hf, export_jsonl, export_trl, open_bank
 from anatomy_r1.cli.console import console, listing
 from anatomy_r1.cli.options import summary_of
 from anatomy_r1.cli.training import BankOptions
 from anatomy_r1.core import LOCK, AnatomyError, Count, Registry, Seed, claiming_folder, release_folder, render_prompt
 from anatomy_r1.curricula import AUGMENTATIONS, CURRICULA
 from anatomy_r1.envs import as_text
+from anatomy_r1.evaluation.audits import dataset_card
 from anatomy_r1.evaluation.reports import PAGE, SHEET, write_preview
 from anatomy_r1.evaluation.run import sample_indices
 from anatomy_r1.workflows import extras
@@ -84,6 +85,8 @@ class ExportConfig:
     """Seed of their draw."""
     images: bool = True
     """Write them too; --no-images writes the rows of a bank whose images are not here, as jsonl."""
+    licence: str | None = None
+    """Of the data, for the card of --to hf, as Hugging Face names it: cc-by-4.0; None: that of an embedded bank."""
     out: Path = Path("runs/export")
     """Folder to write; must be new or empty."""
 
@@ -128,5 +131,7 @@ class ExportConfig:
         if self.to == "jsonl":
             return export_jsonl(bank, indices, out, images=self.images)
         if self.to == "hf":
-            return export_hf(bank, indices, out)
+            parts = by_split(bank, indices) if self.split is None else {self.split: indices}
+            questions = {name: [bank.question(index) for index in some] for name, some in parts.items()}
+            return export_hf(bank, parts, out, dataset_card(bank.name, questions, self.licence))
         return export_trl(bank, indices, out, render_prompt)

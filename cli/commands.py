@@ -114,6 +114,12 @@ COMMANDS = {
         ("doctor runs/mine", "doctor runs/a runs/b --json"),
         mistake=64,
     ),
+    "import": Command(
+        "importing",
+        "ImportConfig",
+        "read a training of TRL or a log of Inspect AI, for report, compare and doctor",
+        ("import runs/with-trl --out runs/imported", "import logs/anatomy.eval --out runs/inspect"),
+    ),
     "audit": Command(
         "audit",
         "AuditConfig",

@@ -9,6 +9,7 @@ from anatomy_r1.core import read_option
 from anatomy_r1.envs.env import AnatomyVQAEnv
 from anatomy_r1.envs.lenient import lenient_score, read_leniently
 from anatomy_r1.envs.observations import BrokenImage, Observation, Observations, observe, observe_one
+from anatomy_r1.envs.option_actions import OptionActions, hashed_triples
 from anatomy_r1.envs.question_stream import Task
 from anatomy_r1.envs.render import as_picture, as_text
 from anatomy_r1.envs.reward import RewardConfig, RewardPart, Score, read_blocks, score
@@ -28,6 +29,7 @@ __all__ = [
     "BrokenImage",
     "Observation",
     "Observations",
+    "OptionActions",
     "RewardConfig",
     "RewardPart",
     "Score",
@@ -36,6 +38,7 @@ __all__ = [
     "TicketOffice",
     "as_picture",
     "as_text",
+    "hashed_triples",
     "lenient_score",
     "observe",
     "observe_one",

@@ -7,15 +7,15 @@ not: TRL copies its rows.
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from PIL import Image as Pil
 
 from anatomy_r1.core import AnatomyError, image_key
 from anatomy_r1.envs import Ticket, TicketOffice
+from anatomy_r1.integrations.rows import require
 
-OLDEST = (1, 16)
+OLDEST = "1.16"
 ROWS = 1_000_000
 _KEPT = 10_000  # rows whose tickets are known; TRL asks for a row again while it learns from its responses
 
@@ -47,7 +47,8 @@ class TRLSource:
         Raises:
             AnatomyError: TRL or datasets is missing, or TRL is older than 1.16.
         """
-        _check_versions()
+        require("trl", OLDEST, "trl", "TRLSource")
+        require("datasets", "0", "trl", "TRLSource")
         import datasets
 
         return datasets.Dataset.from_dict({"row": range(ROWS)}).with_transform(self._asked)
@@ -112,22 +113,6 @@ class TRLSource:
 def _text(completion: Any) -> Any:
     """The response of a completion: itself, or the content of its last message."""
     return completion if isinstance(completion, str) or not completion else completion[-1]["content"]
-
-
-def _check_versions() -> None:
-    found = {}
-    for name in ("trl", "datasets"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            raise AnatomyError(
-                f"TRLSource needs {name}, which is not installed: pip install 'anatomy-r1[trl]'"
-            ) from None
-    if tuple(int(part) for part in found["trl"].split(".")[:2]) < OLDEST:
-        raise AnatomyError(
-            f"TRLSource needs trl {'.'.join(map(str, OLDEST))} or newer, found {found['trl']}.\n"
-            "Install it: pip install 'anatomy-r1[trl]'"
-        )
 
 
 def _check_process() -> None:

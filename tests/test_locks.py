@@ -10,11 +10,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MAKE = dict(re.findall(r"^(\w+) := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 ENVIRONMENTS = {
-    "dev": re.search(r"^EXTRAS := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split(","),
+    "dev": MAKE["EXTRAS"].split(","),
     "vllm": ["train", "report"],
-    "trl": ["train"],
     "docs": ["docs"],
+    **{name: [name, "brain"] for name in MAKE["FRONT_ENDS"].split()},
 }
 
 

@@ -15,10 +15,11 @@ ROOMS = {
     "omnimedvqa brain masks mix released scenes special_tokens ssg",
     "curricula": "diversity protocols difficulty schedules similarity edits gdqa selection uniform learnability "
     "balance asc",
-    "envs": "reward lenient spaces observations question_stream ticket_ids tickets render env vector_env",
+    "envs": "reward lenient spaces observations question_stream ticket_ids tickets render env option_actions "
+    "vector_env",
     "agents": "configs model logprobs policies training grpo",
     "evaluation": "stats records summaries run audits doctor reports live",
-    "integrations": "trl",
+    "integrations": "rows trl inspect_task verifiers_taskset evaluation_logs training_logs importing",
     "workflows": "cards presets config settings resuming outcome notices backbones parts processes footprint forecast "
     "trackers checkups held_out running training supervised plan demo",
     "cli": "",

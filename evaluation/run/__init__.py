@@ -2,6 +2,7 @@
 
 from anatomy_r1.evaluation.run.asking import ask, open_policy
 from anatomy_r1.evaluation.run.baselines import LABELS, default_baselines
+from anatomy_r1.evaluation.run.grading import grade, weights_of
 from anatomy_r1.evaluation.run.regrading import rescore
 from anatomy_r1.evaluation.run.rollouts import ENDLESS, evaluate, sample_indices
 from anatomy_r1.evaluation.run.suite import Cell, Suite, read_suite, run_suite
@@ -14,9 +15,11 @@ __all__ = [
     "ask",
     "default_baselines",
     "evaluate",
+    "grade",
     "open_policy",
     "read_suite",
     "rescore",
     "run_suite",
     "sample_indices",
+    "weights_of",
 ]

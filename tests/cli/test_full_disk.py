@@ -22,6 +22,7 @@ COMMANDS = {
     "figures": "figures IN/run",
     "compare": "compare IN/run IN/more",
     "score": "score IN/run",
+    "import": "import IN/trl",
     "suite": "suite IN/suite.toml",
     "curriculum preview": "curriculum preview --draws 10",
     "curriculum similarity": "curriculum similarity --similarity names",
@@ -45,6 +46,8 @@ def inputs(tmp_path_factory):
     rows = [json.dumps({"step": step, "reward": 0.5, "accuracy": 0.5}) for step in (1, 2)]
     (folder / "run/metrics.jsonl").write_text("\n".join(rows) + "\n")
     (folder / "suite.toml").write_text('[[policies]]\nspec = "random"\n[[banks]]\nspec = "scenes"\nlimit = 20\n')
+    (folder / "trl").mkdir()
+    (folder / "trl/trainer_state.json").write_text('{"log_history": [{"step": 1, "reward": 0.5}]}')
     return folder
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "results": "report evaluation",
     "compared": "compare evaluation evaluation",
     "metrics": "figures training",
+    "a run of others": "import {}",
     "metrics of a report": "report training",
     "settings": "evaluate --policy random --resume --out resumed",
 }

@@ -3,10 +3,15 @@
 python tests/integrations/contract.py 1000    # writes so many of them to contract.jsonl anew
 """
 
+import base64
 import json
 import sys
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from anatomy_r1.envs import TicketOffice
 
@@ -67,6 +72,29 @@ def pairs(count):
                     "response": text,
                     "reward": office.grade(ticket, text).total,
                 }
+
+
+def groups_of(course):
+    """The pairs of a task as they lie in the file, group after group."""
+    lines = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+    mine = [line for line in lines if line["course"] == course]
+    return [mine[start : start + SIZE] for start in range(0, len(mine), SIZE)]
+
+
+def tickets(course):
+    """Of each pair of a task: its line, and the ticket that is drawn for it."""
+    office = TicketOffice(**COURSES[course])
+    for group in groups_of(course):
+        yield from zip(group, office.draw(1, SIZE, progress=group[0]["progress"]), strict=True)
+        for line, ticket in zip(group, office.out, strict=True):
+            office.grade(ticket, line["response"])
+
+
+def pixels(uri):
+    """The image of a ``data:`` address."""
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
 if __name__ == "__main__":

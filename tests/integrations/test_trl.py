@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from anatomy_r1.core import AnatomyError
-from anatomy_r1.integrations import TRLSource
-from anatomy_r1.integrations import trl as adapter
+from anatomy_r1.core import AnatomyError, read_jsonl
+from anatomy_r1.evaluation.doctor import diagnose
+from anatomy_r1.evaluation.records import Metrics
+from anatomy_r1.integrations import TRLSource, import_run
+from anatomy_r1.integrations import rows as versions
 
 ROOT = Path(__file__).parents[2]
 TASK = {"bank": "scenes", "curriculum": "asc", "augmentation": "gdqa", "augmentation_options": {"trigger": "always"}}
@@ -25,7 +27,7 @@ def source():
 @pytest.fixture
 def dataset(source, monkeypatch):
     pytest.importorskip("datasets")
-    monkeypatch.setattr(adapter, "version", lambda name: "1.16.0")
+    monkeypatch.setattr(versions, "version", lambda name: "1.16.0")
     return source.dataset
 
 
@@ -67,10 +69,10 @@ def test_another_group_size_than_trls_is_told(source, dataset):
 def test_a_missing_or_older_trl_is_told(source, monkeypatch, found, match):
     def version(name):
         if found is None:
-            raise adapter.PackageNotFoundError(name)
+            raise versions.PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr(adapter, "version", version)
+    monkeypatch.setattr(versions, "version", version)
     with pytest.raises(AnatomyError, match=match) as told:
         _ = source.dataset
     assert len(str(told.value).splitlines()) <= 2
@@ -81,10 +83,28 @@ def test_importing_it_imports_neither_trl_nor_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_trl_keeps_the_contract(contract, monkeypatch):
+    """Through its data set and its reward function; images come as PIL's."""
+    pytest.importorskip("datasets")
+
+    monkeypatch.setattr(versions, "version", lambda name: "1.16.0")
+    source = TRLSource(group_size=contract.SIZE, **contract.COURSES["scenes"])
+    dataset = source.dataset
+    for number, group in enumerate(contract.groups_of("scenes")):
+        source.progress = group[0]["progress"]
+        rows = dataset.__getitems__([number] * contract.SIZE)
+        assert [contract.digest(row["prompt"][0]["content"]) for row in rows] == [line["prompt"] for line in group]
+        assert [contract.digest(np.asarray(row["image"])) for row in rows] == [line["image"] for line in group]
+        completions = [[{"role": "assistant", "content": line["response"]}] for line in group]
+        paid = source.reward(completions=completions, ticket=[row["ticket"] for row in rows])
+        assert paid == [line["reward"] for line in group]
+
+
 def test_trls_trainer_trains_by_the_example(tmp_path):
     pytest.importorskip("trl")
     script = (ROOT / "examples/with_trl.py").read_text()
     assert len(script.splitlines()) <= 30
+    script = script.replace("bf16=False", "bf16=False, log_completions=True")
     started = [sys.executable, "-c", f"import torchvision_ops\n{script}", "2"]
     path = f"{ROOT / 'src'}:{ROOT / 'benchmarks/against_trl'}"
     environment = {"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
@@ -92,3 +112,20 @@ def test_trls_trainer_trains_by_the_example(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     state = json.loads((tmp_path / "runs/with-trl/checkpoint-2/trainer_state.json").read_text())
     assert [step["step"] for step in state["log_history"] if "reward" in step] == [1, 2]
+    imported(tmp_path / "runs/with-trl", tmp_path / "imported", state)
+
+
+def imported(run, out, state):
+    """A run of TRL's own, as one of ours."""
+    found = import_run(run, out)
+    assert (found.kind, found.steps, found.groups) == ("TRL", 2, 4)
+    metrics, groups = Metrics.read(out / "metrics.jsonl"), list(read_jsonl(out / "groups.jsonl"))
+    assert metrics.series("reward").values.tolist() == [
+        one["reward"] for one in state["log_history"] if "reward" in one
+    ]
+    paid = [[one["reward"] for one in group["responses"]] for group in groups]
+    for step in (1, 2):
+        here = [rewards for group, rewards in zip(groups, paid, strict=True) if group["step"] == step]
+        assert metrics.rows[step - 1]["reward"] == pytest.approx(sum(map(sum, here)) / 16)
+    assert all(len(group["responses"]) == 8 and group["responses"][0]["options"] for group in groups)
+    assert diagnose(out).state.steps == 2

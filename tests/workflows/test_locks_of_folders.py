@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "evaluate --policy random --limit 4",
     "score": "score {}/scored",
     "suite": "suite {}/suite.toml",
+    "import": "import {}/trl",
     "bank export": "bank export scenes -n 4",
     "bank export to trl": "bank export scenes -n 4 --to trl",
 }
@@ -38,6 +39,8 @@ def owned(tmp_path_factory):
     assert run(["evaluate", "--policy", "random", "--limit", "4", "--out", str(folder / "scored")]) == 0
     (folder / "suite.toml").write_text('[[policies]]\nspec = "random"\n[[banks]]\nspec = "scenes"\nlimit = 4\n')
     (folder / "mine").mkdir()
+    (folder / "trl").mkdir()
+    (folder / "trl/trainer_state.json").write_text('{"log_history": [{"step": 1, "reward": 0.5}]}')
     line = [sys.executable, "-c", OWNER, str(folder / "mine")]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout.readline() == "mine\n"

@@ -26,6 +26,7 @@ LINES = {
     "figures": "figures run --out=OUT",
     "compare": "compare run more --out=OUT",
     "score": "score run --out=OUT",
+    "import": "import trl --out=OUT",
     "suite": "suite suite.toml --out=OUT",
     "doctor": "doctor run",
     "audit": "audit scenes --limit 60",
@@ -79,6 +80,8 @@ def test_every_command_ends_as_its_signal_says(tmp_path):
     rows = [json.dumps({"step": step, "reward": 0.5, "accuracy": 0.5}) for step in (1, 2)]
     (tmp_path / "run/metrics.jsonl").write_text("\n".join(rows) + "\n")
     (tmp_path / "suite.toml").write_text('[[policies]]\nspec = "random"\n[[banks]]\nspec = "scenes"\nlimit = 20\n')
+    (tmp_path / "trl").mkdir()
+    (tmp_path / "trl/trainer_state.json").write_text('{"log_history": [{"step": 1, "reward": 0.5}]}')
     for came in forked(tmp_path, LINES, "interrupt"):
         assert came["code"] in (0, 1), came
         for name, end in came["came"].items():

@@ -1,0 +1,87 @@
+"""What adapters share that carry questions in rows of others: facts of a question as JSON, images as PNG, versions."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+from PIL import Image as Pil
+
+from anatomy_r1.banks import Bank
+from anatomy_r1.core import AnatomyError, Image, Question
+from anatomy_r1.evaluation.records import CONTROLS, apply_control, with_cached_image
+from anatomy_r1.evaluation.run import sample_indices
+
+_FACTS = [field.name for field in fields(Question) if field.name != "image"]
+
+
+def facts_of(question: Question) -> dict[str, Any]:
+    """All of a question but its image, as JSON values; for who grades, not for who answers."""
+    found = {name: getattr(question, name) for name in _FACTS}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def question_of_facts(facts: Any, where: str) -> Question:
+    """The question of :func:`facts_of`; its image is gone.
+
+    Raises:
+        AnatomyError: no such facts; ``where`` begins the message.
+    """
+
+    def gone() -> NoReturn:
+        raise AnatomyError(f"{where}: rows hold no image to look at again.")
+
+    try:
+        found: dict[str, Any] = dict(facts)
+        found |= {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
+        return Question(image=gone, **found)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AnatomyError(
+            f"{where}: expected the facts of a question as anatomy-r1 writes them ({error}).\n"
+            "Is it the row of another task, or of another version?"
+        ) from None
+
+
+def data_uri(image: Image) -> str:
+    """An image as the ``data:`` address of a PNG, every pixel as it is."""
+    buffer = io.BytesIO()
+    Pil.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def asked(
+    part: Bank, limit: int | None, seed: int, controls: Sequence[str] = ()
+) -> Iterator[tuple[Question, str | None]]:
+    """Questions of a split as ``evaluate`` draws them, each followed by its controls (None: asked as it is).
+
+    Raises:
+        AnatomyError: what :func:`sample_indices` raises, or an unknown control.
+    """
+    if unknown := [name for name in controls if name not in CONTROLS]:
+        raise AnatomyError(f"unknown control {unknown[0]!r}; known: {', '.join(CONTROLS)}.")
+    indices = sample_indices(len(part), limit, seed)
+    for place, index in enumerate(indices):
+        question = with_cached_image(part.question(index))
+        yield question, None
+        for name in controls:
+            yield apply_control(name, question, place, indices, part.question), name
+
+
+def require(package: str, oldest: str, extra: str, what: str) -> None:
+    """Raise AnatomyError where a package is missing or older than ``oldest``."""
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        raise AnatomyError(
+            f"{what} needs {package}, which is not installed: pip install 'anatomy-r1[{extra}]'"
+        ) from None
+    if _numbers(found) < _numbers(oldest):
+        raise AnatomyError(
+            f"{what} needs {package} {oldest} or newer, found {found}.\nInstall it: pip install 'anatomy-r1[{extra}]'"
+        )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if part.isdecimal())
