@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training import Distributed, RunFolder, explain_lost_processes, init_processes
+from anatomy_r1.agents.training import (
+    Distributed,
+    RunFolder,
+    explain_lost_processes,
+    init_processes,
+    reads_weights,
+    together,
+)
 from anatomy_r1.core import writing_folder
 
 T = TypeVar("T")
@@ -45,6 +52,10 @@ class Processes:
             run = RunFolder(path, resume=resume)
         self.wait()
         return run if self.main else RunFolder(path, resume=resume, main=False)
+
+    def load(self, load: Callable[..., T]) -> T:
+        """What ``load(weightless=…)`` gives: the model, on all but those that read it without its weights."""
+        return together(lambda: load(weightless=not reads_weights()))
 
     def explained(self, run: RunFolder) -> AbstractContextManager[None]:
         """Around what all do together: says in words that one of them is gone."""

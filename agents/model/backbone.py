@@ -15,9 +15,10 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from anatomy_r1.agents.configs import base_of
-from anatomy_r1.agents.model.adapters import load_adapters
+from anatomy_r1.agents.model.adapters import add_adapters_of, has_adapters, load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
+from anatomy_r1.agents.model.skeletons import skeleton
 from anatomy_r1.agents.model.tensors import disk_errors
 from anatomy_r1.agents.model.vision_cache import Vision
 from anatomy_r1.core import AnatomyError
@@ -70,6 +71,7 @@ class Backbone:
         device: str | torch.device = "cpu",
         trust_remote_code: bool = False,
         pixels: tuple[int, int] = (0, 0),
+        weightless: bool = False,
     ) -> "Backbone":
         """Load a folder (of a model, or of adapters to one) or a hub id.
 
@@ -79,6 +81,7 @@ class Backbone:
             device: where they go.
             trust_remote_code: whether code that is shipped with the model may run.
             pixels: smallest and largest image that the processor may make; 0: its own limit.
+            weightless: leave the weights where they are; the model is on the meta device, for another process's.
 
         Raises:
             AnatomyError: not a model, a missing part, code of its own that may not run, or weights that don't fit.
@@ -86,9 +89,13 @@ class Backbone:
         try:
             with _quietly():
                 processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
-                model, report = AutoModelForImageTextToText.from_pretrained(
-                    base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
-                )
+                if weightless:
+                    model = skeleton(base_of(path), dtype, trust_remote_code=trust_remote_code)
+                    report: dict[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
+                else:
+                    model, report = AutoModelForImageTextToText.from_pretrained(
+                        base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
+                    )
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             if "trust_remote_code" in str(error):
@@ -104,8 +111,8 @@ class Backbone:
         if wrong := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
             raise AnatomyError(f"{path}: {len(wrong)} weights are missing or misshapen, first {sorted(wrong)[0]!r}.")
         if base_of(path) != path:
-            load_adapters(model, Path(path))
-        return cls(model.to(device).eval(), processor, str(path))
+            (add_adapters_of if weightless else load_adapters)(model, Path(path))
+        return cls((model if weightless else model.to(device)).eval(), processor, str(path))
 
     @property
     def device(self) -> torch.device:
@@ -135,7 +142,10 @@ class Backbone:
         Loaded by the way every model is loaded, so every name is checked: a loader that skips names it doesn't know
         would resume from random weights.
         """
-        return Backbone.load(folder, dtype=self.model.dtype).model.state_dict()  # type: ignore[no-any-return]
+        learnt = {weight.dtype for weight in self.model.parameters() if weight.requires_grad}
+        # FSDP2 may hold in float32 what learns of a model in bfloat16.
+        dtype = self.model.dtype if has_adapters(self.model) or len(learnt) > 1 else learnt.pop()
+        return Backbone.load(folder, dtype=dtype).model.state_dict()  # type: ignore[no-any-return]
 
     def closes(self, tokens: Tensor) -> Tensor:
         """Which tokens hold a ``>`` and may so complete a closing tag; bool, of the tokens' shape."""
