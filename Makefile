@@ -14,14 +14,14 @@ comma := ,
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-vllm test-integrations test-python test-newest fuzz audit benchmark-trl docs lint format lock clean
+.PHONY: demo test test-slow test-vllm test-integrations test-python test-newest fuzz audit benchmark-trl benchmark-gpu docs lint format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
 
 # All but the tests marked slow, in minutes; the end says how many those are.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 # Those: README and docs followed page by page, whole trainings.
 test-slow: $(VENV)/ready
@@ -65,6 +65,16 @@ audit: $(VENV)/ready .venv-audit/ready
 # A step of ours beside one of TRL's, in an environment that has both.
 benchmark-trl: .venv-trl/ready
 	OMP_NUM_THREADS=1 PYTHONPATH=recipes .venv-trl/bin/python benchmarks/against_trl $(ARGS)
+
+# All that is to be measured on a GPU, by the python3 that is there, with no network; WHEELS is a folder with wheels of
+# what it lacks. Run it again and it goes on: `make benchmark-gpu WHEELS=.whl ARGS="--minutes 9"`.
+GPU_SITE := build/gpu-site
+GPU_INFO := $(GPU_SITE)/anatomy_r1-0.dist-info
+benchmark-gpu:
+	mkdir -p $(GPU_INFO)
+	$(if $(WHEELS),$(PYTHON) $(INSTALL) --no-index --no-deps --no-compile --upgrade --target $(GPU_SITE) $(WHEELS)/*.whl)
+	(echo Metadata-Version: 2.1; sed -nE 's/^(name|version) = "(.*)"/\u\1: \2/p' pyproject.toml) > $(GPU_INFO)/METADATA
+	PYTHONPATH=$(GPU_SITE):src $(PYTHON) benchmarks/gpu $(ARGS)
 
 # The site, into build/site; open build/site/index.html. The command line's reference is what its parsers say.
 docs: $(VENV)/ready .venv-docs/ready

@@ -3,15 +3,27 @@
 import math
 
 from anatomy_r1.cli.console import console, table
-from anatomy_r1.workflows import Plan, RunConfig, TrainConfig, plan_training, to_toml
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.workflows import (
+    Card,
+    Plan,
+    RunConfig,
+    TrainConfig,
+    chosen_sampler,
+    find_card,
+    plan_training,
+    to_toml,
+)
 
 
-def show_plan(config: RunConfig) -> None:
-    """Print what a run would do and need.
+def show_plan(config: RunConfig, card: str = "") -> None:
+    """Print what a run would do and need; on a ``card``, how long a step takes at least.
 
     Raises:
-        AnatomyError: anything that would stop the run itself before its first step.
+        AnatomyError: anything that would stop the run itself before its first step, or a card that isn't known.
     """
+    if card:
+        find_card(card)
     plan = plan_training(config)
     if plan is None:  # one of several processes prints
         return
@@ -22,12 +34,39 @@ def show_plan(config: RunConfig) -> None:
     memory = [[name, _gigabytes(size)] for name, size in plan.need.memory.items() if size]
     memory.append(["sum, with 20 % for what is not counted", _gigabytes(plan.memory)])
     table("memory of one process, computed, not measured", ("", "GB"), memory)
+    if card:
+        show_floor(plan, find_card(card))
     disk = [["one checkpoint", _gigabytes(plan.need.checkpoint)], ["all at once", _gigabytes(plan.need.disk)]]
     table("disk", ("", "GB"), disk)
     if plan.curriculum:
         rows = [[f"step {at.step:,}", at.stage, _number(at.target), _number(at.similarity)] for at in plan.curriculum]
         table("curriculum, were no answer heard", ("", "stage", "aims at S(q)", "a question's S(q)"), rows)
     console.print("dry run: nothing was written.")
+
+
+def refuse_card(card: str) -> None:
+    """Raise AnatomyError where a card is named for a run that isn't dry."""
+    if card:
+        raise AnatomyError(
+            f"--card {card} is for --dry-run, which says how long a step takes there; a run takes the card it finds."
+        )
+
+
+def show_floor(plan: Plan, card: Card) -> None:
+    """Print what a card's datasheet sets as the least that a step takes."""
+    seconds = {name: work.floor(card) for name, work in plan.work.items()}
+    rows = [
+        [name, f"{work.flops / 1e12:,.3g}", _gigabytes(work.bytes) if work.bytes else "", _seconds(seconds[name])]
+        for name, work in plan.work.items()
+    ]
+    rows.append(["sum", "", "", _seconds(sum(seconds.values()))])
+    share = f"{plan.memory / card.memory:.0%} of its {card.memory / 1e9:.0f} GB"
+    title = f"floor of a step on {card.title}, by its datasheet, not measured; memory: {share}"
+    table(title, ("", "TFLOP", "GB", "seconds"), rows)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _model(plan: Plan) -> list[list[str]]:
@@ -58,7 +97,7 @@ def _steps(plan: Plan) -> list[list[str]]:
 
 
 def _sampled_by(config: TrainConfig) -> str:
-    if config.sampler != "vllm":
+    if chosen_sampler(config)[0] == "own":
         return "the model itself" + (", a copy of it" if config.grpo.asynchronous else "")
     share = f"in the process, with {config.vllm.memory_share:.0%} of the device's memory besides"
     return f"vLLM, {config.vllm.server or share}"

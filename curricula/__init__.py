@@ -6,7 +6,7 @@ from anatomy_r1.banks import Bank
 from anatomy_r1.core import Registry
 from anatomy_r1.curricula.asc import ASC
 from anatomy_r1.curricula.diversity import answer_entropy, distinct_n, permutation_consistency, self_bleu
-from anatomy_r1.curricula.gdqa import GDQA
+from anatomy_r1.curricula.gdqa import GDQA, Scaffold
 from anatomy_r1.curricula.learnability import Learnability
 from anatomy_r1.curricula.protocols import (
     Augmentation,
@@ -28,6 +28,7 @@ CURRICULA.register("asc")(ASC)
 CURRICULA.register("learnability")(Learnability)
 AUGMENTATIONS.register("none")(NoAugmentation)
 AUGMENTATIONS.register("gdqa")(GDQA)
+AUGMENTATIONS.register("scaffold")(Scaffold)
 
 
 def make_curriculum(spec: str | Curriculum, bank: Bank, *, seed: int = 0, **options: Any) -> Curriculum:
@@ -40,7 +41,9 @@ def make_curriculum(spec: str | Curriculum, bank: Bank, *, seed: int = 0, **opti
 
 
 def make_augmentation(spec: str | Augmentation, bank: Bank, *, seed: int = 0, **options: Any) -> Augmentation:
-    """Build an augmentation for questions of ``bank`` from its spec (``none``, ``gdqa``, …); an object stays.
+    """Build an augmentation for questions of ``bank`` from its spec (``gdqa``, ``scaffold``, ``none``, …).
+
+    An object stays what it is.
 
     Raises:
         AnatomyError: unknown augmentation, or an option it does not take.

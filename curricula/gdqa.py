@@ -141,6 +141,30 @@ class GDQA:
         self._unchanged = Counter(state["unchanged"])
 
 
+class Scaffold(GDQA):
+    """GDQA that helps where a group is lost: half of it answers the question as it is, and only where none is right do
+    the others see easier forms. A trainer should take all responses as answers to the question as it is.
+
+    Easier hints for hopeless questions are Scaf-GRPO's idea (arXiv 2510.19807); what ours came to is in docs/study.md.
+
+    Args:
+        bank: where the questions come from.
+        seed: of all variants.
+        variants: other forms per group; see :class:`GDQA`.
+        edits: what makes a form easier; see ``edits``.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        *,
+        seed: Seed = 0,
+        variants: Count | str | Mapping[str, Any] | Schedule | None = None,
+        edits: str | Sequence[str | Edit] = "scaffold",
+    ) -> None:
+        super().__init__(bank, seed=seed, variants=variants, trigger="group", edits=edits)
+
+
 def _spread(forms: Sequence[Variant], places: int) -> tuple[Variant, ...]:
     """One form per place, equal ones adjacent, each as often as any other but for one."""
     return tuple(forms[place * len(forms) // places] for place in range(places))

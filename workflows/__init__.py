@@ -9,6 +9,7 @@ Nothing here prints: progress goes to a callback, results are returned. Only wha
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from anatomy_r1.workflows.cards import CARDS, Card, find_card
 from anatomy_r1.workflows.config import Scalar, extras, read_config, to_toml
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.presets import find_config, presets
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from anatomy_r1.workflows.plan import Plan, plan_training
     from anatomy_r1.workflows.supervised import sft
     from anatomy_r1.workflows.trackers import make_tracker
-    from anatomy_r1.workflows.training import make_env, train
+    from anatomy_r1.workflows.training import chosen_sampler, make_env, train
 
 _LATER = {
     "Checkups": "checkups",
@@ -30,6 +31,7 @@ _LATER = {
     "Plan": "plan",
     "run_demo": "demo",
     "check_model": "backbones",
+    "chosen_sampler": "training",
     "load_backbone": "backbones",
     "make_env": "training",
     "make_tracker": "trackers",
@@ -48,7 +50,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "CARDS",
     "CONFIG",
+    "Card",
     "Checkups",
     "DemoConfig",
     "HeldOut",
@@ -64,7 +68,9 @@ __all__ = [
     "TrainConfig",
     "TrainingResult",
     "check_model",
+    "chosen_sampler",
     "extras",
+    "find_card",
     "find_config",
     "load_backbone",
     "make_env",

@@ -28,6 +28,8 @@ def load_backbone(
         dtype=getattr(torch, model.dtype),
         trust_remote_code=model.trust_remote_code,
         pixels=(model.min_pixels, model.max_pixels),
+        attention=model.attention,
+        tower_attention=model.tower_attention,
         weightless=weightless,
     )
     choose_what_learns(backbone.model, model, seed=seed)

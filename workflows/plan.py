@@ -1,7 +1,7 @@
 """What a training run would do and need, with nothing written and no weights loaded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from anatomy_r1.workflows.training import make_env
 
 if TYPE_CHECKING:
     from anatomy_r1.workflows.footprint import Footprint, Load
+    from anatomy_r1.workflows.forecast import Work
 
 GUESSED_PROMPT = 400
 """Tokens of a prompt where its processor isn't there to tell."""
@@ -57,6 +58,8 @@ class Plan:
     """Tokens of a prompt."""
     prompts_seen: int
     """Prompts that the longest was taken of; 0: a guess, as the model's processor isn't there."""
+    work: "Mapping[str, Work]"
+    """What each phase of one process's share of a step asks of its card."""
     curriculum: tuple[CurriculumPoint, ...] = ()
     chosen: str = ""
     """What was chosen by the model's size, as nothing else was said."""
@@ -99,10 +102,11 @@ def plan_training(config: RunConfig) -> Plan | None:
         raise no_configuration(path) from None
     from anatomy_r1.agents.model import size_defaults
     from anatomy_r1.workflows.footprint import footprint, skeleton
+    from anatomy_r1.workflows.forecast import forecast, patches_of
 
     model, parts = skeleton(path, config.model), open_parts(config)
     given, config = config, config.sized(size_defaults(model))
-    steps, (prompt, seen), load, curriculum = _job(config, parts, path)
+    steps, (prompt, pixels, seen), load, curriculum = _job(config, parts, path)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     sharded = (
         os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
@@ -128,6 +132,7 @@ def plan_training(config: RunConfig) -> Plan | None:
         sharded and processes > 1,
         prompt,
         seen,
+        forecast(model, load, prompt, patches_of(model, pixels) or 4 * prompt, processes=processes),
         curriculum,
         chosen_by_size(given, config),
     )
@@ -135,27 +140,30 @@ def plan_training(config: RunConfig) -> Plan | None:
 
 def _job(
     config: RunConfig, parts: Parts, path: str | Path
-) -> "tuple[int, tuple[int, int], Load, tuple[CurriculumPoint, ...]]":
-    """Steps of a run, tokens of its prompts and how many were looked at, the load of a step, its curriculum."""
+) -> "tuple[int, tuple[int, int, int], Load, tuple[CurriculumPoint, ...]]":
+    """Steps of a run, its prompts as :func:`_longest_prompt` has them, the load of a step, its curriculum."""
     from anatomy_r1.workflows.footprint import Load
 
     if isinstance(config, TrainConfig):
         env = make_env(config, parts.train)
         observations, _ = env.reset(options={"progress": 0.0})
-        prompts = _prompt_tokens(path, config.model, observations["image"], observations["prompt"])
+        prompts = _longest_prompt(path, config.model, observations["image"], observations["prompt"])
         load = Load.of(config.grpo, config.length)
         return config.grpo.steps, prompts, load, _curriculum(env, config.grpo.steps)
     if not isinstance(config, SFTRunConfig):
         raise TypeError(f"expected a TrainConfig or an SFTRunConfig, got {type(config).__name__}")
     batch = Examples(config, parts.train)(0)
-    prompts = _prompt_tokens(path, config.model, [one.image for one in batch], [one.prompt for one in batch])
+    prompts = _longest_prompt(path, config.model, [one.image for one in batch], [one.prompt for one in batch])
     return config.sft.steps, prompts, Load.of(config.sft, config.length), ()
 
 
-def _prompt_tokens(
+def _longest_prompt(
     path: str | Path, model: ModelConfig, images: Sequence[Image], prompts: Sequence[str]
-) -> tuple[int, int]:
-    """Tokens of the longest of some prompts, and their number; a guess and 0 where there is no processor."""
+) -> tuple[int, int, int]:
+    """Tokens of the longest of some prompts, numbers that its image becomes, how many were looked at.
+
+    Where there is no processor: a guess, 0 and 0.
+    """
     from anatomy_r1.agents.model import PromptEncoder, load_processor
 
     try:
@@ -164,8 +172,9 @@ def _prompt_tokens(
     except AnatomyError:
         raise
     except (OSError, ValueError, KeyError, ImportError, TypeError):
-        return GUESSED_PROMPT, 0
-    return max(len(encode(*pair).tokens) for pair in zip(images, prompts, strict=True)), len(prompts)
+        return GUESSED_PROMPT, 0, 0
+    longest = max((encode(*pair) for pair in zip(images, prompts, strict=True)), key=lambda one: len(one.tokens))
+    return len(longest.tokens), longest.per_image["pixel_values"].numel(), len(prompts)
 
 
 def _curriculum(env: Any, steps: int) -> tuple[CurriculumPoint, ...]:

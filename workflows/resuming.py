@@ -27,6 +27,7 @@ BY_SIZE = ("learning_rate", "max_completion_length")
 FREE = (
     *("out", "tracker", "wait_minutes", "allow_bad", "model.trust_remote_code", "model.gradient_checkpointing"),
     *(f"{kind}.{name}" for kind in ("grpo", "sft") for name in ("save_every", "max_skipped", "max_tokens")),
+    *("grpo.decode", "grpo.prompts_at_once", "grpo.rows_at_once", "model.attention", "model.tower_attention"),
     *("grpo.packing", "vllm.server", "vllm.memory_share", "vllm.max_model_len", "vllm.enforce_eager", "vllm.sleep"),
     *("vllm.weights_folder", "vllm.timeout", "vllm.retries", "vllm.concurrency"),
 )
@@ -74,9 +75,11 @@ def chosen_by_size(given: RunConfig, sized: RunConfig) -> str:
 
 
 def _as_before(config: Config, earlier: Config) -> Config:
-    """The config, with what it leaves to the model's size as it was."""
+    """The config, with what it leaves to the model's size or to the machine as it was."""
     for name, value in settings_of(config).items():
         *path, last = name.split(".")
+        if (name, value) == ("sampler", "auto"):
+            config = dataclasses.replace(config, **{name: settings_of(earlier)[name]})
         if value is None and last in BY_SIZE:
             inner = {last: settings_of(earlier)[name]}
             inner = {path[0]: dataclasses.replace(getattr(config, path[0]), **inner)} if path else inner

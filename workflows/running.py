@@ -29,7 +29,8 @@ UNSTARTED = {CONFIG, LOCK, RESUMED, NOTICES, "before", "sampler", "tensorboard",
 LOOKED_AT = 64
 """Questions of a bank that makes them which are looked through for the model's special tokens before a run."""
 Config = TypeVar("Config", bound=RunConfig)
-BuildTrainer = Callable[[Config, Backbone, Parts, RunFolder, Processes], Trainer]
+BuildTrainer = Callable[[Config, Backbone, Parts, RunFolder, Processes], tuple[Trainer, dict[str, str]]]
+"""Makes what trains, and says what it chose: kind of notice → text."""
 
 
 def run_training(
@@ -65,12 +66,14 @@ def run_training(
         track = closing.enter_context(_tracker(config, run))
         for part in parts.asked(config):
             refuse_special_tokens(part, backbone.special_tokens(), limit=LOOKED_AT)
-        trainer = build(config, backbone, parts, run, processes)
+        trainer, choices = build(config, backbone, parts, run, processes)
         if run.main:
             write_settings(config, run.step, changes)
         notices = Notices(run, told, HealthWatch(config.length))
         if chosen := chosen_by_size(given, config):
             notices.say(0, "size", f"chosen by the size of {config.policy}, as nothing else was said: {chosen}.")
+        for kind, text in choices.items():
+            notices.say(run.step, kind, text)
         held_out = HeldOutEvaluations(config, parts, backbone, trainer, config.length, told, notices.say)
         held_out.ask("before")
         seen = {"steps": 0}

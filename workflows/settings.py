@@ -86,14 +86,16 @@ class TrainConfig(RunConfig):
     """What is asked next: asc, uniform, or module:attribute."""
     curriculum_options: dict[str, Scalar] = field(default_factory=dict)
     """Options of the curriculum, as pairs."""
-    augmentation: str = "gdqa"
-    """How questions are varied within a group: gdqa, none, or module:attribute."""
+    augmentation: str = "scaffold"
+    """How questions are varied within a group: scaffold (easier forms where it is lost), gdqa (the paper's), none, or
+    module:attribute."""
     augmentation_options: dict[str, Scalar] = field(default_factory=dict)
     """Options of the augmentation, as pairs."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """Optimisation."""
-    sampler: Literal["own", "vllm"] = "own"
-    """Who samples: the trained model itself, or vLLM with its weights."""
+    sampler: Literal["auto", "own", "vllm"] = "auto"
+    """Who samples: the trained model itself (own), or vLLM with its weights; auto: vLLM where its server is given, or
+    where there is a GPU, one process, and a vLLM that starts with the model; else own."""
     vllm: VllmSettings = field(default_factory=VllmSettings)
     """How vLLM runs, where it samples."""
 
@@ -141,7 +143,8 @@ class SFTRunConfig(RunConfig):
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """The embedded model on procedural scenes: evaluated, trained by GRPO with ASC and GDQA, evaluated again."""
+    """A model that takes relatives for each other, on procedural scenes of 13 structures: evaluated, trained by GRPO,
+    evaluated again. docs/study.md tells what was chosen and why."""
 
     out: Path = Path("runs/demo")
     """Folder of the run; must be new or empty."""
@@ -149,7 +152,9 @@ class DemoConfig:
     """Seed of training; the held-out questions stay the same."""
     held_out: HeldOut = field(default_factory=HeldOut)
     """Evaluation before and after."""
-    grpo: GRPOConfig = field(default_factory=lambda: GRPOConfig(steps=100, max_completion_length=24))
+    grpo: GRPOConfig = field(
+        default_factory=lambda: GRPOConfig(steps=100, max_completion_length=24, learning_rate=6e-4)
+    )
     """Optimisation."""
 
     def __post_init__(self) -> None:
@@ -157,4 +162,11 @@ class DemoConfig:
 
     def training(self) -> TrainConfig:
         """The run that this is."""
-        return TrainConfig(out=self.out, seed=self.seed, held_out=self.held_out, grpo=self.grpo)
+        return TrainConfig(
+            policy="tiny-coarse",
+            bank="scenes-ssg",
+            out=self.out,
+            seed=self.seed,
+            held_out=self.held_out,
+            grpo=self.grpo,
+        )

@@ -32,10 +32,10 @@ def sft(
 
     def build(
         config: SFTRunConfig, backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes"
-    ) -> "Trainer":
+    ) -> "tuple[Trainer, dict[str, str]]":
         from anatomy_r1.agents.training import SFT
 
-        return SFT(backbone, Examples(config, parts.train, backbone.encode.problem), config.sft)
+        return SFT(backbone, Examples(config, parts.train, backbone.encode.problem), config.sft), {}
 
     return run_training(config, build, "sft", resume=resume, progress=progress)
 

@@ -1,11 +1,13 @@
 """GRPO against the environment, from a model to a better model."""
 
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
 import anatomy_r1.envs  # noqa: F401 (registers AnatomyVQA-v0)
+from anatomy_r1.agents.configs import require_vllm
 from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.workflows.backbones import check_model
@@ -42,8 +44,9 @@ def train(
 
     def build(
         config: TrainConfig, backbone: "Backbone", parts: Parts, run: "RunFolder", processes: "Processes"
-    ) -> "Trainer":
-        return make_trainer(config, backbone, parts.train, _sampler(config, backbone, run, processes))
+    ) -> "tuple[Trainer, dict[str, str]]":
+        sampler, told = _sampler(config, backbone, run, processes)
+        return make_trainer(config, backbone, parts.train, sampler), {"sampler": told} if told else {}
 
     return run_training(config, build, "train", resume=resume, progress=progress)
 
@@ -73,10 +76,43 @@ def make_env(config: TrainConfig, part: Bank) -> Any:
     )
 
 
-def _sampler(config: TrainConfig, backbone: "Backbone", run: "RunFolder", processes: "Processes") -> Any:
-    """vLLM with the model's configuration and processor as they are here; None where the model itself samples."""
-    if config.sampler == "own":
-        return None
+def chosen_sampler(config: TrainConfig) -> tuple[str, str]:
+    """Who samples, ``own`` or ``vllm``, and why; the reason is empty where there was nothing to choose."""
+    import torch
+
+    if config.sampler != "auto":
+        return config.sampler, ""
+    if config.vllm.server:
+        return "vllm", "as its server is given"
+    if not torch.cuda.is_available():
+        return "own", ""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return "own", "as an engine of vLLM within a process serves runs of one"
+    if config.grpo.asynchronous:
+        return "own", "as an engine of vLLM within the process can't sample beside the update"
+    try:
+        require_vllm()
+    except AnatomyError as error:
+        return "own", f"as {str(error).splitlines()[0].rstrip('.')}"
+    return "vllm", "as it is installed and there is a GPU"
+
+
+def _sampler(config: TrainConfig, backbone: "Backbone", run: "RunFolder", processes: "Processes") -> tuple[Any, str]:
+    """vLLM, or None where the model itself samples; and which it is and why, where that was to be chosen."""
+    name, why = chosen_sampler(config)
+    own = f"sampled by the model itself, {why} (--sampler own)." if why else ""
+    if name == "own":
+        return None, own
+    try:
+        return _vllm(config, backbone, run, processes), f"sampled by vLLM, {why} (--sampler vllm)." if why else ""
+    except AnatomyError as error:
+        if config.sampler == "vllm" or config.vllm.server:
+            raise
+        return None, f"sampled by the model itself, as vLLM didn't start (--sampler own): {str(error).splitlines()[0]}"
+
+
+def _vllm(config: TrainConfig, backbone: "Backbone", run: "RunFolder", processes: "Processes") -> Any:
+    """vLLM with the model's configuration and processor as they are here."""
     from anatomy_r1.agents.policies.vllm import VllmPolicy
 
     folder = config.out / "sampler"

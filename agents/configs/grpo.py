@@ -12,6 +12,7 @@ Scale = Literal["group", "batch", "none"]
 Baseline = Literal["group", "variant", "local-global"]
 Correction = Literal["token", "sequence", "off"]
 Gate = Literal["total", "outcome"]
+Decode = Literal["auto", "static", "dynamic"]
 CLIPS: Mapping[Loss, tuple[float, float]] = {"dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (0.2, 5.0)}
 """Lower and upper clip of the losses whose papers name their own; the others have 0.2 on both sides."""
 
@@ -65,10 +66,18 @@ class GRPOConfig:
     """Standard deviation that advantages are divided by: of the group, of the batch, or none."""
     baseline: Baseline = "group"
     """What a response is judged against: its whole group, those to the same variant, or both."""
-    condition: Literal["own", "original"] = "own"
-    """What the update is conditioned on: the variant that a response answered, or its original question."""
+    condition: Literal["own", "original"] | None = None
+    """What the update is conditioned on: the variant that a response answered, or its original question; None: the
+    original where other forms come to the rescue of lost groups alone (scaffold), else the variant."""
     dynamic_sampling: Natural = 0
     """Times a batch may be refilled with fresh questions in place of groups whose rewards are all equal."""
+    decode: Decode = "auto"
+    """How the trained model samples: with keys and values in buffers of fixed length (static), on CUDA as captured
+    graphs; in a cache that grows (dynamic); auto: static where the model is served so."""
+    prompts_at_once: Count = 64
+    """Distinct prompts that the trained model samples from at once; halved where memory is short."""
+    rows_at_once: Natural = 0
+    """Responses that the trained model samples at once; 0: all those to these prompts."""
     max_tokens: Count = 16384
     """Tokens per forward pass of the update, padding included; changes memory, not results."""
     packing: Literal["tree", "padded"] = "tree"

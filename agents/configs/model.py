@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from anatomy_r1.core import AnatomyError, Natural, NonNegative, Positive, Range, check_numbers
 
+Attention = Literal["auto", "flex", "sdpa", "eager", "flash_attention_2"]
+TowerAttention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
+
 
 @dataclass(frozen=True)
 class LoraConfig:
@@ -45,6 +48,11 @@ class ModelConfig:
     """Smallest image, in pixels, that the processor may make; 0: the model's own limit."""
     max_pixels: Natural = 0
     """Largest image, in pixels, that the processor may make; 0: the model's own limit."""
+    attention: Attention = "auto"
+    """Of the decoder. auto: SDPA, and over trees FlexAttention on a GPU that serves it; flex insists on that, sdpa does
+    without; flash_attention_2 takes padded rows alone."""
+    tower_attention: TowerAttention = "auto"
+    """Of the vision tower; auto: what transformers takes."""
     trust_remote_code: bool = False
     """Run code that is shipped with a model. It can do whatever you can."""
     lora: LoraConfig = field(default_factory=LoraConfig)

@@ -12,6 +12,7 @@ The objectives, and what differs from the papers, are in ``losses.py``; groups w
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -75,11 +76,16 @@ class GRPO:
                 f"got {env.num_envs} in groups of {env.group_size}."
             )
         config = size_defaults(backbone.model).fill(config)
+        # A group that is helped teaches what it should have said unaided.
+        config = replace(config, condition=config.condition or ("original" if env.first_places else "own"))
         self.backbone, self.config = backbone, config
         options: dict[str, Any] = {
             "temperature": config.temperature,
             "max_new_tokens": config.length,
             "seed": seed,
+            "batch_size": config.prompts_at_once,
+            "rows": config.rows_at_once,
+            "decode": config.decode,
         }
         if config.asynchronous and sampler is None:
             sampler = CopiedPolicy(backbone, **options)

@@ -2,6 +2,7 @@
 
 from anatomy_r1.agents.logprobs.check import check_trees
 from anatomy_r1.agents.logprobs.chunked_softmax import CHUNK, tempered_log_softmax
+from anatomy_r1.agents.logprobs.compat import attention_of
 from anatomy_r1.agents.logprobs.prefix_tree import MASK_LIMIT, LongRow, Tree, batches, build_tree, build_trees
 from anatomy_r1.agents.logprobs.responses import ResponseLogProbs, TokenLogProbs
 from anatomy_r1.agents.logprobs.tree_inputs import why_no_trees
@@ -13,6 +14,7 @@ __all__ = [
     "ResponseLogProbs",
     "TokenLogProbs",
     "Tree",
+    "attention_of",
     "batches",
     "build_tree",
     "build_trees",

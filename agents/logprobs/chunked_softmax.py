@@ -1,10 +1,12 @@
 """Log-probs of chosen tokens without the vocabulary wall: logits exist for one chunk of tokens at a time.
 
-A chunk's logits are thrown away after the forward pass and made again in the backward pass, so peak memory is
-O(chunk × vocabulary), where the plain way needs O(tokens × vocabulary) several times over.
+The softmax keeps one tensor of the logits' size, where autograd's own would keep several. Where even these take more
+than ``KEPT`` together, a chunk's are thrown away after the forward pass and made again in the backward pass, so peak
+memory is O(chunk × vocabulary).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 CHUNK = 1024
 """Tokens whose logits exist at a time."""
+KEPT = 1 << 28
+"""Bytes of logits that wait for the backward pass; more are made again."""
+IMPOSSIBLE = -1e30
+"""Stands for −∞ where the share of a forbidden token, 0, is multiplied by its log."""
 
 
 def tempered_log_softmax(logits: Tensor, banned: Tensor, temperature: float) -> Tensor:
@@ -44,23 +50,62 @@ def chosen_logprobs(
         banned: token ids that can't be drawn.
         temperature: of the sampling.
         chunk: tokens at a time.
-        entropy_gradient: whether the entropies are differentiable; it costs memory.
+        entropy_gradient: whether the entropies are differentiable.
 
     Returns:
         log-probs ``(T,)``, differentiable, and entropies ``(T,)`` in nats; float32.
     """
 
-    def part(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        logprobs = tempered_log_softmax(head(states), banned, temperature)
-        weighed = logprobs if entropy_gradient else logprobs.detach()
-        # Forbidden tokens have log-prob −∞; their share p log p is 0, and so is its gradient.
-        entropy = -(weighed.exp() * weighed.clamp(min=-1e4)).sum(-1)
-        return logprobs.gather(-1, tokens[:, None]).squeeze(-1), entropy
+    kept = 0  # bytes
 
-    pairs = [(hidden[i : i + chunk], targets[i : i + chunk]) for i in range(0, len(hidden), chunk)]
-    if len(pairs) == 1 or not torch.is_grad_enabled():
-        results = [part(*pair) for pair in pairs]
-    else:
-        results = [checkpoint(part, *pair, use_reentrant=False) for pair in pairs]
+    def part(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal kept
+        logits = head(states)
+        kept += 4 * logits.numel()
+        return _Chosen.apply(logits, tokens, banned, temperature, entropy_gradient)  # type: ignore[no-any-return]
+
+    results = []
+    for start in range(0, len(hidden), chunk):
+        pair = hidden[start : start + chunk], targets[start : start + chunk]
+        again = torch.is_grad_enabled() and kept >= KEPT
+        results.append(checkpoint(part, *pair, use_reentrant=False) if again else part(*pair))
     logprobs, entropies = zip(*results, strict=True)
     return torch.cat(logprobs), torch.cat(entropies)
+
+
+class _Chosen(torch.autograd.Function):
+    """The log-softmax of logits ``(T, V)`` at tokens ``(T,)``, and its entropies, with as few passes as can be."""
+
+    @staticmethod
+    def forward(
+        context: Any, logits: Tensor, tokens: Tensor, banned: Tensor, temperature: float, entropy_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        banned = banned.to(logits.device)
+        scores = logits.to(torch.float32, copy=True)
+        if temperature != 1:
+            scores.div_(temperature)
+        scores.index_fill_(-1, banned, IMPOSSIBLE)
+        scores.sub_(scores.amax(-1, keepdim=True))
+        shares = scores.exp()
+        total = shares.sum(-1)
+        normaliser = total.log()
+        entropy = normaliser - shares.mul_(scores).sum(-1) / total
+        logprobs = scores.gather(-1, tokens[:, None]).squeeze(-1) - normaliser
+        context.save_for_backward(scores, normaliser, entropy, tokens)
+        context.temperature, context.dtype = temperature, logits.dtype
+        if not entropy_gradient:
+            context.mark_non_differentiable(entropy)
+        context.entropy_gradient = entropy_gradient
+        return logprobs.masked_fill_(torch.isin(tokens, banned), -torch.inf), entropy
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        scores, normaliser, entropy, tokens = context.saved_tensors
+        of_chosen, of_entropy = (gradient[:, None] / context.temperature for gradient in gradients)
+        logprobs = scores - normaliser[:, None]
+        if context.entropy_gradient:
+            found = -logprobs.exp() * (of_chosen + of_entropy * (logprobs + entropy[:, None]))
+        else:
+            found = logprobs.exp_().mul_(-of_chosen)
+        found.scatter_add_(-1, tokens[:, None], of_chosen)
+        return found.to(context.dtype), None, None, None, None

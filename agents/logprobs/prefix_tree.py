@@ -8,11 +8,10 @@ along the path, every token sees exactly what it would see in its own row, so lo
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from anatomy_r1.agents.model import EncodedPrompt
 from anatomy_r1.core import image_key
@@ -24,7 +23,7 @@ MASK_LIMIT = 1 << 28
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Distinct tokens of some rows (prompt + response) about one image, parents before children."""
+    """Distinct tokens of some rows (prompt + response) about one image, depth first: a node's descendants follow it."""
 
     rows: Ints
     """``(K,)`` which rows of the batch these are."""
@@ -34,10 +33,12 @@ class Tree:
     """``(N,)`` index of the token before; -1 at the root."""
     depths: Ints
     """``(N,)`` position in the row."""
+    ends: Ints
+    """``(N,)`` index behind the last descendant: k is q's ancestor, or q itself, where ``k ≤ q < ends[k]``."""
     prompts: tuple[EncodedPrompt, ...]
     """The distinct prompts; all of one image."""
     prompt_of: Ints
-    """``(N,)`` index of the first prompt whose rows hold the token."""
+    """``(N,)`` index of the prompt of the first row that holds the token."""
     asked: tuple[int, ...]
     """For each row, the index of its prompt."""
     paths: tuple[Ints, ...]
@@ -54,40 +55,6 @@ class Tree:
             values[own] = prompt.per_token[name].numpy()[self.depths[own]]
         return values
 
-    def ancestors(self) -> NDArray[np.bool_]:
-        """``(N, N)``: whether column is the row's ancestor or the row itself."""
-        seen = np.eye(len(self), dtype=np.bool_)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
-
-
-class _Builder:
-    """Collects the nodes of a tree; a token that follows the same tokens twice becomes one node."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.depths: list[int] = []
-        self.prompt_of: list[int] = []
-        self._children: dict[tuple[int, int], int] = {}  # (parent, token) → node
-
-    def extend(self, at: int, row: Sequence[int], prompt: int) -> list[int]:
-        """Follow ``row`` from node ``at``, adding what is missing; returns the nodes."""
-        path = []
-        for token in row:
-            node = self._children.get((at, token))
-            if node is None:
-                node = self._children[at, token] = len(self.tokens)
-                self.tokens.append(token)
-                self.parents.append(at)
-                self.depths.append(self.depths[at] + 1 if at >= 0 else 0)
-                self.prompt_of.append(prompt)
-            path.append(node)
-            at = node
-        return path
-
 
 def build_tree(rows: Sequence[int], prompts: Sequence[EncodedPrompt], responses: Sequence[Sequence[int]]) -> Tree:
     """Merge K rows of one image into a tree.
@@ -97,28 +64,59 @@ def build_tree(rows: Sequence[int], prompts: Sequence[EncodedPrompt], responses:
         prompts: prompt of each row.
         responses: token ids of each row's response, not empty.
     """
-    builder = _Builder()
-    distinct: list[EncodedPrompt] = []
-    ends: list[int] = []
-    asked, paths = [], []
-    for prompt, response in zip(prompts, responses, strict=True):
-        # Prompts are encoded once each, so equal ones are the same object.
-        number = next((i for i, known in enumerate(distinct) if known is prompt), len(distinct))
-        if number == len(distinct):
-            distinct.append(prompt)
-            ends.append(builder.extend(-1, prompt.tokens.tolist(), number)[-1])
-        asked.append(number)
-        paths.append(np.array(builder.extend(ends[number], response, number)))
+    # Prompts are encoded once each, so equal ones are the same object.
+    distinct = {id(prompt): prompt for prompt in prompts}
+    numbers = {key: number for number, key in enumerate(distinct)}
+    asked = [numbers[id(prompt)] for prompt in prompts]
+    texts = [np.concatenate([p.tokens.numpy(), response]) for p, response in zip(prompts, responses, strict=True)]
+    nodes, paths = _merge(texts)
+    prompt_of = np.zeros(len(nodes.tokens), dtype=np.int64)
+    for number, path in zip(reversed(asked), reversed(paths), strict=True):
+        prompt_of[path] = number
     return Tree(
         rows=np.array(rows, dtype=np.int64),
-        tokens=np.array(builder.tokens),
-        parents=np.array(builder.parents),
-        depths=np.array(builder.depths),
-        prompts=tuple(distinct),
-        prompt_of=np.array(builder.prompt_of),
+        tokens=nodes.tokens,
+        parents=nodes.parents,
+        depths=nodes.depths,
+        ends=nodes.ends,
+        prompts=tuple(distinct.values()),
+        prompt_of=prompt_of,
         asked=tuple(asked),
-        paths=tuple(paths),
+        paths=tuple(path[len(prompt.tokens) :] for path, prompt in zip(paths, prompts, strict=True)),
     )
+
+
+class _Nodes(NamedTuple):
+    tokens: Ints
+    parents: Ints
+    depths: Ints
+    ends: Ints
+
+
+def _merge(texts: Sequence[Ints]) -> tuple[_Nodes, list[Ints]]:
+    """Nodes of a tree of texts, depth first, and the nodes of each text.
+
+    In sorted order, a text shares with those before it what it shares with the last.
+    """
+    room = sum(map(len, texts))
+    nodes = _Nodes(*(np.empty(room, dtype=np.int64) for _ in _Nodes._fields))
+    paths = [np.empty(0, dtype=np.int64)] * len(texts)
+    text = path = np.empty(0, dtype=np.int64)
+    count = 0
+    for place in sorted(range(len(texts)), key=lambda place: texts[place].astype(">i8").tobytes()):
+        before, text = text, texts[place]
+        length = min(len(before), len(text))
+        differing = np.flatnonzero(before[:length] != text[:length])
+        shared = int(differing[0]) if len(differing) else length
+        nodes.ends[path[shared:]] = count
+        new = slice(count, count + len(text) - shared)
+        path = np.concatenate([path[:shared], np.arange(new.start, new.stop)])
+        nodes.tokens[new] = text[shared:]
+        nodes.depths[new] = np.arange(shared, len(text))
+        nodes.parents[new] = np.concatenate([[-1], path])[shared:-1]
+        paths[place], count = path, new.stop
+    nodes.ends[path] = count
+    return _Nodes(*(values[:count].copy() for values in nodes)), paths
 
 
 def build_trees(
@@ -166,11 +164,3 @@ def batches(trees: Sequence[Tree], max_tokens: int) -> Iterator[list[Tree]]:
         batch.append(tree)
     if batch:
         yield batch
-
-
-def ancestor_mask(trees: Sequence[Tree], width: int) -> Tensor:
-    """Attention mask ``(B, 1, width, width)``, bool: True where attention is allowed. Padding attends to itself."""
-    mask = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1, 1)
-    for row, tree in enumerate(trees):
-        mask[row, 0, : len(tree), : len(tree)] = torch.from_numpy(tree.ancestors())
-    return mask

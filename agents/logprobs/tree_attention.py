@@ -6,19 +6,24 @@ is seen, and the result is the same.
 
 The mask itself does this: wherever torch's ``scaled_dot_product_attention`` is called with one that was cut, it answers
 block by block. So nothing of a model or its config is changed, and layers that are run again in the backward pass
-(gradient checkpointing) attend as they did in the forward pass.
+(gradient checkpointing) attend as they did in the forward pass. What stands for the mask takes no memory and holds no
+values.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from anatomy_r1.agents.logprobs.tree_mask import TreeMask
+from anatomy_r1.core import AnatomyError
+
 BLOCK = 256
 """Queries in a block; shorter rows than two blocks stay whole."""
+Cut = TypeVar("Cut", bound="BlockMask")
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,17 @@ class _Block:
 
 
 class BlockMask(Tensor):
-    """A mask ``(B, 1, N, N)``, bool, that knows which blocks of it hold anything."""
+    """Stands for a mask ``(B, 1, N, N)``, bool, and knows which blocks of it hold anything."""
 
-    blocks: Sequence[_Block]
+    blocks: Any
+
+    @classmethod
+    def standing_for(cls: type[Cut], mask: TreeMask, blocks: Any, device: torch.device) -> Cut:
+        """One for a mask, with its blocks."""
+        trees, nodes = mask.shape
+        noted = torch.ones((), dtype=torch.bool, device=device).expand(trees, 1, nodes, nodes).as_subclass(cls)
+        noted.blocks = blocks
+        return noted
 
     @classmethod
     def __torch_function__(
@@ -42,30 +55,45 @@ class BlockMask(Tensor):
     ) -> Any:
         """Attend in blocks where this is the mask; anything else is done as with a plain tensor."""
         if func is scaled_dot_product_attention:
-            return _attend(*args, **(kwargs or {}))
+            return cls._attend(*args, **(kwargs or {}))
         return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
 
+    @staticmethod
+    def _attend(*args: Any, **options: Any) -> Tensor:
+        return _attend(*args, **options)
 
-def cut(mask: Tensor) -> Tensor:
-    """The mask ``(B, 1, N, N)``, bool, with a note of which blocks of it hold anything; a short one as it is."""
-    width = mask.shape[-1]
-    if width < 2 * BLOCK:
-        return mask
+
+def cut(mask: TreeMask, device: torch.device) -> Tensor:
+    """The mask ``(B, 1, N, N)``, bool, on a device: a note of which blocks of it hold anything; a short one whole."""
+    nodes = mask.shape[1]
+    there = mask.to(device)
+    if nodes < 2 * BLOCK:
+        return there.dense()
     blocks = []
-    for start in range(0, width, BLOCK):
-        rows = mask[:, :, start : start + BLOCK]
-        keys = rows.flatten(0, 2).any(0).nonzero().squeeze(1)
-        blocks.append(_Block(start, min(start + BLOCK, width), keys, rows[..., keys]))
-    noted = mask.as_subclass(BlockMask)
-    noted.blocks = blocks
-    return noted
+    for start in range(0, nodes, BLOCK):
+        stop = min(start + BLOCK, nodes)
+        keys = mask.keys(start, stop).to(device)
+        blocks.append(_Block(start, stop, keys, there.part(torch.arange(start, stop, device=device), keys)))
+    return BlockMask.standing_for(mask, blocks, device)
+
+
+def blocks_of(mask: BlockMask) -> Any:
+    """What a mask knows of its blocks.
+
+    Raises:
+        AnatomyError: it is what an operation made of such a mask, and holds nothing.
+    """
+    if not hasattr(mask, "blocks"):
+        raise AnatomyError(
+            "this model changes its attention mask on the way to attention, so it can't attend over trees in blocks.\n"
+            "Use --grpo.packing padded."
+        )
+    return mask.blocks
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: BlockMask, *rest: Any, **options: Any) -> Tensor:
     """``scaled_dot_product_attention`` of ``(B, heads, N, D)``, a block of queries at a time."""
-    if not hasattr(attn_mask, "blocks"):  # a part of a mask that was cut
-        return scaled_dot_product_attention(query, key, value, attn_mask.as_subclass(Tensor), *rest, **options)
-    blocks = attn_mask.blocks
+    blocks: Sequence[_Block] = blocks_of(attn_mask)
     # Taken for all blocks at once: each time, the backward pass goes over all keys.
     wanted, sizes = torch.cat([block.keys for block in blocks]), [len(block.keys) for block in blocks]
     keys, values = (torch.split(states.index_select(2, wanted), sizes, dim=2) for states in (key, value))

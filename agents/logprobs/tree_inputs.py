@@ -1,14 +1,16 @@
 """Prefix trees as a model's inputs: tokens, positions and attention masks, whatever the family."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from anatomy_r1.agents.logprobs.attention_ways import placed, way_of
 from anatomy_r1.agents.logprobs.compat import attention_of
-from anatomy_r1.agents.logprobs.prefix_tree import Tree, ancestor_mask
-from anatomy_r1.agents.logprobs.tree_attention import cut
+from anatomy_r1.agents.logprobs.prefix_tree import Tree
+from anatomy_r1.agents.logprobs.tree_mask import TreeMask, tree_mask
 from anatomy_r1.agents.model import Backbone, join_images
 
 
@@ -27,14 +29,11 @@ def tree_inputs(backbone: Backbone, trees: Sequence[Tree]) -> dict[str, Any]:
     inputs["position_ids"] = torch.stack(
         [nn.functional.pad(each, (0, width - each.shape[-1])) for each in positions], dim=-2
     )
-    blocks = attention_of(backbone.model.config.get_text_config()) == "sdpa"
-
-    def placed(mask: Tensor) -> Tensor:
-        return cut(mask.to(backbone.device)) if blocks else mask.to(backbone.device)
-
-    mask = _attention_mask(backbone.model, trees, width)
+    way, masks = way_of(backbone), _masks(backbone.model, trees, width)
     inputs["attention_mask"] = (
-        {kind: placed(part) for kind, part in mask.items()} if isinstance(mask, dict) else placed(mask)
+        {kind: placed(mask, way, backbone) for kind, mask in masks.items()}
+        if isinstance(masks, dict)
+        else placed(masks, way, backbone)
     )
     return inputs
 
@@ -48,7 +47,7 @@ def why_no_trees(model: Any) -> str | None:
     if kinds:
         return f"its {', '.join(sorted(kinds))} layers have no attention mask that could hold a tree"
     if "flash" in attention_of(model.config):
-        return "flash attention takes no mask of its own; load the model with attn_implementation='sdpa'"
+        return "flash attention takes no mask of its own; --model.attention auto does"
     return None
 
 
@@ -74,19 +73,15 @@ def _positions(model: Any, tree: Tree) -> Tensor:
     return positions
 
 
-def _attention_mask(model: Any, trees: Sequence[Tree], width: int) -> Tensor | dict[str, Tensor]:
-    """Mask ``(B, 1, width, width)`` of trees, or one per kind of layer for a model with sliding windows."""
-    mask = ancestor_mask(trees, width)
-    text = model.config.get_text_config()
+def _masks(model: Any, trees: Sequence[Tree], width: int) -> TreeMask | dict[str, TreeMask]:
+    """The mask of trees padded to ``width`` nodes, or one per kind of layer for a model with sliding windows."""
+    mask, text = tree_mask(trees, width), model.config.get_text_config()
     window = getattr(text, "sliding_window", None)
     if "sliding_attention" not in (getattr(text, "layer_types", None) or ()) or window is None:
         return mask
-    sliding = mask.clone()
-    for row, tree in enumerate(trees):
-        size, depths = len(tree), torch.from_numpy(tree.depths)
-        sliding[row, 0, :size, :size] &= depths[:, None] - depths < window
-        if "token_type_ids" in tree.prompts[0].per_token:  # Gemma 3: the tokens of an image see each other
-            image = torch.from_numpy(tree.per_token("token_type_ids") == 1)
-            for kind in (mask, sliding):
-                kind[row, 0, :size, :size] |= image[:, None] & image
-    return {"full_attention": mask, "sliding_attention": sliding}
+    if "token_type_ids" in trees[0].prompts[0].per_token:  # Gemma 3: the tokens of an image see each other
+        images = torch.zeros(mask.shape, dtype=torch.bool)
+        for row, tree in enumerate(trees):
+            images[row, : len(tree)] = torch.from_numpy(tree.per_token("token_type_ids") == 1)
+        mask = replace(mask, images=images)
+    return {"full_attention": mask, "sliding_attention": replace(mask, window=window)}

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from anatomy_r1.agents.configs import base_of
+from anatomy_r1.agents.configs import Attention, TowerAttention, base_of
 from anatomy_r1.agents.model.adapters import add_adapters_of, has_adapters, load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
@@ -40,9 +40,12 @@ class Backbone:
         model: an image-text-to-text transformers model.
         processor: its processor, with a chat template and an image processor.
         name: how messages and reports call it.
+        attention: how the decoder attends over trees; see ``ModelConfig``.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any, name: str = "model") -> None:
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, name: str = "model", attention: Attention = "auto"
+    ) -> None:
         self.model = model
         self.processor = processor
         self.name = name
@@ -56,6 +59,7 @@ class Backbone:
             raise AnatomyError(f"{name}: its processor has no chat template; save one with the model, then try again.")
         pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         self.pad_token: int = end if pad is None else pad
+        self.attention = attention
         self.encode = PromptEncoder(processor)
         self.vision = Vision(model)
         self.eos = _end_tokens(model, self.tokenizer)
@@ -71,6 +75,8 @@ class Backbone:
         device: str | torch.device = "cpu",
         trust_remote_code: bool = False,
         pixels: tuple[int, int] = (0, 0),
+        attention: Attention = "auto",
+        tower_attention: TowerAttention = "auto",
         weightless: bool = False,
     ) -> "Backbone":
         """Load a folder (of a model, or of adapters to one) or a hub id.
@@ -81,23 +87,34 @@ class Backbone:
             device: where they go.
             trust_remote_code: whether code that is shipped with the model may run.
             pixels: smallest and largest image that the processor may make; 0: its own limit.
+            attention: of the decoder; see ``ModelConfig``.
+            tower_attention: of the vision tower.
             weightless: leave the weights where they are; the model is on the meta device, for another process's.
 
         Raises:
-            AnatomyError: not a model, a missing part, code of its own that may not run, or weights that don't fit.
+            AnatomyError: not a model, a missing part, code of its own that may not run, weights that don't fit, or an
+                attention that can't be had.
         """
         try:
             with _quietly():
                 processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
+                base, options = base_of(path), {"dtype": dtype, "trust_remote_code": trust_remote_code}
+                options |= attention_options(path, attention, tower_attention, trust_remote_code=trust_remote_code)
+                report: dict[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
                 if weightless:
-                    model = skeleton(base_of(path), dtype, trust_remote_code=trust_remote_code)
-                    report: dict[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
+                    model = skeleton(base, **options)
                 else:
                     model, report = AutoModelForImageTextToText.from_pretrained(
-                        base_of(path), dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
+                        base, output_loading_info=True, **options
                     )
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
+            if "ttention" in reason and (attention, tower_attention) != ("auto", "auto"):
+                raise AnatomyError(
+                    f"{path}: can't be loaded with attention {attention}, tower attention {tower_attention} "
+                    f"({reason}).\n"
+                    "Use --model.attention auto and --model.tower-attention auto, or install what is missing."
+                ) from None
             if "trust_remote_code" in str(error):
                 raise AnatomyError(
                     f"{path}: this model brings code of its own, and nothing of it was run.\n"
@@ -112,7 +129,7 @@ class Backbone:
             raise AnatomyError(f"{path}: {len(wrong)} weights are missing or misshapen, first {sorted(wrong)[0]!r}.")
         if base_of(path) != path:
             (add_adapters_of if weightless else load_adapters)(model, Path(path))
-        return cls((model if weightless else model.to(device)).eval(), processor, str(path))
+        return cls((model if weightless else model.to(device)).eval(), processor, str(path), attention)
 
     @property
     def device(self) -> torch.device:
@@ -163,6 +180,21 @@ class Backbone:
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of sampled tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def attention_options(
+    path: str | Path, decoder: Attention, tower: TowerAttention, *, trust_remote_code: bool
+) -> dict[str, Any]:
+    """What tells transformers how the parts of a model attend; nothing where it may choose.
+
+    FlexAttention is for trees alone: prompts and samples go through SDPA.
+    """
+    if decoder == tower == "auto":
+        return {}
+    config = AutoConfig.from_pretrained(base_of(path), trust_remote_code=trust_remote_code)
+    asked = {part: decoder if part == "text_config" else tower for part in config.sub_configs}
+    named = {part: "sdpa" if kind == "flex" else kind for part, kind in asked.items() if kind != "auto"}
+    return {"attn_implementation": named}
 
 
 def special_tokens(tokenizer: Any) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 
-def skeleton(path: str | Path, dtype: torch.dtype, *, trust_remote_code: bool = False) -> Any:
+def skeleton(path: str | Path, *, trust_remote_code: bool = False, **options: Any) -> Any:
     """The model of a folder or hub id as ``from_pretrained`` would give it, on the meta device.
 
     Raises:
@@ -21,7 +21,7 @@ def skeleton(path: str | Path, dtype: torch.dtype, *, trust_remote_code: bool = 
     """
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code, **options)
     if model.can_generate():
         with contextlib.suppress(OSError):  # many folders have none; the one made of the configuration serves
             model.generation_config = GenerationConfig.from_pretrained(path)

@@ -1,20 +1,34 @@
 """A transformers vision-language model as a policy: prefill each prompt once, decode all its responses together."""
 
+import warnings
 from collections.abc import Hashable, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 from zlib import crc32
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from anatomy_r1.agents.logprobs import tempered_log_softmax
-from anatomy_r1.agents.model import ANSWER_END, Backbone, collate, size_defaults
-from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
-from anatomy_r1.core import AnatomyError, Count, Range, Seed, image_key
+from anatomy_r1.agents.configs import Decode
+from anatomy_r1.agents.model import Backbone, collate, size_defaults
+from anatomy_r1.agents.policies.decoders import (
+    Decoder,
+    DynamicDecoder,
+    Prefilled,
+    StaticDecoder,
+    alone_on_device,
+    is_plain,
+    kept_as,
+    why_dynamic,
+)
+from anatomy_r1.agents.policies.decoding import Chooser, Rows
+from anatomy_r1.agents.policies.protocol import Observations, Response
+from anatomy_r1.core import AnatomyError, Count, Natural, Range, Seed, image_key
 
+STRIDES = {"cpu": 1}
+"""Steps between two looks at which rows have ended, by the kind of device; 8 where looking means waiting."""
+Group = list[tuple[int, int]]
+"""Rows with the same image and prompt: their places among the observations, and which of the responses there."""
 _STREAM = 41
 
 
@@ -29,7 +43,10 @@ class TransformersPolicy:
         max_new_tokens: responses are cut there and marked ``truncated``; None: 64, or by the model's size 256.
         seed: of the sampling stream; responses depend on it and on the question alone where observations have
             ``question``, else on it, on the number of calls so far and on the row.
-        batch_size: prompts sampled at once.
+        batch_size: distinct prompts sampled at once; halved where the device runs out of memory.
+        rows: responses sampled at once, halved likewise; 0: all those to these prompts.
+        decode: ``static``: keys and values in buffers of fixed length, on CUDA with captured steps; ``dynamic``: in a
+            cache that grows; ``auto``: static where the model is served so.
         device: where a model that is loaded goes; None: a GPU if there is one.
         trust_remote_code: whether code that is shipped with a model may run.
     """
@@ -43,6 +60,8 @@ class TransformersPolicy:
         max_new_tokens: Count | None = None,
         seed: Seed = 0,
         batch_size: Count = 64,
+        rows: Natural = 0,
+        decode: Decode = "auto",
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
@@ -60,36 +79,75 @@ class TransformersPolicy:
         self.name = self.backbone.name
         self.temperature, self.top_p = temperature, top_p
         self.max_new_tokens = max_new_tokens or max(64, size_defaults(self.backbone.model).completion_length)
-        self.seed, self.batch_size = seed, batch_size
+        self.seed, self.batch_size, self.rows, self.decode = seed, batch_size, rows, decode
+        self.why_dynamic, self.uncaptured = why_dynamic(self.backbone.model), ""
         self._calls = 0
 
     def respond(self, observations: Observations, *, n: int = 1, only: Sequence[int] | None = None) -> list[Response]:
         """See :meth:`Policy.respond`. Rows with the same image object and prompt share one prefill.
 
         With ``only``, some rows are answered, just as they would be among all.
+
+        Raises:
+            AnatomyError: the device has no memory for a single row.
         """
         images, prompts = observations["image"], observations["prompt"]
-        rows = [(image_key(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
-        draws = self._draws(observations.get("question_id"), len(rows), n)
-        only = range(len(rows)) if only is None else only
+        keys = [(image_key(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
+        draws = self._draws(observations.get("question_id"), len(keys), n)
+        only = range(len(keys)) if only is None else only
         places: dict[tuple[Hashable, str], list[int]] = {}
         for place in only:
-            places.setdefault(rows[place], []).append(place)
-        responses: list[list[Response]] = [[] for _ in rows]
-        groups = list(places.values())
-        for start in range(0, len(groups), self.batch_size):
-            batch = groups[start : start + self.batch_size]
-            firsts = [group[0] for group in batch]
-            sampled = self._sample(
-                [images[i] for i in firsts],
-                [prompts[i] for i in firsts],
-                [len(group) * n for group in batch],
-                np.concatenate([draws[group].reshape(-1, self.max_new_tokens) for group in batch]),
+            places.setdefault(keys[place], []).append(place)
+        waiting = [[(place, i) for place in group for i in range(n)] for group in places.values()]
+        responses: dict[tuple[int, int], Response] = {}
+        was_training = self.backbone.model.training
+        self.backbone.model.eval()
+        while waiting:
+            batch, rest = self._divide(waiting)
+            firsts, rows = [group[0][0] for group in batch], [row for group in batch for row in group]
+            try:
+                sampled = self._sample(
+                    [images[i] for i in firsts],
+                    [prompts[i] for i in firsts],
+                    [len(group) for group in batch],
+                    np.stack([draws[row] for row in rows]),
+                )
+            except torch.OutOfMemoryError:
+                sampled = None
+            if sampled is None:  # and not above, where the error still holds what there was
+                self._halve(len(batch), len(rows))
+            else:
+                responses.update(zip(rows, sampled, strict=True))
+                waiting = rest
+        self.backbone.model.train(was_training)
+        return [responses[place, i] for place in only for i in range(n)]
+
+    def _divide(self, waiting: list[Group]) -> tuple[list[Group], list[Group]]:
+        """The next batch of groups of rows, each with one prompt; and what is left for later ones."""
+        batch: list[Group] = []
+        room = self.rows or sum(map(len, waiting))
+        for number, group in enumerate(waiting):
+            if number == self.batch_size or not room:
+                return batch, waiting[number:]
+            batch.append(group[:room])
+            if len(group) > room:
+                return batch, [group[room:], *waiting[number + 1 :]]
+            room -= len(group)
+        return batch, []
+
+    def _halve(self, prompts: int, rows: int) -> None:
+        """Sample less at once after the device ran out of memory with so many prompts and rows."""
+        if rows == 1:
+            raise AnatomyError(
+                f"{self.name}: the device is out of memory with one response at a time.\n"
+                "Use smaller images, a lower max-completion-length (max_new_tokens), or a smaller model."
             )
-            for group in batch:
-                for place in group:
-                    responses[place], sampled = sampled[:n], sampled[n:]
-        return [response for place in only for response in responses[place]]
+        torch.cuda.empty_cache()
+        self.batch_size, self.rows = max(1, prompts // 2), rows // 2
+        warnings.warn(
+            f"out of memory while sampling: prompts at once are now {self.batch_size}, responses {self.rows}; again.",
+            stacklevel=3,
+        )
 
     def special_tokens(self) -> list[str]:
         """Texts that its tokenizer takes for special tokens."""
@@ -106,8 +164,18 @@ class TransformersPolicy:
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_new_tokens": self.max_new_tokens,
+            "decode": self._decode_told(),
             "image": {name: str(value) for name, value in limits.items() if value is not None},
         }
+
+    def _decode_told(self) -> str:
+        if self.why_dynamic:
+            return f"dynamic: {self.why_dynamic}"
+        if self.decode == "dynamic":
+            return "dynamic"
+        if self.uncaptured:
+            return f"static, not captured as CUDA graphs: {self.uncaptured}"
+        return "static, captured" if self.backbone.device.type == "cuda" else "static"
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the sampling stream."""
@@ -131,109 +199,39 @@ class TransformersPolicy:
         self, images: Sequence[Any], prompts: Sequence[str], counts: Sequence[int], draws: np.ndarray
     ) -> list[Response]:
         """Sample ``counts[i]`` responses to prompt i; ``draws`` ``(sum(counts), max_new_tokens)`` in [0, 1)."""
-        model, was_training = self.backbone.model, self.backbone.model.training
-        model.eval()
-        encoded = [self.backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
-        inputs = collate(encoded, self.backbone.pad_token, side="left")
-        inputs = {name: value.to(self.backbone.device) for name, value in inputs.items()}
-        out = model(**self.backbone.vision.look(inputs, encoded), use_cache=True, logits_to_keep=1)
-        owner = torch.repeat_interleave(torch.tensor(counts)).to(self.backbone.device)
-        kept = kept_as(model)
-        cache = getattr(out, kept)
-        cache.batch_select_indices(owner)
-        decoder = _Decoder(self.backbone, self.temperature, self.top_p, draws)
-        mask, logits = inputs["attention_mask"][owner], out.logits[owner, -1]
-        deltas = getattr(model.base_model, "rope_deltas", None)
-        deltas = None if deltas is None else deltas[owner]
-        for step in range(self.max_new_tokens):
-            token, going = decoder.take(logits, step)
-            if step + 1 == self.max_new_tokens or not going.any():
-                break
-            if not going.all():
-                going = going.to(mask.device)
-                cache.batch_select_indices(going.nonzero().squeeze(1))
-                mask, token, deltas = mask[going], token[going], None if deltas is None else deltas[going]
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            out = model(
-                input_ids=token[:, None],
-                attention_mask=mask,
-                use_cache=True,
-                logits_to_keep=1,
-                **{kept: cache},
-                **_positions(mask, deltas),
-            )
-            logits = out.logits[:, -1]
-        model.train(was_training)
-        return decoder.responses([encoded[place].opened for place in owner.tolist()])
+        backbone, device = self.backbone, self.backbone.device
+        encoded = [backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
+        inputs = collate(encoded, backbone.pad_token, side="left")
+        inputs = {name: value.to(device) for name, value in inputs.items()}
+        out = backbone.model(**backbone.vision.look(inputs, encoded), use_cache=True, logits_to_keep=1)
+        owner = torch.repeat_interleave(torch.tensor(counts))
+        filled = Prefilled(
+            model=backbone.model,
+            cache=getattr(out, kept_as(backbone.model)),
+            owner=owner.to(device),
+            mask=inputs["attention_mask"],
+            logits=out.logits[:, -1],
+            draws=torch.from_numpy(draws).to(device),
+        )
+        decoder, rows, left = self._decoder(filled), Rows(backbone, len(draws)), self.max_new_tokens
+        stride, going = STRIDES.get(device.type, 8), True
+        while going and left:
+            steps = min(stride, left)
+            left, going = left - steps, rows.take(*decoder.advance(steps))
+            if going and left:
+                rows.slots = decoder.keep(rows.slots)
+        if decoder.uncaptured:
+            self.uncaptured = decoder.uncaptured
+            warnings.warn(f"{self.name}: sampling is slower than it could be, {self._decode_told()}.", stacklevel=3)
+        return rows.responses([encoded[place].opened for place in owner.tolist()])
 
-
-def kept_as(model: Any) -> str:
-    """What a model's forward calls its cache: `past_key_values` before transformers 5.24."""
-    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
-
-
-class _Decoder:
-    """The rows being decoded: chooses tokens, and drops a row once it has answered."""
-
-    def __init__(self, backbone: Backbone, temperature: float, top_p: float, draws: np.ndarray) -> None:
-        self.backbone, self.temperature, self.top_p = backbone, temperature, top_p
-        self.draws = torch.from_numpy(draws)
-        self.rows = torch.arange(len(draws))
-        self.tokens: list[list[int]] = [[] for _ in draws]
-        self.logprobs: list[list[float]] = [[] for _ in draws]
-        self.done = [False] * len(draws)
-        self.broken: set[int] = set()
-
-    def take(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Choose the next token of each running row.
-
-        Returns:
-            the tokens ``(rows,)`` and which of these rows go on, bool ``(rows,)``.
-        """
-        logprobs = tempered_log_softmax(logits, self.backbone.banned, self.temperature or 1.0)
-        broken = logprobs[:, 0].isnan()  # one such logit makes a row's log-probs NaN throughout
-        token = self._choose(logprobs, self.draws[self.rows, step]).masked_fill(broken, 0)
-        chosen = logprobs.gather(-1, token[:, None]).squeeze(1).tolist()
-        closing, going = self.backbone.closes(token), ~broken.cpu()
-        self.broken.update(self.rows[~going].tolist())
-        for i, (row, new) in enumerate(zip(self.rows.tolist(), token.tolist(), strict=True)):
-            self.tokens[row].append(new)
-            self.logprobs[row].append(chosen[i])
-            if new in self.backbone.eos or (
-                closing[i] and self.backbone.decode(self.tokens[row][-12:]).rstrip().endswith(ANSWER_END)
-            ):
-                self.done[row], going[i] = True, False
-        self.rows = self.rows[going]
-        return token, going
-
-    def _choose(self, logprobs: Tensor, draws: Tensor) -> Tensor:
-        if self.temperature == 0:
-            return logprobs.argmax(-1)
-        probabilities = logprobs.double().exp()
-        if self.top_p < 1:
-            probabilities = _nucleus(probabilities, self.top_p)
-        # Inverse of the cumulative distribution: a row's token depends on its own draw alone, not on its batch.
-        totals = probabilities.cumsum(-1)
-        return torch.searchsorted(totals, draws.to(totals)[:, None] * totals[:, -1:], right=True).squeeze(1)
-
-    def responses(self, opened: Sequence[str]) -> list[Response]:
-        """What was sampled, row by row, behind what each row's prompt ``opened``."""
-        texts = [with_opening(*pair) for pair in zip(map(self.backbone.decode, self.tokens), opened, strict=True)]
-        return [
-            Response(texts[row], tuple(tokens), tuple(logprobs), truncated=not self.done[row])
-            if row not in self.broken
-            else Response("", failed="the model's logits are not finite")
-            for row, (tokens, logprobs) in enumerate(zip(self.tokens, self.logprobs, strict=True))
-        ]
-
-
-def _positions(mask: Tensor, deltas: Tensor | None) -> dict[str, Tensor]:
-    """Positions of the newest tokens, for models with positions on three axes: these leave them to their caller."""
-    return {} if deltas is None else {"position_ids": (mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1)}
-
-
-def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of tokens that holds ``top_p`` of the mass (arXiv 1904.09751)."""
-    ordered, order = probabilities.sort(-1, descending=True)
-    outside = ordered.cumsum(-1) - ordered >= top_p
-    return probabilities.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0)
+    def _decoder(self, filled: Prefilled) -> Decoder:
+        """Static where the model is served so, unless the other way was asked for."""
+        choose = Chooser(self.backbone.banned.to(filled.mask.device), self.temperature, self.top_p)
+        reason = self.why_dynamic or (None if is_plain(filled.cache) else "its cache holds more than keys and values")
+        if reason and self.decode == "static":
+            raise AnatomyError(f"{self.name}: can't be decoded with a static cache ({reason}); leave decode at auto.")
+        if reason or self.decode == "dynamic":
+            self.why_dynamic = reason
+            return DynamicDecoder(filled, choose)
+        return StaticDecoder(filled, choose, captured=not self.uncaptured and alone_on_device(filled.mask.device))

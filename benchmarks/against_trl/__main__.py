@@ -2,10 +2,11 @@
 
     make benchmark-trl [ARGS="--shapes base ragged --steps 7"]
 
-Four processes take turns, step by step: TRL with and without gradient checkpointing (its default is with), ours on
-trees, and ours on padded copies, which is what remains of a padded update once TRL's CPU-only handicaps are gone. Each
-has one thread. The first step of each is a warm-up. Seconds are medians; memory is what a process needed at its peak
-beyond what it held when the model was loaded.
+Five processes take turns, step by step: TRL and ours with and without gradient checkpointing (TRL's default is with,
+ours without), and ours on padded copies, which is what remains of a padded update once TRL's CPU-only handicaps are
+gone. Each has one thread. The first step of each is a warm-up. Seconds are medians; memory is what a process needed at
+its peak beyond what it held when the model was loaded: compare it between those that checkpoint, and between those that
+don't.
 """
 
 import json
@@ -27,6 +28,7 @@ WAYS = {
     "TRL": ["worker_trl.py", "--checkpointing"],
     "TRL, no checkpointing": ["worker_trl.py"],
     "ours, padded": ["worker_ours.py", "padded"],
+    "ours, checkpointing": ["worker_ours.py", "tree", "--checkpointing"],
     "ours": ["worker_ours.py", "tree"],
 }
 

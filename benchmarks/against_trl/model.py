@@ -1,5 +1,6 @@
 """What both trainers get: a Qwen2.5-VL of 14.6 million random parameters, its questions, and counters of their work."""
 
+from importlib.util import find_spec
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from anatomy_r1.agents.model.compat import NoVideo, without_video
 from anatomy_r1.core import Question, render_prompt
 
 WORDS = ["".join(letters) for letters in islice(product("abcdefghijklmnopqrst", repeat=3), 7_700)]
@@ -29,55 +31,64 @@ _TEMPLATE = (
 )
 
 
+TEXT = {
+    "hidden_size": 384,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 8192,
+}
+TOWER = {"depth": 6, "hidden_size": 256, "intermediate_size": 400, "num_heads": 4, "fullatt_block_indexes": [2, 5]}
+
+
 def write_model(folder: Path) -> None:
     """The model and its processor as a transformers folder."""
+    processor = make_processor()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2_5_VLForConditionalGeneration(make_config(processor.tokenizer, TEXT, TOWER))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def make_processor() -> Qwen2_5_VLProcessor:
+    """A processor whose words are a token each."""
     tokenizer = build_tokenizer(
         [" " + " ".join(WORDS), f"user assistant {render_prompt(RandomBank(28, 1).question(0))}"]
     )
     tokenizer.add_special_tokens({"additional_special_tokens": list(_SPECIAL)})
     tokenizer.eos_token = "<|im_end|>"
+    limits = {"min_pixels": 28 * 28, "max_pixels": 2048 * 28 * 28}
+    with without_video(lambda path: {}):
+        video = Qwen2VLVideoProcessor() if find_spec("torchvision") else NoVideo({})
+        return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(**limits), tokenizer, video, chat_template=_TEMPLATE)
+
+
+def make_config(tokenizer: Any, text: dict[str, Any], tower: dict[str, Any]) -> Qwen2_5_VLConfig:
+    """A Qwen2.5-VL of these shapes that reads what the tokenizer writes."""
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
     ends = {f"vision_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|vision_{end}|>") for end in ("start", "end")}
-    config = Qwen2_5_VLConfig(
+    # Half a head's size, on three axes as Qwen2.5-VL shares it out.
+    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    sections = [half // 4, half * 3 // 8, half * 3 // 8]
+    return Qwen2_5_VLConfig(
         text_config={
-            "hidden_size": 384,
-            "intermediate_size": 1024,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 2,
-            "vocab_size": 8192,
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
             "pad_token_id": tokenizer.pad_token_id,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6},
-        },
-        vision_config={
-            "depth": 6,
-            "hidden_size": 256,
-            "intermediate_size": 400,
-            "num_heads": 4,
-            "patch_size": 14,
-            "out_hidden_size": 384,
-            "fullatt_block_indexes": [2, 5],
-            "window_size": 112,
-        },
+            "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 1e6},
+        }
+        | text,
+        vision_config=tower | {"patch_size": 14, "out_hidden_size": text["hidden_size"], "window_size": 112},
         image_token_id=ids["image_pad"],
         video_token_id=ids["video_pad"],
         **ends,
-        tie_word_embeddings=True,
+        tie_word_embeddings=text.get("tie_word_embeddings", True),
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen2_5_VLForConditionalGeneration(config)
-    model.save_pretrained(folder)
-    limits = {"min_pixels": 28 * 28, "max_pixels": 2048 * 28 * 28}
-    processor = Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(**limits), tokenizer, Qwen2VLVideoProcessor(), chat_template=_TEMPLATE
-    )
-    processor.save_pretrained(folder)
 
 
 class RandomBank:

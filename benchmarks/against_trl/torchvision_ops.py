@@ -7,6 +7,6 @@ torchvision, though not its operators.
 import torch
 
 _library = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
+for _name in ("nms", "qnms") if torch.version.cuda is None else ():
     if not hasattr(torch.ops.torchvision, _name):
         _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

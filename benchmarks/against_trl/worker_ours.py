@@ -1,4 +1,4 @@
-"""Our GRPO, a step for each line that comes in: python worker_ours.py SHAPE MODEL tree|padded."""
+"""Our GRPO, a step for each line that comes in: python worker_ours.py SHAPE MODEL tree|padded [--checkpointing]."""
 
 import json
 import sys
@@ -10,13 +10,13 @@ from model import Work, lengths, memory, noise_reward
 from shapes import SHAPES, Shape, questions
 from torch import Tensor
 
-from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents import GRPOConfig, ModelConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.policies.transformers import _Decoder
+from anatomy_r1.agents.model import Backbone, choose_what_learns
+from anatomy_r1.agents.policies.decoding import Chooser, Rows
 from anatomy_r1.envs import AnatomyVQAVectorEnv, RewardConfig
 
-CHOOSE = _Decoder._choose
+CHOOSE = Chooser.choose
 
 
 class Listed:
@@ -41,20 +41,22 @@ class Listed:
         return self
 
 
-def force_lengths(wanted: list[int]) -> None:
-    """Make every decoder end its rows at these lengths, and not before."""
+def force_lengths(wanted: list[int], end: int) -> None:
+    """Make every row end at its length, and not before."""
 
-    def forced(self: _Decoder, logprobs: Tensor, draws: Tensor) -> Tensor:
-        (end,) = self.backbone.eos
-        last = torch.tensor([wanted[row] == len(self.tokens[row]) + 1 for row in self.rows.tolist()])
-        return torch.where(last, end, CHOOSE(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws))
+    def choose(self: Chooser, logprobs: Tensor, draws: Tensor) -> Tensor:
+        return CHOOSE(self, logprobs.index_fill(-1, torch.tensor(end), float("-inf")), draws)
 
-    _Decoder._choose = forced
+    def ends(self: Rows, row: int, token: int, *, closing: bool) -> bool:
+        return len(self.tokens[row]) == wanted[row]
+
+    Chooser.choose, Rows.ends = choose, ends  # type: ignore[method-assign]
 
 
-def main(shape: Shape, folder: str, packing: Any) -> None:
+def main(shape: Shape, folder: str, packing: Any, checkpointing: bool) -> None:
     """Train until nobody asks for more."""
     backbone = Backbone.load(folder)
+    choose_what_learns(backbone.model, ModelConfig(gradient_checkpointing=checkpointing))
     batch = shape.questions * shape.group
     noise = {"noise": (1.0, lambda question, text, score: noise_reward(text))}
     reward = RewardConfig(format_weight=0, correct_weight=0, extra=noise) if shape.forced else None
@@ -81,7 +83,7 @@ def main(shape: Shape, folder: str, packing: Any) -> None:
         if not sys.stdin.readline():
             return
         if shape.forced:
-            force_lengths(lengths(trainer.step_index, batch, shape.response, shape.ragged))
+            force_lengths(lengths(trainer.step_index, batch, shape.response, shape.ragged), *backbone.eos)
         work.take()
         started = perf_counter()
         row = trainer.step()
@@ -90,4 +92,4 @@ def main(shape: Shape, folder: str, packing: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(SHAPES[sys.argv[1]], sys.argv[2], sys.argv[3])
+    main(SHAPES[sys.argv[1]], sys.argv[2], sys.argv[3], "--checkpointing" in sys.argv)

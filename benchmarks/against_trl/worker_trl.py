@@ -57,6 +57,21 @@ def main(shape: Shape, folder: str, checkpointing: bool, place: str) -> None:
     backbone = Backbone.load(folder)  # for the tokens that must not be sampled
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(folder)
+    text = model.model.language_model if hasattr(model.model, "language_model") else model.model.text_model
+    vision = model.model.visual if hasattr(model.model, "visual") else model.model.vision_model
+    clock: dict[str, float] = {}
+    callback = StepByStep(Work(model, processor.image_processor, vision, text.layers[0]), clock)
+    options = {"use_cpu": True, "bf16": False, "gradient_checkpointing": checkpointing}
+    trainer = make_trainer(shape, model, processor, backbone.banned.tolist(), place, callback, **options)
+    ends = backbone.eos[0] if shape.forced else None
+    time_sampling(trainer, shape, clock, ends)
+    trainer.train()
+
+
+def make_trainer(
+    shape: Shape, model: Any, processor: Any, banned: list[int], place: str, callback: Any, **options: Any
+) -> GRPOTrainer:
+    """TRL on a shape's questions, with our settings; ``options`` are TRL's own, ``peft_config`` among them."""
     asked = questions(shape)
     by_prompt = {rendered(question): question for question in asked}
     rows = [{"prompt": [{"role": "user", "content": rendered(q)}], "image": Image.fromarray(q.pixels())} for q in asked]
@@ -67,13 +82,10 @@ def main(shape: Shape, folder: str, checkpointing: bool, place: str) -> None:
             return [noise_reward(text) for text in texts]
         return [reward_of(by_prompt[said(prompt)], text) for prompt, text in zip(prompts, texts, strict=True)]
 
-    batch = shape.questions * shape.group
+    adapters = options.pop("peft_config", None)
     config = GRPOConfig(
         output_dir=place,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=checkpointing,
-        per_device_train_batch_size=batch,
+        per_device_train_batch_size=shape.questions * shape.group,
         num_generations=shape.group,
         max_completion_length=shape.response,
         loss_type=shape.loss,
@@ -91,33 +103,35 @@ def main(shape: Shape, folder: str, checkpointing: bool, place: str) -> None:
         report_to="none",
         disable_tqdm=True,
         seed=0,
-        generation_kwargs={"suppress_tokens": backbone.banned.tolist()},
+        generation_kwargs={"suppress_tokens": banned},
+        **options,
     )
-    text = model.model.language_model if hasattr(model.model, "language_model") else model.model.text_model
-    vision = model.model.visual if hasattr(model.model, "visual") else model.model.vision_model
-    clock: dict[str, float] = {}
-    callback = StepByStep(Work(model, processor.image_processor, vision, text.layers[0]), clock)
-    trainer = GRPOTrainer(
+    return GRPOTrainer(
         model=model,
         args=config,
         reward_funcs=reward,
         train_dataset=Dataset.from_list(rows),
         processing_class=processor,
         callbacks=[callback],
+        peft_config=adapters,
     )
+
+
+def time_sampling(trainer: GRPOTrainer, shape: Shape, clock: dict[str, float], end: int | None) -> None:
+    """Note what ``generate`` takes; rows end at the shape's lengths where their ``end`` is given."""
+    model, batch = trainer.model, shape.questions * shape.group
     generate = model.generate
 
     def timed(*inputs: Any, **options: Any) -> Any:
-        if shape.forced:
+        if end is not None:
             wanted = lengths(trainer.state.global_step, batch, shape.response, shape.ragged)
-            options["logits_processor"] = [ForcedLengths(backbone.eos[0], wanted)]
+            options["logits_processor"] = [ForcedLengths(end, wanted)]
         started = perf_counter()
         out = generate(*inputs, **options)
         clock["sampling"] = perf_counter() - started
         return out
 
     model.generate = timed
-    trainer.train()
 
 
 def said(prompt: Any) -> str:

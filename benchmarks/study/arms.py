@@ -17,9 +17,15 @@ class Arm:
     augmentation: str = "none"
     augmentation_options: dict[str, Any] = field(default_factory=dict)
     grpo: dict[str, Any] = field(default_factory=dict)
+    supervised: bool = False
+    """Imitates right answers instead: what the same model reaches when it is told."""
 
+
+ORIGINAL = {"augmentation": "gdqa", "augmentation_options": SCAFFOLD, "grpo": {"condition": "original"}}
+"""Half of a group answers first; where none is right, the others see easier forms. All teach the question as it is."""
 
 ARMS = {
+    "sft": Arm(supervised=True),
     # the four of the paper
     "grpo": Arm(),
     "asc": Arm("asc"),
@@ -29,6 +35,7 @@ ARMS = {
     "grpo-outcome": Arm(grpo={"gate": "outcome"}),
     "dr-grpo": Arm(grpo={"loss_type": "dr_grpo", "scale_rewards": "none"}),
     "dapo": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1}),
+    "gpg": Arm(grpo={"loss_type": "gpg", "scale_rewards": "none"}),
     # ASC that covers
     "asc-soft": Arm("asc", {"softness": 0.15, "floor": 0.25}),
     "asc-anti": Arm("asc", {"schedule": "anti"}),
@@ -40,13 +47,21 @@ ARMS = {
     "gdqa-permute": Arm(augmentation="gdqa", augmentation_options={"edits": "permute"}),
     "gdqa-group": Arm(augmentation="gdqa", augmentation_options={"trigger": "group"}),
     "scaffold": Arm(augmentation="gdqa", augmentation_options=SCAFFOLD),
-    "scaffold-original": Arm(augmentation="gdqa", augmentation_options=SCAFFOLD, grpo={"condition": "original"}),
+    "scaffold-original": Arm(**ORIGINAL),
     "scaffold-3": Arm(
         augmentation="gdqa", augmentation_options={"trigger": "group", "edits": "unlike:3,locate,permute"}
     ),
     "scaffold-half": Arm(augmentation="gdqa", augmentation_options=HALF),
     "scaffold-half-original": Arm(augmentation="gdqa", augmentation_options=HALF, grpo={"condition": "original"}),
     # both
+    "asc+scaffold-original": Arm("asc", **ORIGINAL),
+    "asc-soft+scaffold-original": Arm("asc", {"softness": 0.15, "floor": 0.25}, **ORIGINAL),
+    "learnability+scaffold-original": Arm("learnability", **ORIGINAL),
+    "dapo+scaffold-original": Arm(
+        augmentation="gdqa",
+        augmentation_options=SCAFFOLD,
+        grpo={"condition": "original", "loss_type": "dapo", "dynamic_sampling": 1},
+    ),
     "learnability+scaffold": Arm("learnability", augmentation="gdqa", augmentation_options=SCAFFOLD),
     "asc-soft+scaffold": Arm(
         "asc", {"softness": 0.15, "floor": 0.25}, augmentation="gdqa", augmentation_options=SCAFFOLD

@@ -5,7 +5,7 @@ import sys
 from anatomy_r1.agents import GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo import learner as learner_module
-from anatomy_r1.agents.policies import transformers as policy_module
+from anatomy_r1.agents.policies import decoding
 from anatomy_r1.agents.training import RunFolder
 
 
@@ -31,7 +31,7 @@ def test_a_token_and_the_loss_are_a_few_frames_below_train(monkeypatch, make_tal
 
         monkeypatch.setattr(owner, name, watched)
 
-    watch(policy_module._Decoder, "take", "token")
+    watch(decoding.Rows, "take", "token")
     watch(learner_module, "token_terms", "loss")
     config = GRPOConfig(steps=1, questions_per_step=3, num_generations=4, max_completion_length=8, entropy_coef=0.01)
     GRPO(make_talker(), make_env(), config).train(RunFolder(tmp_path / "run"))

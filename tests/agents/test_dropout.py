@@ -11,7 +11,7 @@ from torch import nn
 
 from anatomy_r1.agents import GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, check_trees, prefix_tree
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, check_trees, tree_inputs
 from anatomy_r1.agents.model import as_sampled, dropouts
 from anatomy_r1.agents.model.compat import checkpoint_activations
 from anatomy_r1.core import AnatomyError
@@ -87,12 +87,16 @@ def test_a_layer_that_drops_by_itself_cannot_be_checkpointed():
 
 def sabotaged(monkeypatch, at_least):
     """Trees of so many tokens attend as plain rows do: to whatever stands before."""
-    right = prefix_tree.Tree.ancestors
-    monkeypatch.setattr(
-        prefix_tree.Tree,
-        "ancestors",
-        lambda tree: right(tree) if len(tree) < at_least else np.tril(np.ones((len(tree), len(tree)), bool)),
-    )
+    right = tree_inputs.tree_mask
+
+    def wrong(trees, width):
+        mask = right(trees, width)
+        for row, tree in enumerate(trees):
+            if len(tree) >= at_least:
+                mask.ends[row, : len(tree)] = len(tree)
+        return mask
+
+    monkeypatch.setattr(tree_inputs, "tree_mask", wrong)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

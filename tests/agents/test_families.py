@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, tree_attention
+from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, flex, tree_attention, tree_inputs
 from anatomy_r1.agents.model import Backbone, EncodedPrompt
 from anatomy_r1.agents.policies import TransformersPolicy
 
@@ -183,7 +183,23 @@ def alone(backbone, prompt, response):
     return logits.log_softmax(-1)[range(len(response)), response]
 
 
-@pytest.mark.parametrize("packing", ["tree", "blocks", "padded"])
+def attend_as_flex_attention_would(query, key, value, blocks, scale):
+    """By what a table of FlexAttention's means: full blocks whole, the others as the function says."""
+    (trees, _, nodes, _), size = query.shape, blocks.BLOCK_SIZE[0]
+
+    def table(counts, order):
+        listed = torch.arange(order.shape[-1]) < counts[:, 0, :, None]
+        held = torch.zeros(listed.shape, dtype=torch.bool).scatter(2, order[:, 0].long(), listed)
+        return held.repeat_interleave(size, 1).repeat_interleave(size, 2)[:, :nodes, :nodes]
+
+    every = torch.arange(nodes)
+    seen = blocks.mask_mod(torch.arange(trees)[:, None, None], None, every[:, None], every)
+    seen &= table(blocks.kv_num_blocks, blocks.kv_indices)
+    seen |= table(blocks.full_kv_num_blocks, blocks.full_kv_indices)
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None], scale=scale)
+
+
+@pytest.mark.parametrize("packing", ["tree", "blocks", "flex", "padded"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_scores_and_gradients_equal_one_row_at_a_time(family, packing, monkeypatch):
     if not hasattr(transformers.models, family.__name__):
@@ -214,6 +230,11 @@ def test_scores_and_gradients_equal_one_row_at_a_time(family, packing, monkeypat
                 return super().__torch_function__(func, types, args, kwargs)
 
         monkeypatch.setattr(tree_attention, "BlockMask", Watched)
+    if packing == "flex":
+        packing = "tree"
+        monkeypatch.setattr(flex, "BLOCK", 4)
+        monkeypatch.setattr(tree_inputs, "way_of", lambda _: "flex")
+        monkeypatch.setattr(flex, "attend", attend_as_flex_attention_would)
     scores = ResponseLogProbs(backbone, packing)(trees)
     assert not blocks or (len(attended) > 3 and max(attended) == 4)  # queries of each call, in 3 layers
     loss = 0

@@ -76,13 +76,19 @@ def test_a_family_is_sampled_trained_saved_and_reloaded(folder, tmp_path, scenes
     assert first[0].token_ids == second[0].token_ids
 
 
+def parts(backbone):
+    config = backbone.model.config
+    return [config, *(getattr(config, name) for name in config.sub_configs)]
+
+
 def test_a_skeleton_that_is_filled_is_the_model(folder, scenes):
-    whole = Backbone.load(folder, dtype=torch.bfloat16)
-    empty = Backbone.load(folder, dtype=torch.bfloat16, weightless=True)
+    asked = {"dtype": torch.bfloat16, "attention": "eager", "tower_attention": "sdpa"}
+    whole, empty = Backbone.load(folder, **asked), Backbone.load(folder, **asked, weightless=True)
     assert all(weight.is_meta for weight in empty.model.parameters())
     empty_weights(empty.model, "cpu")
     set_buffers(empty.model, buffers_of(whole.model), "cpu")
     empty.model.load_state_dict(whole.model.state_dict(), strict=True)
+    assert [part._attn_implementation for part in parts(whole)] == [part._attn_implementation for part in parts(empty)]
     assert (empty.eos, empty.banned.tolist()) == (whole.eos, whole.banned.tolist())
     names = [[name for name, _ in each.model.named_parameters()] for each in (whole, empty)]
     assert names[0] == names[1]  # without what is tied to another

@@ -296,3 +296,20 @@ def test_half_a_group_answers_first_and_lost_groups_get_easier_forms(make_talker
         assert places[2:] == [not right[group, :2].any()] * 2
     assert sum(varied) > 0, "no group was lost, so this shows nothing"
     assert all(batch.prompts[i] == env.unwrapped._observations["prompt"][i] for i in range(24))
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "given", "taken"),
+    [
+        ("gdqa", None, "own"),
+        ("scaffold", None, "original"),
+        ("scaffold", "own", "own"),
+        ("none", "original", "original"),
+    ],
+)
+def test_a_group_that_was_helped_teaches_the_question_as_it_is_unless_told_otherwise(
+    make_talker, make_env, augmentation, given, taken
+):
+    env = make_env(groups=6, curriculum="uniform", augmentation=augmentation)
+    config = GRPOConfig(steps=1, condition=given, **{**SMALL, "questions_per_step": 6})
+    assert GRPO(make_talker(), env, config).learner.config.condition == taken

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from anatomy_r1.agents.logprobs import LongRow, ResponseLogProbs, batches, build_tree, build_trees, tempered_log_softmax
 from anatomy_r1.agents.logprobs.chunked_softmax import chosen_logprobs
+from anatomy_r1.agents.logprobs.tree_mask import tree_mask
 from anatomy_r1.core import render_prompt
 
 RESPONSES = [[7, 8, 9, 3], [7, 8, 4], [10], [7, 8, 9, 3], [200, 5], [60, 61, 62, 63, 64], [7]]
@@ -142,4 +143,5 @@ def test_chunks_change_neither_values_nor_gradients(chunk):
 def test_a_tree_of_one_row_is_that_row(prompts):
     tree = build_tree([4], [prompts[5]], [[9, 9, 9]])
     assert tree.tokens.tolist() == [*prompts[5].tokens.tolist(), 9, 9, 9]
-    assert tree.ancestors().tolist() == np.tril(np.ones((len(tree), len(tree)), dtype=bool)).tolist()
+    mask = tree_mask([tree], len(tree)).dense()[0, 0]
+    assert mask.tolist() == np.tril(np.ones((len(tree), len(tree)), dtype=bool)).tolist()

@@ -117,7 +117,7 @@ def test_groups_and_the_version(capsys):
         (["train", "--grpo.step", "3"], "unknown option --grpo.step. Did you mean --grpo.steps?"),
         (["train", "--grpo.steps", "many"], "--grpo.steps must be a whole number, got 'many'."),
         (["train", "--grpo.learning-rate=fast"], "--grpo.learning-rate must be a number or None, got 'fast'."),
-        (["train", "--sampler", "vlm"], "--sampler must be one of own, vllm, got 'vlm'. Did you mean vllm?"),
+        (["train", "--sampler", "vlm"], "--sampler must be one of auto, own, vllm, got 'vlm'. Did you mean vllm?"),
         (["evaluate", "--limit", "x"], "--limit must be a whole number or None, got 'x'."),
         (["evaluate", "--out"], "--out needs a value: --out PATH."),
         (["evaluate", "--bank-options", "size"], "--bank-options"),

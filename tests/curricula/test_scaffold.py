@@ -63,3 +63,15 @@ def test_half_a_group_answers_first_and_only_a_lost_one_gets_other_forms():
     assert len(lost) == 4 and all(variant.edits and variant.easier for variant in lost)
     assert gdqa.revise(question, [False] * 4, 4, 0) == lost
     assert make_augmentation("gdqa", BANK).probes(8) == 0
+
+
+def test_scaffold_is_gdqa_with_the_group_as_its_trigger_and_easier_forms():
+    question = BANK.question(0)
+    scaffold, gdqa = (
+        make_augmentation("scaffold", BANK),
+        make_augmentation("gdqa", BANK, trigger="group", edits="scaffold"),
+    )
+    assert scaffold.probes(8) == 4
+    assert scaffold.revise(question, [False] * 4, 4, 0) == gdqa.revise(question, [False] * 4, 4, 0)
+    with pytest.raises(AnatomyError, match="trigger"):
+        make_augmentation("scaffold", BANK, trigger="always")
