@@ -62,15 +62,6 @@ class Processes:
         return explain_lost_processes(lambda: run.checkpoint)
 
 
-def on_main(trainer: Trainer, work: Callable[[], T]) -> T | None:
-    """Let the main process work with the whole model while the others wait; None on those."""
-    distributed = trainer.distributed
-    with distributed.gathered_weights():
-        done = work() if distributed.is_main else None
-    distributed.accelerator.wait_for_everyone()
-    return done
-
-
 def saver(trainer: Trainer, backbone: Backbone) -> Callable[[Path], None]:
     """What writes the model as it is now; weights are gathered at once, by all processes, and written by one."""
     weights = trainer.distributed.model_state(backbone.model)

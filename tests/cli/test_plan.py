@@ -67,6 +67,15 @@ def test_adapters_shrink_gradients_moments_and_checkpoints(tmp_path, monkeypatch
     assert "reference" in full and "reference" not in lora.split("memory of one process")[1]
 
 
+def test_bfloat16_and_offloading_change_what_a_learnt_parameter_takes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    told = [shown(options, capsys)[1] for options in ([], ["--model.dtype", "bfloat16"], ["--grpo.offload-optimiser"])]
+    plain, low = ({name: float(row(out, name)) for name in ("gradients", "moments")} for out in told[:2])
+    assert low["gradients"] == pytest.approx(plain["gradients"] / 2, rel=0.1)
+    assert low["moments"] == pytest.approx(plain["moments"] * 1.5, rel=0.1)  # two moments and the masters
+    assert float(row(told[2], "gradients")) == plain["gradients"] and "│ moments " not in told[2]
+
+
 def test_a_folder_with_nothing_but_a_configuration_is_enough(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shape").mkdir()
