@@ -57,7 +57,7 @@ def update_flops(model: Any, prompt: int, lengths: Sequence[int], *, padded: boo
     head = model.get_output_embeddings().weight
     forward = 2 * (base + adapters) * tokens + 2 * head.numel() * scored
     learnt = 2 * learning * tokens + 2 * head.numel() * scored * head.requires_grad
-    return 2 * forward + learnt + 3 * _attention(model, pairs)
+    return float(2 * forward + learnt + 3 * _attention(model, pairs))
 
 
 def forecast(model: Any, load: Load, prompt: int, patches: int, *, processes: int = 1) -> dict[str, Work]:
@@ -102,13 +102,13 @@ def _linear(model: Any) -> tuple[int, int, int]:
 
 def _attention(model: Any, pairs: float) -> float:
     text = model.config.get_text_config()
-    return 4 * text.num_hidden_layers * text.num_attention_heads * _head(text) * pairs
+    return float(4 * text.num_hidden_layers * text.num_attention_heads * _head(text) * pairs)
 
 
 def _forward(model: Any, tokens: float, pairs: float, scored: float) -> float:
     base, adapters, _ = _linear(model)
     head = model.get_output_embeddings().weight.numel()
-    return 2 * (base + adapters) * tokens + _attention(model, pairs) + 2 * head * scored
+    return float(2 * (base + adapters) * tokens + _attention(model, pairs) + 2 * head * scored)
 
 
 def _decoding(model: Any, load: Load, prompt: int, questions: int) -> Work:
@@ -129,7 +129,7 @@ def _vision(model: Any, patches: int) -> float:
     spoken = {id(p) for p in model.base_model.get_decoder().parameters()}
     tower = [p for p in model.base_model.parameters() if id(p) not in spoken]
     config = getattr(model.config, "vision_config", None)
-    depth = getattr(config, "depth", None) or getattr(config, "num_hidden_layers", 0)
+    depth = int(getattr(config, "depth", None) or getattr(config, "num_hidden_layers", 0))
     whole = len(getattr(config, "fullatt_block_indexes", None) or range(depth))
     once = 2 * sum(p.numel() for p in tower) * patches + 4 * whole * getattr(config, "hidden_size", 0) * patches**2
     return float(once * (4 if any(p.requires_grad for p in tower) else 1))

@@ -103,19 +103,24 @@ def why_no_flex(device: torch.device, dtype: torch.dtype, heads: int, size: int)
     """
     if device.type != "cuda":
         return f"it has no backward pass on {device.type}"
-    ends = torch.full((1, TRIAL), TRIAL, dtype=torch.int32)
-    mask = TreeMask(ends, torch.arange(TRIAL, dtype=torch.int32)[None])
-    states = [torch.zeros(1, TRIAL, heads, size, dtype=dtype, device=device, requires_grad=True) for _ in range(3)]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            query, key, value = (each.transpose(1, 2) for each in states)  # as models have them
-            attend(query, key, value, flex_blocks(mask, device), size**-0.5).sum().backward()
+        _try(device, dtype, heads, size)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of a compiler that is missing, a kernel that doesn't fit, a type that isn't served
         return _reason(error)
     return None
+
+
+def _try(device: torch.device, dtype: torch.dtype, heads: int, size: int) -> None:
+    """Both passes over a small tree, whether or not gradients are wanted where it is first asked."""
+    ends = torch.full((1, TRIAL), TRIAL, dtype=torch.int32)
+    mask = TreeMask(ends, torch.arange(TRIAL, dtype=torch.int32)[None])
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        states = [torch.zeros(1, TRIAL, heads, size, dtype=dtype, device=device, requires_grad=True) for _ in range(3)]
+        query, key, value = (each.transpose(1, 2) for each in states)  # as models have them
+        attend(query, key, value, flex_blocks(mask, device), size**-0.5).sum().backward()
 
 
 def _reason(error: Exception) -> str:

@@ -160,8 +160,8 @@ class RowCache(Cache):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
         """Write a step's keys and values ``(rows, heads, 1, D)``; all that there are of the layer."""
         keys, values = (buffer[: self.rows] for buffer in self.buffers[layer_idx])
-        keys.index_copy_(2, self.column, key_states)
-        values.index_copy_(2, self.column, value_states)
+        keys.index_copy_(2, self.column, key_states.to(keys.dtype))
+        values.index_copy_(2, self.column, value_states.to(values.dtype))
         return keys[:, :, : self.seen], values[:, :, : self.seen]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -178,7 +178,10 @@ class RowCache(Cache):  # type: ignore[misc]
 def _laid_out(states: Tensor, owner: Tensor, width: int, length: int) -> Tensor:
     """A buffer that holds each row's prompt; a layer with a sliding window has kept its last columns alone."""
     _, heads, kept, size = states.shape
-    buffer = states.new_zeros(len(owner), heads, length, size)
+    kind = states.device.type
+    # Under autocast, rotary embeddings leave keys in another type than values; attention casts both.
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+    buffer = states.new_zeros(len(owner), heads, length, size, dtype=dtype)
     buffer[:, :, width - kept : width] = states[owner]
     return buffer
 
@@ -344,7 +347,11 @@ def _is_rms(module: Any) -> bool:
 
 
 def _rms(module: Any, states: Tensor) -> Tensor:
-    return rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
+    weight = module.weight
+    if states.dtype != weight.dtype:
+        return type(module).forward(module, states)
+    with torch.autocast(states.device.type, enabled=False):  # which would make float32 of it
+        return rms_norm(states, weight.shape, weight, module.variance_epsilon)
 
 
 def _fits(module: Any) -> bool:
@@ -352,4 +359,7 @@ def _fits(module: Any) -> bool:
     weight = module.weight
     states = torch.linspace(-3, 3, 4 * len(weight), device=weight.device, dtype=weight.dtype).view(4, -1)
     expected = type(module).forward(module, states)
-    return torch.allclose(_rms(module, states), expected, rtol=4 * torch.finfo(weight.dtype).eps, atol=1e-6)
+    found = _rms(module, states)
+    return found.dtype == expected.dtype and torch.allclose(
+        found, expected, rtol=4 * torch.finfo(weight.dtype).eps, atol=1e-6
+    )

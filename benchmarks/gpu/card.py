@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from timing import now
+from timing import card_gib, now
 from worker import card_name
 
 
@@ -13,7 +13,7 @@ def measure(rehearse: bool) -> dict[str, Any]:
     size, repeats = (256, 2) if rehearse else (8192, 10)
     return {
         "name": card_name(),
-        "memory_gib": torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else None,
+        "memory_gib": card_gib() if torch.cuda.is_available() else None,
         "matmul_flops": matmul_rate(size, repeats),
         "copy_bytes": copy_rate(2**22 if rehearse else 2**32, repeats),
     }

@@ -1,7 +1,6 @@
 """Is it right on a GPU? Trees against padded rows, ways of sampling, resuming, running out of memory."""
 
 import copy
-import inspect
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -92,8 +91,6 @@ def trees(dtype: str, rehearse: bool) -> dict[str, Any]:
 
 def attention(rehearse: bool) -> dict[str, Any]:
     """The ways of attending over trees against padded rows, and the seconds of forward and backward of each."""
-    if "attention" not in inspect.signature(Backbone).parameters:
-        raise Skipped("there is but one way")
     backbone = small(rehearse=rehearse)
     given = group_of(backbone, rehearse=rehearse)
     right = scored(backbone, given, "padded")

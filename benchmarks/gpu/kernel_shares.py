@@ -35,9 +35,14 @@ def measure(model: str, prompt: int, response: int, group: int, rehearse: bool) 
     trainer.learner.max_tokens = token_budget(trainer, shape, "tree", checkpointing=False)
     policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=4 if rehearse else TOKENS)
     observations = observed(shape.prompt, 0)
+
+    def sample() -> None:
+        with trainer.distributed.accelerator.autocast():  # as the trainer samples
+            policy.respond(observations, n=shape.group)
+
     return {
         "update": shares(lambda: update(trainer.learner, batch, 1e-6)),
-        "sampling": shares(lambda: policy.respond(observations, n=shape.group)),
+        "sampling": shares(sample),
         "sampled_tokens": policy.max_new_tokens,
     }
 
@@ -67,7 +72,7 @@ def shares(work: Any) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "busy": busy,
-        "launches": sum(count for _, _, count in kernels),
+        "count": sum(count for _, _, count in kernels),
         "kinds": dict(sorted(kinds.items(), key=lambda item: -item[1])),
         "kernels": [{"name": name[:110], "share": taken / busy, "count": count} for name, taken, count in longest],
     }

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from card import matmul_rate
 from random_models import backbone_of, observed, shapes_of, trainer_of
-from timing import Clock, forget_peak, now, peak_gib
+from timing import Clock, card_gib, forget_peak, now, peak_gib
 
 from anatomy_r1.agents.grpo.trainer import update
+from anatomy_r1.agents.logprobs.attention_ways import way_in_words
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.workflows.forecast import update_flops
 
@@ -21,32 +22,36 @@ SHARE = 0.7
 
 @dataclass(frozen=True)
 class Shape:
-    """One group of responses."""
+    """A step: groups of responses of the same length."""
 
     prompt: int
     response: int
     group: int
+    questions: int = 1
 
     @property
-    def padded(self) -> int:
-        """Tokens of padded copies."""
-        return self.group * (self.prompt + self.response)
-
-    @property
-    def distinct(self) -> int:
-        """Tokens of a tree."""
-        return self.prompt + self.group * self.response
+    def rows(self) -> int:
+        """Responses."""
+        return self.questions * self.group
 
     @property
     def ceiling(self) -> float:
         """ρ = N(P + R) / (P + N·R): what the linear layers of a tree can gain at most."""
-        return self.padded / self.distinct
+        return self.group * (self.prompt + self.response) / (self.prompt + self.group * self.response)
+
+    def flops(self, model: Any, packing: str) -> float:
+        """Of an update."""
+        lengths = [self.response] * self.group
+        return self.questions * update_flops(model, self.prompt, lengths, padded=packing == "padded")
 
 
-def measure(model: str, prompt: int, response: int, group: int, rehearse: bool) -> dict[str, Any]:
-    """Seconds, tokens per second, MFU and memory of one shape."""
-    shape = Shape(69, 4, 4) if rehearse else Shape(prompt, response, group)
-    checkpointing = model.endswith("full")  # else neither way fits a card of 80 GB
+def measure(
+    model: str, prompt: int, response: int, group: int, rehearse: bool, questions: int = 1, blocks: bool = False
+) -> dict[str, Any]:
+    """Seconds, tokens per second, MFU and memory of one shape; with ``blocks``, of trees without FlexAttention, too."""
+    shape = Shape(69, 4, 4, questions) if rehearse else Shape(prompt, response, group, questions)
+    # Neither way fits a card of 80 GB without.
+    checkpointing = model.endswith("full") and not (torch.cuda.is_available() and card_gib() > 100)
     backbone = backbone_of(model, rehearse=rehearse, checkpointing=checkpointing)
     trainer = trainer_of(backbone, **vars(shape))
     repeats = 2 if rehearse else 3
@@ -54,10 +59,15 @@ def measure(model: str, prompt: int, response: int, group: int, rehearse: bool) 
     found: dict[str, Any] = {"checkpointing": checkpointing, "ceiling": shape.ceiling, "sampling": sampled}
     peak = matmul_rate(256 if rehearse else 8192, 5)
     found["matmul_flops"] = peak
-    for packing in ("tree", "padded"):
-        found[packing] = updates(trainer, batch, shape, packing, repeats, checkpointing=checkpointing)
-        flops = update_flops(backbone.model, shape.prompt, [shape.response] * shape.group, padded=packing == "padded")
-        found[packing] |= {"flops": flops, "mfu": flops / found[packing]["seconds"] / peak}
+    for name in ("tree", *(["blocks"] if blocks else []), "padded"):
+        packing = "padded" if name == "padded" else "tree"
+        backbone.attention = "sdpa" if name == "blocks" else "auto"
+        found[name] = updates(trainer, batch, shape, packing, repeats, checkpointing=checkpointing)
+        flops = shape.flops(backbone.model, packing)
+        found[name] |= {"flops": flops, "mfu": flops / found[name]["seconds"] / peak}
+    backbone.attention = "auto"
+    with trainer.learner.distributed.accelerator.autocast():
+        found["attention"] = way_in_words(backbone)
     found["gain"] = found["padded"]["seconds"] / found["tree"]["seconds"]
     found["step"] = sampled["seconds"] + found["tree"]["seconds"]
     del trainer
@@ -79,10 +89,10 @@ def sampling(trainer: Any, shape: Shape, repeats: int) -> tuple[dict[str, Any], 
         rollouts = trainer.worker.next_batch(0.0, 0)
         taken.append({"seconds": trainer.worker.seconds["seconds/sampling"], **clock.take()})
     peak = peak_gib()
-    prefill = respond(trainer.backbone, shape, 1, 60, 61)[-1]  # preprocessing, tower and prompt: one token each
-    growing = eager(trainer.backbone, shape)
+    prefill = respond(trainer, shape, 1, 50, 60)[-1]  # preprocessing, tower and prompt: one token each
+    growing = eager(trainer, shape)
     found = {name: median(row.get(name, 0.0) for row in taken) for name in taken[0]}
-    tokens = shape.group * shape.response
+    tokens = shape.rows * shape.response
     lengths = rollouts.batch.lengths.tolist()
     if set(lengths) != {shape.response}:
         raise RuntimeError(f"expected {shape.response} tokens a response, got {sorted(set(lengths))}")
@@ -97,22 +107,23 @@ def sampling(trainer: Any, shape: Shape, repeats: int) -> tuple[dict[str, Any], 
     }, rollouts.batch
 
 
-def respond(backbone: Any, shape: Shape, tokens: int, *numbers: int, **options: Any) -> list[float]:
-    """Seconds in which the questions of these numbers are answered, one after the other."""
-    policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=tokens, **options)
+def respond(trainer: Any, shape: Shape, tokens: int, *numbers: int, **options: Any) -> list[float]:
+    """Seconds in which questions from each of these numbers on are answered."""
+    policy = TransformersPolicy(trainer.backbone, temperature=1.0, max_new_tokens=tokens, **options)
     taken = []
     for number in numbers:
-        observations = observed(shape.prompt, number)
+        observations = observed(shape.prompt, *range(number, number + shape.questions))
         started = now()
-        policy.respond(observations, n=shape.group)
+        with trainer.distributed.accelerator.autocast():  # as the trainer samples
+            policy.respond(observations, n=shape.group)
         taken.append(now() - started)
     return taken
 
 
-def eager(backbone: Any, shape: Shape) -> dict[str, float]:
+def eager(trainer: Any, shape: Shape) -> dict[str, float]:
     """Milliseconds a token in a cache that grows, every kernel launched by itself: what a plain loop takes."""
     few, many = (min(tokens, shape.response) for tokens in (2, 34))
-    seconds = [respond(backbone, shape, tokens, 62, 63, decode="dynamic")[-1] for tokens in (few, many)]
+    seconds = [respond(trainer, shape, tokens, 70, 80, decode="dynamic")[-1] for tokens in (few, many)]
     return {"eager_ms_per_token": 1e3 * (seconds[1] - seconds[0]) / (many - few)}
 
 
@@ -194,5 +205,5 @@ def fits(model: str, rehearse: bool) -> dict[str, Any]:
     learnt = sum(p.numel() for p in made.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in made.parameters()) - learnt
     need = (16 * learnt + 4 * frozen) / 2**30
-    memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else None
+    memory = card_gib() if torch.cuda.is_available() else None
     return {"learnt": learnt, "need_gib": need, "card_gib": memory, "fits": None if memory is None else need < memory}

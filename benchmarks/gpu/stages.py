@@ -31,11 +31,13 @@ SHAPES = (
 
 def named(shape: dict[str, int]) -> str:
     """A shape as tables call it."""
-    return f"{shape['prompt']:,} : {shape['response']}, G = {shape['group']}"
+    several = f", {shape['questions']} questions" if "questions" in shape else ""
+    return f"{shape['prompt']:,} : {shape['response']}, G = {shape['group']}{several}"
 
 
-def _speed(model: str, shape: dict[str, int], seconds: float, rest: str = "") -> Stage:
-    return Stage(f"speed/{model}/{named(shape)}", f"{model}{rest}", "speed:measure", seconds, {"model": model, **shape})
+def _speed(model: str, shape: dict[str, int], seconds: float, rest: str = "", **options: Any) -> Stage:
+    options = {"model": model, **shape, **options}
+    return Stage(f"speed/{model}/{named(shape)}", f"{model}{rest}", "speed:measure", seconds, options)
 
 
 def _trl(model: str, shape: dict[str, int], *, checkpointing: bool, seconds: float) -> Stage:
@@ -45,24 +47,26 @@ def _trl(model: str, shape: dict[str, int], *, checkpointing: bool, seconds: flo
 
 
 STAGES = (
-    Stage("card", "correctness", "card:measure", 20),
+    Stage("card", "correctness", "card:measure", 30),
     Stage("correctness/trees, float32", "correctness", "correctness:trees", 15, {"dtype": "float32"}),
     Stage("correctness/trees, bfloat16", "correctness", "correctness:trees", 15, {"dtype": "bfloat16"}),
-    Stage("correctness/attention", "correctness", "correctness:attention", 40),
     Stage("correctness/sampling", "correctness", "correctness:sampling", 30),
-    Stage("correctness/resume", "correctness", "correctness:resume", 40),
     Stage("correctness/out of memory, update", "correctness", "correctness:memory_update", 15),
     Stage("correctness/out of memory, sampling", "correctness", "correctness:memory_sampling", 30),
-    _speed("3B LoRA", TARGET, 75),
+    Stage("correctness/resume", "correctness", "correctness:resume", 30),
+    Stage("correctness/attention", "correctness", "correctness:attention", 40),
+    _speed("3B LoRA", TARGET, 75, blocks=True),
     Stage("kernels/3B LoRA", "3B LoRA", "kernel_shares:measure", 40, {"model": "3B LoRA", **TARGET}),
-    _trl("3B LoRA", TARGET, checkpointing=True, seconds=90),
-    _speed("3B full", TARGET, 90),
+    _speed("3B LoRA", SHAPES[1], 30),
+    _trl("3B LoRA", TARGET, checkpointing=True, seconds=110),
+    _speed("3B full", TARGET, 75),
     _speed("7B LoRA", TARGET, 75),
-    *(_speed("3B LoRA", shape, 40, rest=" again") for shape in SHAPES[1:]),
-    _trl("3B LoRA", SHAPES[1], checkpointing=True, seconds=60),
+    _speed("3B LoRA", TARGET | {"questions": 4}, 60, rest=" again"),
+    *(_speed("3B LoRA", shape, 40, rest=" again") for shape in SHAPES[2:]),
+    _trl("3B LoRA", SHAPES[1], checkpointing=True, seconds=50),
     _speed("7B LoRA", SHAPES[1], 50, rest=" again"),
     _speed("7B LoRA", SHAPES[2], 40, rest=" again"),
-    _trl("3B LoRA", TARGET, checkpointing=False, seconds=90),
+    _trl("3B LoRA", TARGET, checkpointing=False, seconds=110),
     _speed("3B full", SHAPES[1], 60, rest=" again"),
     _trl("7B LoRA", TARGET, checkpointing=True, seconds=110),
     _trl("3B full", TARGET, checkpointing=True, seconds=110),

@@ -69,7 +69,16 @@ def speeds(rows: dict[str, Row]) -> str:
             ]
         )
     columns = ["model", "shape", "sampling", "tokens/s", "update, trees", "padded copies", "gain", "MFU, both"]
-    return table([*columns, "peak GiB: sampling / trees / padded"], lines)
+    ways = {row["attention"]: None for row in of_kind(rows, "speed")}
+    blocks = [
+        f"In blocks over SDPA, without FlexAttention, the update of {row['stage'].partition('/')[2]} took "
+        f"{row['blocks']['seconds']:.2f} s.\n"
+        for row in of_kind(rows, "speed")
+        if "blocks" in row
+    ]
+    told = "".join(f"In these figures {way}.\n" for way in ways) + "".join(blocks)
+    found = table([*columns, "peak GiB: sampling / trees / padded"], lines)
+    return f"{found}\n{told}" if found else ""
 
 
 def phases(rows: dict[str, Row]) -> str:
@@ -80,10 +89,14 @@ def phases(rows: dict[str, Row]) -> str:
         cells = [sampled["vision"], sampled["prefill"], sampled["seconds"] - sampled["prefill"]]
         cells += [row["tree"][name] for name in ("forward", "backward", "optimiser", "rest")]
         lines.append(
-            [*row["stage"].split("/")[1:], *(f"{cell:.3f}" for cell in cells), f"{sampled['ms_per_token']:.1f}"]
+            [
+                *row["stage"].split("/")[1:],
+                *(f"{cell:.3f}" for cell in cells),
+                f"{sampled['ms_per_token']:.1f} ({sampled['eager_ms_per_token']:.1f})",
+            ]
         )
     columns = ["model", "shape", "vision", "prompt, vision within", "tokens", "forward", "backward", "optimiser"]
-    return table([*columns, "rest", "ms a token"], lines)
+    return table([*columns, "rest", "ms a token (eager)"], lines)
 
 
 def against_trl(rows: dict[str, Row]) -> str:
@@ -118,8 +131,8 @@ def kernels(rows: dict[str, Row]) -> str:
             found = row[what]
             kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in found["kinds"].items() if share >= 0.01)
             parts.append(
-                f"{row['stage'].partition('/')[2]}, {what}: {found['seconds']:.2f} s, of which kernels ran "
-                f"{found['busy']:.2f} s in {found['launches']:,} launches: {kinds}.\n"
+                f"{row['stage'].partition('/')[2]}, {what}: {found['seconds']:.2f} s, in which {found['count']:,} "
+                f"kernels ran {found['busy']:.2f} s: {kinds}.\n"
             )
             parts.append(table(["kernel", "share", "times"], [_kernel(each) for each in found["kernels"][:10]]))
     return "\n".join(parts)

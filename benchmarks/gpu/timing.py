@@ -61,3 +61,8 @@ def forget_peak() -> None:
 def peak_gib() -> float | None:
     """The most memory that tensors held since; None on a CPU."""
     return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+
+
+def card_gib() -> float:
+    """Memory of the card."""
+    return torch.cuda.get_device_properties(0).total_memory / 2**30

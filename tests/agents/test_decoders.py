@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from anatomy_r1.agents import GRPOConfig
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
+from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import TransformersPolicy, decoders, decoding
 from anatomy_r1.agents.policies import transformers as policy_module
 from anatomy_r1.agents.training import RunFolder
@@ -115,6 +117,19 @@ def test_norms_are_fused_where_they_are_torchs_and_left_as_they_were(family):
         assert bool(fused) == (family.__name__ != "gemma3")  # whose norms add one to their weights
         assert set(fused) <= norms.keys()
     assert not [name for name, m in backbone.model.named_modules() if "forward" in vars(m)]
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+def test_norms_within_autocast_keep_their_type(weights, given):
+    norm = LlamaRMSNorm(64).to(weights)
+    states = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).to(given)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = norm(states)
+        with decoders.fused_norms(norm):
+            assert "forward" in vars(norm)
+            found = norm(states)
+    assert found.dtype == expected.dtype and torch.allclose(found, expected, rtol=0.02)
 
 
 def test_a_norm_of_another_kind_is_left_alone():
@@ -271,3 +286,16 @@ def test_images_together_have_the_features_of_each_alone(family):
 
 def flat(values):
     return [values] if isinstance(values, torch.Tensor) else [each for value in values for each in flat(value)]
+
+
+@pytest.mark.parametrize("decode", ["static", "dynamic"])
+def test_weights_in_float32_are_sampled_under_autocast(decode):
+    """Rotary embeddings leave keys in float32 there, while values come in bfloat16."""
+    backbone = Backbone.load(TINY_FOLDER)
+    observations = {"image": [np.zeros((96, 96, 3), np.uint8)], "prompt": ["Question: which?"], "question_id": ["one"]}
+    policy = TransformersPolicy(backbone, temperature=0.0, max_new_tokens=8, decode=decode)
+    (exact,) = policy.respond(observations)
+    with torch.autocast("cpu", torch.bfloat16):
+        (rounded,) = policy.respond(observations)
+    assert exact.token_ids == rounded.token_ids
+    assert exact.logprobs != rounded.logprobs and exact.logprobs == pytest.approx(rounded.logprobs, abs=0.1)

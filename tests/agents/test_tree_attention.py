@@ -214,3 +214,10 @@ def test_more_variants_are_compiled_than_torch_allows_by_itself(monkeypatch):
     for length in range(usual + 4):
         assert call(torch.ones(2), "n" * length).tolist() == [length, length]
     assert torch._dynamo.config.recompile_limit == usual
+
+
+def test_flex_attention_is_tried_with_gradients_also_where_none_are_wanted(monkeypatch):
+    """The first to ask is a check of log-probs, which wants none: its answer holds for all updates."""
+    monkeypatch.setattr(flex, "attend", lambda query, key, value, *_: scaled_dot_product_attention(query, key, value))
+    with torch.no_grad():
+        flex._try(CPU, torch.float32, heads=2, size=8)
