@@ -98,7 +98,8 @@ class Backbone:
         try:
             with _quietly():
                 processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
-                base, options = base_of(path), {"dtype": dtype, "trust_remote_code": trust_remote_code}
+                base = base_of(path)
+                options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
                 options |= attention_options(path, attention, tower_attention, trust_remote_code=trust_remote_code)
                 report: dict[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
                 if weightless:
