@@ -22,6 +22,7 @@ from rich.table import Table
 from update_cost import Case, group_of, make_backbone
 
 from anatomy_r1.agents.logprobs import CHUNK, ResponseLogProbs, build_trees
+from anatomy_r1.agents.training import build_optimiser
 
 GB = 1e9
 CARDS = (24, 80, 141)
@@ -129,6 +130,24 @@ def table_of_cards(costs: dict[str, dict[str, float]]) -> Table:
     return table
 
 
+def learning(dtype: torch.dtype) -> dict[str, float]:
+    """Bytes that a learnt parameter takes after a step of the optimiser, by what holds them."""
+    text, tower = SIZES["3B"] | {"num_hidden_layers": 1}, TOWER | {"depth": 1}
+    model = make_backbone(text, tower, dtype=dtype).model
+    optimiser = build_optimiser(model, 1e-6, 0.0)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimiser.step()
+    weights = list(model.parameters())
+    held = {
+        "weights": weights,
+        "gradients": [weight.grad for weight in weights],
+        "optimiser": [value for state in optimiser.state.values() for value in state.values()],
+    }
+    count = sum(weight.numel() for weight in weights)
+    return {name: sum(value.nbytes for value in values) / count for name, values in held.items()}
+
+
 def main(settings: Settings) -> None:
     """Measure, compute, show, write."""
     console = Console(width=120)
@@ -139,6 +158,10 @@ def main(settings: Settings) -> None:
         table.add_row(size, f"{found['decoder']:,.0f}", f"{formula:,}", f"{found['tower']:,.0f}")
     console.print(table)
     console.print(table_of_cards(costs))
+    table = Table("held in", "weights", "gradients", "optimiser", title="bytes of a learnt parameter, after a step")
+    for dtype in (torch.float32, torch.bfloat16):
+        table.add_row(str(dtype).removeprefix("torch."), *(f"{value:.2f}" for value in learning(dtype).values()))
+    console.print(table)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
 

@@ -23,13 +23,13 @@ class BrokenImage(AnatomyError):
     """The image of one question can't be had, or not be taken by the model; that of the next may be fine."""
 
 
-def observe_one(question: Question, image: Image) -> Observation:
+def observe_one(question: Question, image: Image | None) -> Observation:
     """Image and prompt of one question."""
     return {"image": image, "prompt": render_prompt(question)}
 
 
-def observe_places(questions: Sequence[Question], images: Sequence[Image]) -> Batch:
-    """Images and prompts of B questions, as the grouped env gives them."""
+def observe_places(questions: Sequence[Question], images: Sequence[Image | None]) -> Batch:
+    """Images and prompts of B questions, as the grouped env gives them; an image is None where nobody here looks."""
     rows = [observe_one(*pair) for pair in zip(questions, images, strict=True)]
     return {name: tuple(row[name] for row in rows) for name in ("image", "prompt")}
 

@@ -5,7 +5,7 @@ variant gives it, and their responses are judged against each other.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -23,8 +23,18 @@ from anatomy_r1.envs.spaces import FreeText, observation_space
 
 BAD_IN_A_ROW = 100
 """Draws for one batch that may be bad before it is given up."""
-Refuses = Callable[[Sequence[Batch]], Sequence[str | None]]
-"""Of each group's observations, why the policy can't be asked; None where it can."""
+Refuses = Callable[[Batch], str | None]
+"""Of a group's observations, why the policy can't be asked; None where it can."""
+
+
+class Processes(Protocol):
+    """Those that ask the same questions, each with a share of the groups to answer."""
+
+    def own_groups(self, groups: int) -> list[int]:
+        """Which of so many groups are this process's share."""
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """The value of each process."""
 
 
 class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArray[Any]]):
@@ -89,6 +99,8 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         self.allow_bad = allow_bad
         self.refuses: Refuses | None = None
         """What else a policy may have against a question, such as its processor's limits."""
+        self.processes: Processes | None = None
+        """With whom the groups are shared out: places of others have None for an image, unless it is here anyway."""
         self.left_out: dict[str, str] = {}
         """Questions that the last reset drew and left out, and why."""
 
@@ -115,27 +127,22 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
             raise AnatomyError(f"reset: there are places for {most} groups, got groups={groups}.")
         super().reset(seed=seed)
         self.stream.prepare(seed, given.get("progress"))
-        asked = self._ask(most if groups is None else int(groups))
-        self._draws, self._open, self._paid = [draw for draw, _ in asked], True, []
-        self._observations = {
-            name: tuple(value for _, group in asked for value in group[name]) for name in ("image", "prompt")
-        }
+        images: dict[Hashable, Image] = {}
+        self._draws = self._ask(most if groups is None else int(groups), images)
+        self._open, self._paid = True, []
+        self._observations = self._observe(images)
         return dict(self._observations), self._info()
 
-    def _ask(self, count: int) -> list[tuple[Draw, Batch]]:
-        """Draw ``count`` groups; in place of those that can't be asked, others."""
-        asked: list[tuple[Draw, Batch]] = []
-        images: dict[Hashable, Image] = {}
+    def _ask(self, count: int, images: dict[Hashable, Image]) -> list[Draw]:
+        """Draw ``count`` groups; in place of those that can't be asked, others. Decoded images are added."""
+        asked: list[Draw] = []
         self.left_out = {}
         bad = 0
         while len(asked) < count:
             draws = [draw for _ in range(count - len(asked)) if (draw := self._draw()) is not None]
-            self._loader.ahead(_questions(draws))
-            seen = [(draw, group) for draw in draws if (group := self._observe(draw, images)) is not None]
-            problems = self.refuses([group for _, group in seen]) if self.refuses and seen else [None] * len(seen)
-            for (draw, group), problem in zip(seen, problems, strict=True):
+            for draw, problem in zip(draws, self._problems(draws, images), strict=True):
                 if problem is None:
-                    asked.append((draw, group))
+                    asked.append(draw)
                 else:
                     self._leave_out(draw.choice.question.id, problem)
             bad += count - len(asked)
@@ -155,15 +162,32 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
             self.stream.skip()
             return None
 
-    def _observe(self, draw: Draw, images: dict[Hashable, Image]) -> Batch | None:
-        """A group's observations; None where an image can't be had and that is allowed."""
+    def _own(self, groups: int) -> list[int]:
+        return self.processes.own_groups(groups) if self.processes else list(range(groups))
+
+    def _problems(self, draws: Sequence[Draw], images: dict[Hashable, Image]) -> list[str | None]:
+        """Why each group can't be asked; each process looks at its share."""
+        own = self._own(len(draws))
+        self._loader.ahead(_questions([draws[number] for number in own]))
+        found = {number: self._problem(draws[number], images) for number in own}
+        everyone = self.processes.all_gather(found) if self.processes else [found]
+        shared = {number: problem for part in everyone for number, problem in part.items()}
+        return [shared[number] for number in range(len(draws))]
+
+    def _problem(self, draw: Draw, images: dict[Hashable, Image]) -> str | None:
         questions = _questions([draw])
         try:
-            return observe_places(questions, _decode(questions, self._loader, images))
+            observations = observe_places(questions, _decode(questions, self._loader, images))
         except Exception as error:  # a bank of the user's may raise anything
-            told = str(error) if isinstance(error, AnatomyError) else f"no image ({type(error).__name__}: {error})"
-            self._leave_out(draw.choice.question.id, told)
-            return None
+            return str(error) if isinstance(error, AnatomyError) else f"no image ({type(error).__name__}: {error})"
+        return self.refuses(observations) if self.refuses else None
+
+    def _observe(self, images: dict[Hashable, Image]) -> Batch:
+        """What all places see; ``images`` holds what was decoded."""
+        questions, size = self.questions, self.group_size
+        own = [place for group in self._own(len(self._draws)) for place in range(group * size, (group + 1) * size)]
+        _decode([questions[place] for place in own], self._loader, images)
+        return observe_places(questions, [images.get(image_key(question.image)) for question in questions])
 
     def _leave_out(self, name: str, problem: str) -> None:
         if not self.allow_bad:
@@ -197,9 +221,10 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
             raise AnatomyError("revise: expected the responses of all first_places, after a reset and before its step.")
         size, count = self.group_size, self.stream.probes(self.group_size)
         texts = [[responses[start + k] for k in range(count)] for start in range(0, self.places, size)]
-        seen = {image_key(q.image): image for q, image in zip(self.questions, self._observations["image"], strict=True)}
+        places = list(zip(self.questions, self._observations["image"], strict=True))  # held as long as their keys serve
+        seen = {image_key(question.image): image for question, image in places if image is not None}
         self._draws = [self.stream.revise(*pair) for pair in zip(self._draws, texts, strict=True)]
-        self._observations = observe_places(self.questions, _decode(self.questions, self._loader, dict(seen)))
+        self._observations = self._observe(seen)
         return dict(self._observations), self._info()
 
     def step(
@@ -232,7 +257,9 @@ class AnatomyVQAVectorEnv(gymnasium.vector.VectorEnv[Batch, Sequence[str], NDArr
         texts = [as_text(question, *said) for question, said in zip(self.questions, paid, strict=True)]
         if self.render_mode == "ansi":
             return tuple(texts)
-        return tuple(map(self._frames, self._observations["image"], texts))
+        images = zip(self._observations["image"], self.questions, strict=True)
+        shown = (question.pixels() if image is None else image for image, question in images)
+        return tuple(map(self._frames, shown, texts))
 
     def state_dict(self) -> dict[str, Any]:
         """What the next questions depend on (JSON values); take it between a step and the next reset."""

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from anatomy_r1.agents.model import Backbone
 
 
-def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) -> "Backbone":
-    """Load the model that a policy spec names, ``tiny`` or ``hf:PATH_OR_ID``, and decide what of it learns."""
+def load_backbone(
+    policy: str, model: ModelConfig | None = None, seed: int = 0, *, weightless: bool = False
+) -> "Backbone":
+    """Load the model that a policy spec names, ``tiny`` or ``hf:PATH_OR_ID``, and decide what of it learns.
+
+    ``weightless``: another process reads its weights.
+    """
     path = check_model(policy)
     import torch
 
@@ -25,6 +30,7 @@ def load_backbone(policy: str, model: ModelConfig | None = None, seed: int = 0) 
         pixels=(model.min_pixels, model.max_pixels),
         attention=model.attention,
         tower_attention=model.tower_attention,
+        weightless=weightless,
     )
     choose_what_learns(backbone.model, model, seed=seed)
     return backbone

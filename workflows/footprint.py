@@ -2,7 +2,8 @@
 
 Per process, with N processes that shard (FSDP2, ZeRO-3) or don't:
 
-- weights, gradients and AdamW's two moments: parameters × bytes (4 each for what learns); / N where sharded;
+- weights, gradients and AdamW's two moments: parameters × bytes (4 each for what learns; in bfloat16 2 for weights and
+  gradients, and 4 for their masters); / N where sharded; moments and masters are the host's where they are offloaded;
 - activations of one forward pass of T tokens: T × layers × (9·hidden + 5·intermediate) values, twice the bytes in
   float32 (within 1 % of what ``benchmarks/memory.py`` measures); with gradient checkpointing T × layers × hidden
   values and one layer's worth;
@@ -45,15 +46,18 @@ class Load:
     """Whether the model as it was stays beside it."""
     samples: bool = False
     """Whether the model samples by itself, with a cache."""
+    offload: bool = False
+    """Whether the optimiser's state is in the host's memory."""
 
     @classmethod
     def of(cls, config: GRPOConfig | SFTConfig, length: int) -> "Load":
         """The load of a step; ``length`` is that of a response."""
         bf16 = config.mixed_precision == "bf16"
         if isinstance(config, SFTConfig):
-            return cls(config.batch_size, 1, length, config.max_tokens, bf16)
+            return cls(config.batch_size, 1, length, config.max_tokens, bf16, offload=config.offload_optimiser)
         questions, responses = config.questions_per_step, config.num_generations
-        return cls(questions, responses, length, config.max_tokens, bf16, bool(config.beta), True)
+        reference, offload = bool(config.beta), config.offload_optimiser
+        return cls(questions, responses, length, config.max_tokens, bf16, reference, True, offload)
 
 
 @dataclass(frozen=True)
@@ -104,20 +108,23 @@ def footprint(
     shards = processes if sharded else 1
     parameters = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
     total, learnt = sum(n for n, _, _ in parameters), sum(n for n, _, learns in parameters if learns)
-    weights = sum(n * (4 if learns else size) for n, size, learns in parameters)
     adapters = has_adapters(model)
-    low = 2 if load.autocast or adapters else 4
+    # Adapters learn in float32 whatever their base is held in.
+    sizes = [(n, 4 if learns and adapters else size, learns) for n, size, learns in parameters]
+    weights, gradients = sum(n * size for n, size, _ in sizes), sum(n * size for n, size, learns in sizes if learns)
+    state = 8 * learnt + sum(4 * n for n, size, learns in sizes if learns and size < 4)
+    low = 2 if load.autocast or adapters or gradients < 4 * learnt else 4
     saved = 4 * learnt if adapters else weights
     memory = {
         "weights": weights // shards,
-        "gradients": 4 * learnt // shards,
-        "moments": 8 * learnt // shards,
+        "gradients": gradients // shards,
+        "moments": 0 if load.offload else state // shards,
         "reference": weights // shards if load.reference and not adapters else 0,
         **_passes(model.config.get_text_config(), load, prompt, low, checkpointing, processes),
     }
     if shards > 1:
         memory["weights gathered to sample"] = total * low
-    checkpoint = saved + 8 * learnt
+    checkpoint = saved + state
     return Footprint(type(model).__name__, total, learnt, memory, checkpoint, (KEPT + 1) * checkpoint + saved)
 
 

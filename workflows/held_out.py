@@ -11,14 +11,15 @@ from anatomy_r1.evaluation.summaries import paired_change
 from anatomy_r1.workflows.checkups import Checkups
 from anatomy_r1.workflows.outcome import OnProgress, Progress
 from anatomy_r1.workflows.parts import Parts
-from anatomy_r1.workflows.processes import Trainer, on_main, saver
+from anatomy_r1.workflows.processes import Trainer, saver
 from anatomy_r1.workflows.settings import RunConfig
+from anatomy_r1.workflows.spread import with_all
 
 CHECKUP_CONTROLS = {"blank": ("blank",), "both": CONTROLS, "none": ()}
 
 
 class HeldOutEvaluations:
-    """The evaluations of a run. All processes must call together; the main one asks.
+    """The evaluations of a run. All processes must call together; the main one asks, all answer.
 
     Args:
         config: of the run.
@@ -50,9 +51,13 @@ class HeldOutEvaluations:
 
     def ask(self, side: str) -> None:
         """Evaluate into ``OUT/side``, or read what is there if it is complete."""
-        on_main(self.trainer, lambda: self._ask(side))
+        asked = self.config.held_out
+        policy = TransformersPolicy(
+            self.backbone, temperature=asked.temperature, max_new_tokens=self.length, seed=asked.seed
+        )
+        with_all(self.trainer, policy, lambda policy: self._ask(side, policy))
 
-    def _ask(self, side: str) -> None:
+    def _ask(self, side: str, policy: Policy) -> None:
         asked, out = self.config.held_out, self.config.out / side
         if not asked.limit:
             return
@@ -63,9 +68,6 @@ class HeldOutEvaluations:
         def told(done: int, total: int, accuracy: float) -> None:
             self.progress(Progress(f"evaluate {side}", done, total, {"accuracy": accuracy}))
 
-        policy = TransformersPolicy(
-            self.backbone, temperature=asked.temperature, max_new_tokens=self.length, seed=asked.seed
-        )
         self.results[side] = evaluate(
             policy,
             self.parts.bank,
@@ -89,7 +91,7 @@ class HeldOutEvaluations:
             return {}
         save = saver(self.trainer, self.backbone)
         policy = TransformersPolicy(self.backbone, max_new_tokens=self.length)
-        return on_main(self.trainer, lambda: self._checkups(policy, save)(step)) or {}
+        return with_all(self.trainer, policy, lambda policy: self._checkups(policy, save)(step)) or {}
 
     def _checkups(self, policy: Any, save: Any) -> Checkups:
         return Checkups(

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.training import Distributed, RunFolder, explain_lost_processes, init_processes
+from anatomy_r1.agents.training import (
+    Distributed,
+    RunFolder,
+    explain_lost_processes,
+    init_processes,
+    reads_weights,
+    together,
+)
 from anatomy_r1.core import writing_folder
 
 T = TypeVar("T")
@@ -46,18 +53,13 @@ class Processes:
         self.wait()
         return run if self.main else RunFolder(path, resume=resume, main=False)
 
+    def load(self, load: Callable[..., T]) -> T:
+        """What ``load(weightless=…)`` gives: the model, on all but those that read it without its weights."""
+        return together(lambda: load(weightless=not reads_weights()))
+
     def explained(self, run: RunFolder) -> AbstractContextManager[None]:
         """Around what all do together: says in words that one of them is gone."""
         return explain_lost_processes(lambda: run.checkpoint)
-
-
-def on_main(trainer: Trainer, work: Callable[[], T]) -> T | None:
-    """Let the main process work with the whole model while the others wait; None on those."""
-    distributed = trainer.distributed
-    with distributed.gathered_weights():
-        done = work() if distributed.is_main else None
-    distributed.accelerator.wait_for_everyone()
-    return done
 
 
 def saver(trainer: Trainer, backbone: Backbone) -> Callable[[Path], None]:

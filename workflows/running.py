@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ def run_training(
     if parts.notice:
         told(Notice(parts.notice))
     with _said_where_it_stopped(run), processes.explained(run), ExitStack() as closing:
-        backbone = load_backbone(config.policy, config.model, config.seed)
+        backbone = processes.load(partial(load_backbone, config.policy, config.model, config.seed))
         given, config = config, config.sized(size_defaults(backbone.model))
         track = closing.enter_context(_tracker(config, run))
         for part in parts.asked(config):

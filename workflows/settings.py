@@ -52,7 +52,7 @@ class RunConfig:
     tracker: str = ""
     """Where metrics go besides metrics.jsonl: tensorboard, trackio, wandb, or module:attribute."""
     wait_minutes: Annotated[float, Range(0, 525_600, above=True)] = 60.0
-    """How long processes wait for each other before they give up; evaluations run on one of them."""
+    """How long processes wait for each other before they give up."""
     allow_bad: bool = False
     """Leave out a question that can't be asked (a broken image, one that the model refuses), and count it; else the run
     stops there, with a checkpoint."""

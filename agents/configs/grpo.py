@@ -89,7 +89,9 @@ class GRPOConfig:
     packing: Literal["tree", "padded"] = "tree"
     """Whether the update runs each distinct token once, or a padded row per response; changes cost, not results."""
     mixed_precision: Literal["no", "bf16"] = "no"
-    """Autocast of the update on CUDA; weights stay in float32."""
+    """Autocast of the update on CUDA; weights stay as --model.dtype has them."""
+    offload_optimiser: bool = False
+    """Keep AdamW's state in the host's memory: 8 bytes a learnt parameter less on the card, 12 in bfloat16."""
     importance_sampling: Correction = "token"
     """What weighs the update where the sampler isn't the trained model itself."""
     importance_cap: Positive = 2.0

@@ -41,7 +41,7 @@ class ModelConfig:
     freeze: str = ""
     """Regular expression; parameters in whose names it is found don't learn. 'vision|visual': the vision tower."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights; bfloat16 only with LoRA, whose adapters stay in float32."""
+    """Of the weights. In bfloat16, what learns has a float32 copy in the optimiser; adapters stay in float32."""
     gradient_checkpointing: bool = False
     """Make activations again in the backward pass: less memory, about a third more time."""
     min_pixels: Natural = 0
@@ -60,11 +60,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "model")
-        if self.dtype == "bfloat16" and not self.lora.rank:
-            raise AnatomyError(
-                "model: dtype bfloat16 needs --model.lora.rank: steps of full fine-tuning are lost in its rounding.\n"
-                "For full fine-tuning use dtype float32 with --grpo.mixed-precision bf16."
-            )
         if 0 < self.max_pixels < self.min_pixels:
             raise AnatomyError(
                 f"model: expected 0 ≤ min_pixels ≤ max_pixels, got {self.min_pixels} and {self.max_pixels}."

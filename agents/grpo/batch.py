@@ -17,7 +17,8 @@ class Batch:
 
     questions: Sequence[Question]
     """In the form that was asked."""
-    images: Sequence[Image]
+    images: Sequence[Image | None]
+    """None where another process answered, and the image was not needed here."""
     prompts: Sequence[str]
     responses: Sequence[Response]
     rewards: NDArray[np.float64]
@@ -33,6 +34,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.responses)
+
+    def image(self, row: int) -> Image:
+        """The image of a response's question, decoded now where it was not."""
+        found = self.images[row]
+        return self.questions[row].pixels() if found is None else found
 
     @property
     def taught(self) -> NDArray[np.int64]:

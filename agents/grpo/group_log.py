@@ -25,7 +25,7 @@ def log_group(run: Path, step: int, batch: Batch) -> None:
     first = varied.index(True) // size * size if any(varied) else 0
     name = f"groups/{step:06d}.png"
     png = BytesIO()
-    Pil.fromarray(batch.images[first]).save(png, "PNG")
+    Pil.fromarray(batch.image(first)).save(png, "PNG")
     write_bytes(run / name, png.getvalue(), durable=False)
     row = {
         "step": step,

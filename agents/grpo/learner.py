@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Learner:
         self.backbone, self.config = backbone, config
         self.ratios = RatioLog() if external else None
         self.distributed = Distributed(config.mixed_precision)
-        backbone.model.to(self.distributed.accelerator.device)
+        self.distributed.place(backbone.model)
         backbone.vision.remembers = not self.distributed.shards_weights
         if dropped := dropouts(backbone.model):
             warnings.warn(
@@ -71,9 +72,11 @@ class Learner:
         if config.beta and not has_adapters(backbone.model):
             self.reference = ResponseLogProbs(backbone, packing)
             self.reference.model = copy.deepcopy(backbone.model).requires_grad_(False)
-            self.distributed.shard(self.reference)
-        optimiser = build_optimiser(backbone.model, config.rate, config.weight_decay)
-        self.distributed.prepare(self.logprobs, optimiser, config.max_grad_norm)
+            self.distributed.shard(self.reference, self.reference.model)
+        optimiser = partial(
+            build_optimiser, backbone.model, config.rate, config.weight_decay, offload=config.offload_optimiser
+        )
+        self.distributed.prepare(self.logprobs, backbone.model, optimiser, config.max_grad_norm)
         self.max_tokens = config.max_tokens
         self.skipped_in_a_row, self.stall = 0, ""
         self._halvings = 0
@@ -109,7 +112,7 @@ class Learner:
             self._checked = True
         if len(parts) < passes:
             shortest = min(np.flatnonzero(batch.lengths).tolist(), key=lambda row: batch.lengths[row])
-            prompt = self.backbone.encode(batch.images[shortest], batch.prompts[shortest])
+            prompt = self.backbone.encode(batch.image(shortest), batch.prompts[shortest])
             idle = build_tree([], [prompt], [batch.responses[shortest].token_ids or ()])
             parts += [[idle]] * (passes - len(parts))
         return parts
@@ -152,7 +155,7 @@ class Learner:
         groups = len(batch) // batch.group_size
         own = np.isin(np.arange(len(batch)) // batch.group_size, self.distributed.own_groups(groups))
         rows = np.flatnonzero(own & self._is_useful(batch, advantages)).tolist()
-        prompts = [self.backbone.encode(batch.images[i], batch.prompts[i]) for i in rows]
+        prompts = [self.backbone.encode(batch.image(i), batch.prompts[i]) for i in rows]
         try:
             return build_trees(rows, prompts, [batch.responses[i].token_ids or () for i in rows], self.max_tokens)
         except LongRow as long:

@@ -96,7 +96,7 @@ class GRPO:
         self.learner = Learner(backbone, config, external=sampler is not None)
         self.distributed = self.learner.distributed
         policy = sampler or TransformersPolicy(backbone, **options)
-        env.refuses = self._refused
+        env.refuses, env.processes = self._refused, self.distributed
         self.worker = RolloutWorker(
             env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
         )
@@ -170,15 +170,10 @@ class GRPO:
             "seconds/update": perf_counter() - started,
         }
 
-    def _refused(self, groups: Sequence[Mapping[str, Sequence[Any]]]) -> list[str | None]:
-        """Why the model can't take each group's prompts; each process looks at those that it answers."""
-        found: dict[int, str | None] = {}
-        for number in self.distributed.own_groups(len(groups)):
-            pairs = zip(groups[number]["image"], groups[number]["prompt"], strict=True)
-            problems = (self.backbone.encode.problem(*pair) for pair in pairs)
-            found[number] = next(filter(None, problems), None)
-        shared = {number: why for part in self.distributed.all_gather(found) for number, why in part.items()}
-        return [shared[number] for number in range(len(groups))]
+    def _refused(self, group: Mapping[str, Sequence[Any]]) -> str | None:
+        """Why the model can't take a group's prompts; None where it can."""
+        pairs = zip(group["image"], group["prompt"], strict=True)
+        return next(filter(None, (self.backbone.encode.problem(*pair) for pair in pairs)), None)
 
     def _prefetching(self) -> contextlib.AbstractContextManager[None]:
         """Sample the next batch beside the update, unless there is a checkpoint between them."""
@@ -226,7 +221,7 @@ class GRPO:
         self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
         if reference is not None:
             self.distributed.load_model_state(reference.model, lambda: load_tensors(folder / REFERENCE))
-        self.distributed.load_optimiser_state(model, load_optimiser(folder))
+        self.distributed.load_optimiser_state(model, lambda: load_optimiser(folder))
         self.step_index = int(state["step"])
         self.learner.max_tokens = int(state["max_tokens"])
         self.coverage.load_state_dict(state.get("coverage", {"asked": [], "known": []}))  # logged, not learnt from

@@ -6,6 +6,7 @@ from anatomy_r1.agents.model.compat import adapters_off
 from anatomy_r1.agents.model.dropout import as_sampled, dropouts
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, PromptEncoder, collate, join_images, opened_by
+from anatomy_r1.agents.model.skeletons import buffers_of, empty_weights, set_buffers
 from anatomy_r1.agents.model.tensors import disk_errors, load_tensors, save_tensors
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "PromptEncoder",
     "adapters_off",
     "as_sampled",
+    "buffers_of",
     "choose_what_learns",
     "collate",
     "disk_errors",
     "dropouts",
+    "empty_weights",
     "has_adapters",
     "join_images",
     "load_processor",
@@ -26,6 +29,7 @@ __all__ = [
     "merged_weights",
     "opened_by",
     "save_tensors",
+    "set_buffers",
     "size_defaults",
     "special_tokens",
 ]

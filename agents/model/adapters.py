@@ -87,17 +87,28 @@ def check_peft(asked: str) -> None:
         )
 
 
+def add_adapters_of(model: Any, folder: Path) -> None:
+    """Add adapters like those of a folder to their base model, their weights as they begin.
+
+    Raises:
+        AnatomyError: no peft that fits.
+    """
+    check_peft(str(folder))
+    from peft import PeftConfig
+
+    model.add_adapter(PeftConfig.from_pretrained(str(folder)))
+    _in_float32(model)
+
+
 def load_adapters(model: Any, folder: Path) -> None:
     """Add the adapters of a folder to their base model, every name checked.
 
     Raises:
         AnatomyError: a name that is missing or not known, or no peft that fits.
     """
-    check_peft(str(folder))
-    from peft import PeftConfig, get_peft_model_state_dict, set_peft_model_state_dict
+    add_adapters_of(model, folder)
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    model.add_adapter(PeftConfig.from_pretrained(str(folder)))
-    _in_float32(model)
     file = load_tensors(folder / "adapter_model.safetensors")
     saved = {name.removeprefix("base_model.model."): value for name, value in file.items()}
     wanted = get_peft_model_state_dict(model, adapter_name="default")

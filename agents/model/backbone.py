@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.utils import logging as transformers_logging
 
 from anatomy_r1.agents.configs import Attention, TowerAttention, base_of
-from anatomy_r1.agents.model.adapters import load_adapters
+from anatomy_r1.agents.model.adapters import add_adapters_of, has_adapters, load_adapters
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import PromptEncoder
+from anatomy_r1.agents.model.skeletons import skeleton
 from anatomy_r1.agents.model.tensors import disk_errors
 from anatomy_r1.agents.model.vision_cache import Vision
 from anatomy_r1.core import AnatomyError
@@ -76,6 +77,7 @@ class Backbone:
         pixels: tuple[int, int] = (0, 0),
         attention: Attention = "auto",
         tower_attention: TowerAttention = "auto",
+        weightless: bool = False,
     ) -> "Backbone":
         """Load a folder (of a model, or of adapters to one) or a hub id.
 
@@ -87,6 +89,7 @@ class Backbone:
             pixels: smallest and largest image that the processor may make; 0: its own limit.
             attention: of the decoder; see ``ModelConfig``.
             tower_attention: of the vision tower.
+            weightless: leave the weights where they are; the model is on the meta device, for another process's.
 
         Raises:
             AnatomyError: not a model, a missing part, code of its own that may not run, weights that don't fit, or an
@@ -95,13 +98,16 @@ class Backbone:
         try:
             with _quietly():
                 processor = load_processor(path, trust_remote_code=trust_remote_code, pixels=pixels)
-                model, report = AutoModelForImageTextToText.from_pretrained(
-                    base_of(path),
-                    dtype=dtype,
-                    output_loading_info=True,
-                    trust_remote_code=trust_remote_code,
-                    **attention_options(path, attention, tower_attention, trust_remote_code=trust_remote_code),
-                )
+                base = base_of(path)
+                options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+                options |= attention_options(path, attention, tower_attention, trust_remote_code=trust_remote_code)
+                report: dict[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
+                if weightless:
+                    model = skeleton(base, **options)
+                else:
+                    model, report = AutoModelForImageTextToText.from_pretrained(
+                        base, output_loading_info=True, **options
+                    )
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             if "ttention" in reason and (attention, tower_attention) != ("auto", "auto"):
@@ -123,8 +129,8 @@ class Backbone:
         if wrong := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
             raise AnatomyError(f"{path}: {len(wrong)} weights are missing or misshapen, first {sorted(wrong)[0]!r}.")
         if base_of(path) != path:
-            load_adapters(model, Path(path))
-        return cls(model.to(device).eval(), processor, str(path), attention)
+            (add_adapters_of if weightless else load_adapters)(model, Path(path))
+        return cls((model if weightless else model.to(device)).eval(), processor, str(path), attention)
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +160,10 @@ class Backbone:
         Loaded by the way every model is loaded, so every name is checked: a loader that skips names it doesn't know
         would resume from random weights.
         """
-        return Backbone.load(folder, dtype=self.model.dtype).model.state_dict()  # type: ignore[no-any-return]
+        learnt = {weight.dtype for weight in self.model.parameters() if weight.requires_grad}
+        # FSDP2 may hold in float32 what learns of a model in bfloat16.
+        dtype = self.model.dtype if has_adapters(self.model) or len(learnt) > 1 else learnt.pop()
+        return Backbone.load(folder, dtype=dtype).model.state_dict()  # type: ignore[no-any-return]
 
     def closes(self, tokens: Tensor) -> Tensor:
         """Which tokens hold a ``>`` and may so complete a closing tag; bool, of the tokens' shape."""

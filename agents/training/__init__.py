@@ -1,6 +1,12 @@
 """What every way of training shares: processes, optimiser, run folder, interrupts; and SFT."""
 
-from anatomy_r1.agents.training.distributed import Distributed, explain_lost_processes, init_processes
+from anatomy_r1.agents.training.distributed import (
+    Distributed,
+    explain_lost_processes,
+    init_processes,
+    reads_weights,
+    together,
+)
 from anatomy_r1.agents.training.interrupt import graceful_interrupt
 from anatomy_r1.agents.training.loop import Row, Stepper, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
@@ -24,8 +30,10 @@ __all__ = [
     "load_optimiser",
     "question_example",
     "read_state",
+    "reads_weights",
     "run_steps",
     "save_optimiser",
+    "together",
     "warmup_cosine",
     "write_state",
 ]

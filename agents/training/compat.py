@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from accelerate.utils.fsdp_utils import fsdp2_apply_ac, fsdp2_prepare_model
 from torch import nn
 from transformers.integrations import deepspeed as hf_deepspeed
 
@@ -27,12 +27,17 @@ def shard_on_cpu(accelerator: Accelerator) -> None:
 
 
 def shard_weights(accelerator: Accelerator, module: nn.Module) -> None:
-    """Spread the weights of a module without an optimiser, in place.
+    """Spread the weights of a module on the meta device, in place; they are unset then, on the accelerator's device.
 
-    accelerate 1.15: ``prepare`` refuses a second module under FSDP2; this is what it calls for the first.
+    accelerate 1.15: ``prepare`` refuses a second module under FSDP2, and can't tell an optimiser's parameters on the
+    meta device from each other; this is what it calls. Its own loading by rank, which we don't use, would look for
+    weights where there are none.
     """
-    accelerator.state.fsdp_plugin.set_auto_wrap_policy(module)
-    fsdp2_prepare_model(accelerator, module)
+    plugin = accelerator.state.fsdp_plugin
+    plugin.cpu_ram_efficient_loading = False
+    plugin.set_auto_wrap_policy(module)
+    fsdp2_prepare_model(accelerator, fsdp2_apply_ac(accelerator, module) if plugin.activation_checkpointing else module)
+    module.to_empty(device=accelerator.device)
 
 
 def forget_passes(parts: Sequence[Any]) -> None:

@@ -3,6 +3,9 @@
 Every process draws the same questions, samples for its own groups, hears all responses, and learns from its own groups.
 A share's loss is normalised by the whole batch, so the gradients of the shares add up to the batch's; engines average
 over processes, hence a factor of their number. Engines talk in every pass: all processes make equally many.
+
+The main process reads the weights of a model, and gives them to the others one tensor at a time: so no host holds a
+copy per process, and where weights are spread no device ever holds them all.
 """
 
 import contextlib
@@ -16,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -27,6 +30,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
+from anatomy_r1.agents.model import buffers_of, empty_weights, set_buffers
 from anatomy_r1.agents.training.compat import (
     bare_optimiser,
     configure_deepspeed,
@@ -35,6 +39,7 @@ from anatomy_r1.agents.training.compat import (
     shard_on_cpu,
     shard_weights,
 )
+from anatomy_r1.agents.training.master_adamw import MasterAdamW
 from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
 from anatomy_r1.core import AnatomyError
 
@@ -77,10 +82,52 @@ class Distributed:
         self.updates = 0
         """Steps of the optimiser so far, skipped ones included."""
         self.optimiser: Any = None
+        self._placed: tuple[State, State] = ({}, {})
 
-    def prepare(self, module: nn.Module, optimiser: torch.optim.Optimizer, max_norm: float) -> None:
-        """Hand module and optimiser to the engine; gradients are scaled down to ``max_norm``."""
+    def place(self, model: nn.Module) -> None:
+        """Bring a model to this process's device, its weights from the main one, which may alone have read them.
+
+        Where weights are to be spread, it is a skeleton till :meth:`prepare` has done so.
+        """
+        if self.sharded:
+            self._placed = (model.state_dict(), buffers_of(model)) if self.is_main else ({}, {})
+            empty_weights(model, "meta")
+            return
+        if any(weight.is_meta for weight in model.parameters()):
+            empty_weights(model, self.accelerator.device)
+        self._take_buffers(model, buffers_of(model) if self.is_main else {})
+        model.to(self.accelerator.device)
+        self._take_weights(model)
+
+    def prepare(
+        self, module: nn.Module, model: nn.Module, make_optimiser: Callable[[], torch.optim.Optimizer], max_norm: float
+    ) -> None:
+        """Hand a module to the engine, and the optimiser of the weights as that holds them.
+
+        Args:
+            module: what makes the passes.
+            model: the model within it, which was placed.
+            make_optimiser: called once the weights are where they stay.
+            max_norm: gradients are scaled down to it.
+        """
         self.max_norm = max_norm
+        if self.sharded:
+            self.shard(module, model)
+            self._placed = ({}, {})
+            optimiser = make_optimiser()
+            if isinstance(optimiser, MasterAdamW) and optimiser.offload:
+                raise AnatomyError(
+                    "FSDP2 spreads the optimiser's state over the processes: leave offload-optimiser off."
+                )
+            self.module, self.optimiser = module, self.accelerator.prepare_optimizer(optimiser)
+            register_fsdp_forward_method(module, "call")
+            return
+        optimiser = make_optimiser()
+        if self.deepspeed and isinstance(optimiser, MasterAdamW):
+            raise AnatomyError(
+                "DeepSpeed keeps float32 copies and offloads by itself: use --model.dtype float32 with mixed-precision "
+                "bf16, no offload-optimiser, and offload_optimizer_device in its configuration."
+            )
         if self.deepspeed:  # it clips by itself, and asks for a batch size where there is no data loader
             if len({group["weight_decay"] for group in optimiser.param_groups}) > 1:
                 raise AnatomyError(
@@ -91,13 +138,26 @@ class Distributed:
             del optimiser.param_groups[1:]
             configure_deepspeed(self.accelerator, max_norm)
         self.module, self.optimiser = self.accelerator.prepare(module, optimiser)
-        if self.sharded:
-            register_fsdp_forward_method(self.module, "call")
 
-    def shard(self, module: nn.Module) -> None:
-        """Spread the weights of a module that doesn't learn, where those of the one that does are spread."""
+    def shard(self, module: nn.Module, model: nn.Module) -> None:
+        """Where weights are spread, spread those that were placed, for a module with a copy of that model."""
         if self.sharded:
+            weights, buffers = self._placed
             shard_weights(self.accelerator, module)
+            self._take_buffers(model, buffers)
+            set_model_state_dict(model, dict(weights), options=_FROM_MAIN)
+
+    def _take_buffers(self, model: nn.Module, buffers: State) -> None:
+        """The main process's buffers, on this process's device; checkpoints don't hold all of them."""
+        if self.count > 1 and not self.deepspeed:
+            set_buffers(model, broadcast_object_list([buffers])[0], self.accelerator.device)
+
+    @torch.no_grad()
+    def _take_weights(self, model: nn.Module) -> None:
+        """The main process's weights in place of this one's."""
+        if self.count > 1 and not self.deepspeed:
+            for weight in model.parameters():
+                torch.distributed.broadcast(weight, 0)
 
     def all_gather(self, value: T) -> list[T]:
         """The value of each process, by rank."""
@@ -190,15 +250,18 @@ class Distributed:
         return cast(State, get_model_state_dict(model, options=_FULL)) if self.sharded else model.state_dict()
 
     def load_model_state(self, model: nn.Module, read: Callable[[], State]) -> None:
-        """Load the weights that ``read`` gives by name, checked."""
+        """Load the weights that ``read`` gives by name, checked: on the main process, or on all for DeepSpeed."""
         with models_undivided():
-            state = read()
+            state = together(lambda: read() if self.is_main or self.deepspeed else {})
         if self.deepspeed:
             self._zero.set_weights(model, state)
         elif self.sharded:
             set_model_state_dict(model, cast(dict[str, Any], state), options=_FROM_MAIN)
         else:
-            model.load_state_dict(state, strict=True)
+            if self.is_main:
+                model.load_state_dict(state, strict=True)
+            self._take_buffers(model, buffers_of(model))
+            self._take_weights(model)
 
     def optimiser_state(self, model: nn.Module) -> dict[str, State]:
         """State of the optimiser by the parameter's name; of a sharded model, gathered as in :meth:`model_state`."""
@@ -211,14 +274,16 @@ class Distributed:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         return {names[id(parameter)]: dict(values) for parameter, values in optimiser.state.items()}
 
-    def load_optimiser_state(self, model: nn.Module, state: dict[str, State]) -> None:
+    def load_optimiser_state(self, model: nn.Module, read: Callable[[], dict[str, State]]) -> None:
         """Restore what :meth:`optimiser_state` gave; hyperparameters stay those of the config."""
         optimiser = bare_optimiser(self.optimiser)
+        state = together(lambda: read() if self.is_main or not self.sharded else {})
         if self.deepspeed:
             return self._zero.set_moments(self.module, model, state)  # type: ignore[no-any-return]
         if self.sharded:
             groups = get_optimizer_state_dict(model, optimiser)["param_groups"]
-            set_optimizer_state_dict(model, optimiser, {"state": state, "param_groups": groups}, options=_FROM_MAIN)  # type: ignore[dict-item]
+            whole: Any = {"state": state, "param_groups": groups} if self.is_main else {}
+            set_optimizer_state_dict(model, optimiser, whole, options=_FROM_MAIN)
             return
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         order = [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
@@ -239,6 +304,26 @@ def init_processes(minutes: float = 60.0) -> PartialState:
         else:
             os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true", **settings)
+
+
+def reads_weights() -> bool:
+    """Whether this process reads a model's weights itself: the main one, and all where DeepSpeed divides them."""
+    return PartialState().is_main_process or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+
+
+def together(work: Callable[[], T]) -> T:
+    """Do what may fail on one process alone; the others fail with its words then, in place of waiting for it."""
+    problem, done = None, None
+    try:
+        done = work()
+    except AnatomyError as error:
+        problem = error
+    if PartialState().num_processes > 1:
+        first = next(filter(None, gather_object([problem and str(problem)])), None)
+        problem = problem or (AnatomyError(first) if first else None)
+    if problem is not None:
+        raise problem
+    return cast(T, done)
 
 
 @contextlib.contextmanager

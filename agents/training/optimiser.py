@@ -6,17 +6,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from anatomy_r1.agents.training.master_adamw import MasterAdamW
 
-def build_optimiser(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101) over the trainable parameters; no decay on biases, norm gains and embeddings."""
+BETAS = (0.9, 0.98)
+
+
+def build_optimiser(
+    model: nn.Module, learning_rate: float, weight_decay: float, *, offload: bool = False
+) -> torch.optim.Optimizer:
+    """AdamW (arXiv 1711.05101) over the trainable parameters; no decay on biases, norm gains and embeddings.
+
+    :class:`MasterAdamW` where some of them are held in less than float32, or with ``offload``.
+    """
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     plain = [p for name, p in trainable if p.ndim < 2 or "embed" in name]
     decayed = [p for name, p in trainable if not (p.ndim < 2 or "embed" in name)]
-    return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=learning_rate,
-        betas=(0.9, 0.98),
-    )
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if offload or any(p.dtype != torch.float32 for _, p in trainable):
+        return MasterAdamW(groups, lr=learning_rate, betas=BETAS, offload=offload)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS)
 
 
 def warmup_cosine(step: int, steps: int, warmup: int, final_share: float) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol, runtime_checkable
@@ -76,11 +77,14 @@ class SFT:
         config = size_defaults(backbone.model).fill(config)
         self.backbone, self.examples, self.config = backbone, examples, config
         self.distributed = Distributed(config.mixed_precision)
-        backbone.model.to(self.distributed.accelerator.device)
+        self.distributed.place(backbone.model)
         backbone.vision.remembers = not self.distributed.shards_weights
-        optimiser = build_optimiser(backbone.model, config.rate, config.weight_decay)
+        optimiser = partial(
+            build_optimiser, backbone.model, config.rate, config.weight_decay, offload=config.offload_optimiser
+        )
         # One response per image: trees would have nothing to share.
-        self.distributed.prepare(ResponseLogProbs(backbone, "padded"), optimiser, config.max_grad_norm)
+        module = ResponseLogProbs(backbone, "padded")
+        self.distributed.prepare(module, backbone.model, optimiser, config.max_grad_norm)
         self.step_index = 0
         self.skipped_in_a_row = 0
 
@@ -173,7 +177,7 @@ class SFT:
         """Restore what :meth:`save` wrote."""
         state, model = read_state(folder, self), self.backbone.model
         self.distributed.load_model_state(model, lambda: self.backbone.read(folder / "policy"))
-        self.distributed.load_optimiser_state(model, load_optimiser(folder))
+        self.distributed.load_optimiser_state(model, lambda: load_optimiser(folder))
         self.step_index = int(state["step"])
 
 

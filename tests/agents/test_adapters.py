@@ -193,7 +193,6 @@ def test_patterns_that_match_nothing_are_refused(config, message):
     [
         ({"lora": {"rank": -1}}, "rank must be between 0 and"),
         ({"lora": {"rank": 1, "dropout": 0.1}}, "dropout must be 0"),
-        ({"dtype": "bfloat16"}, "needs --model.lora.rank"),
         ({"min_pixels": 9, "max_pixels": 4}, "min_pixels ≤ max_pixels"),
         ({"freeze": "("}, "freeze is no regular expression"),
     ],

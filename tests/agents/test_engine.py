@@ -35,7 +35,7 @@ def launch(count, out, jobs, **environment):
         variables = {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in (own | environment).items()}}
         line = [sys.executable, str(WORKER), str(out), json.dumps(jobs)]
         going.append(subprocess.Popen(line, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    said = [process.communicate(timeout=300) for process in going]
+    said = [process.communicate(timeout=900) for process in going]
     for process, (_, errors) in zip(going, said, strict=True):
         assert process.returncode == 0, errors
     return {name: load_file(out / f"{name}.safetensors") for name in jobs}, json.loads((out / "kinds.json").read_text())

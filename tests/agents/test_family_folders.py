@@ -14,7 +14,14 @@ import anatomy_r1.envs  # noqa: F401
 from anatomy_r1.agents import GRPOConfig, ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.model import Backbone, choose_what_learns, merged_weights
+from anatomy_r1.agents.model import (
+    Backbone,
+    buffers_of,
+    choose_what_learns,
+    empty_weights,
+    merged_weights,
+    set_buffers,
+)
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.core import AnatomyError, render_prompt
 
@@ -67,6 +74,29 @@ def test_a_family_is_sampled_trained_saved_and_reloaded(folder, tmp_path, scenes
     asked = {"image": [question.pixels()], "prompt": [render_prompt(question)]}
     first, second = (TransformersPolicy(each, max_new_tokens=6).respond(asked) for each in (backbone, again))
     assert first[0].token_ids == second[0].token_ids
+
+
+def parts(backbone):
+    config = backbone.model.config
+    return [config, *(getattr(config, name) for name in config.sub_configs)]
+
+
+def test_a_skeleton_that_is_filled_is_the_model(folder, scenes):
+    asked = {"dtype": torch.bfloat16, "attention": "eager", "tower_attention": "sdpa"}
+    whole, empty = Backbone.load(folder, **asked), Backbone.load(folder, **asked, weightless=True)
+    assert all(weight.is_meta for weight in empty.model.parameters())
+    empty_weights(empty.model, "cpu")
+    set_buffers(empty.model, buffers_of(whole.model), "cpu")
+    empty.model.load_state_dict(whole.model.state_dict(), strict=True)
+    assert [part._attn_implementation for part in parts(whole)] == [part._attn_implementation for part in parts(empty)]
+    assert (empty.eos, empty.banned.tolist()) == (whole.eos, whole.banned.tolist())
+    names = [[name for name, _ in each.model.named_parameters()] for each in (whole, empty)]
+    assert names[0] == names[1]  # without what is tied to another
+    question = scenes.question(3)
+    asked = {"image": [question.pixels()] * 4, "prompt": [render_prompt(question)] * 4}
+    policies = (TransformersPolicy(each, max_new_tokens=8, temperature=1.0) for each in (whole, empty))
+    first, second = ([one.logprobs for one in policy.respond(asked)] for policy in policies)
+    assert first == second
 
 
 def test_image_limits_hold_or_are_refused(folder, family, tmp_path, scenes):

@@ -14,13 +14,15 @@ from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.model import Backbone, choose_what_learns
-from anatomy_r1.agents.training import RunFolder
+from anatomy_r1.agents.training import RunFolder, init_processes, reads_weights
 from anatomy_r1.core import AnatomyError
 
 
 def trainer(options):
     torch.manual_seed(0)
-    backbone = Backbone.load(TINY_FOLDER)
+    init_processes()
+    backbone = Backbone.load(TINY_FOLDER, weightless=not reads_weights())
+    assert backbone.device.type == ("cpu" if reads_weights() else "meta")
     choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=options.pop("rank", 0))))
     groups, size = options.pop("groups", 3), 4
     env = gymnasium.make_vec(
@@ -43,6 +45,10 @@ def trainer(options):
     return GRPO(backbone, env, config)
 
 
+def refuse(*_):
+    raise AssertionError("read weights")
+
+
 def main():
     out, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
     for name, options in jobs.items():
@@ -50,6 +56,8 @@ def main():
         grpo = trainer(options)
         distributed = grpo.distributed
         folder = out / (resume or name)
+        if not reads_weights():
+            Backbone.read = refuse  # a checkpoint's weights come from the main process, too
         run = RunFolder(folder, resume=bool(resume), main=distributed.is_main)
 
         def stop(row, at=until):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from anatomy_r1.agents import TINY_FOLDER
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
 from anatomy_r1.cli.main import run
-from anatomy_r1.workflows import TrainConfig, read_config
+from anatomy_r1.workflows import TrainConfig, plan_training, read_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PRESETS = sorted(CONFIGS.glob("*.toml"))
@@ -65,6 +65,15 @@ def test_adapters_shrink_gradients_moments_and_checkpoints(tmp_path, monkeypatch
     for name in ("gradients", "moments", "one checkpoint"):
         assert float(row(lora, name)) < float(row(full, name)) / 10
     assert "reference" in full and "reference" not in lora.split("memory of one process")[1]
+
+
+def test_bfloat16_and_offloading_change_what_a_learnt_parameter_takes():
+    configs = (TrainConfig(), TrainConfig(model=ModelConfig(dtype="bfloat16")))
+    configs += (TrainConfig(grpo=GRPOConfig(offload_optimiser=True)),)
+    plain, low, away = (plan_training(config).need.memory for config in configs)
+    assert (low["gradients"], low["weights"]) == (plain["gradients"] // 2, plain["weights"] // 2)
+    assert low["moments"] == plain["moments"] * 3 // 2  # two moments and the masters
+    assert away == plain | {"moments": 0}
 
 
 def test_a_folder_with_nothing_but_a_configuration_is_enough(tmp_path, monkeypatch, capsys):
