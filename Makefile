@@ -17,7 +17,7 @@ ON_TORCH := trl sb3
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-vllm test-integrations test-python test-newest fuzz audit benchmark-trl benchmark-gpu docs lint format lock clean
+.PHONY: demo test test-slow test-vllm test-integrations test-python test-newest fuzz audit study benchmark-trl benchmark-gpu docs lint format lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/anatomy-r1 demo $(ARGS)
@@ -65,6 +65,13 @@ fuzz: .venv-fuzz/ready
 # Known vulnerabilities in what the locks hold, and the licences of what is installed.
 audit: $(VENV)/ready .venv-audit/ready
 	$(BIN)/python locks/audit.py .venv-audit/bin/pip-audit
+
+# The core of the study: plain GRPO beside ASC, GDQA, both, and the scaffold; docs/study.md has it with ten seeds.
+STUDY_SEEDS ?= 21 22 23
+study: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study/run.py build/study --start agents/tiny_coarse --seeds $(STUDY_SEEDS) --processes 2 \
+		--arms grpo@6e-4 asc@6e-4 gdqa@6e-4 asc+gdqa@6e-4 scaffold-original@6e-4
+	$(BIN)/python benchmarks/study/tables.py build/study --against grpo@6e-4
 
 # A step of ours beside one of TRL's, in an environment that has both.
 benchmark-trl: .venv-trl/ready
