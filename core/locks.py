@@ -80,9 +80,13 @@ def claim_folder(folder: Path) -> bool:
         if _is(path, file):  # else whoever had it removed the file in between
             break
         file.close()
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
-    file.flush()
+    try:
+        file.truncate(0)
+        owner = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n"
+        os.write(file.fileno(), owner.encode())  # unbuffered: what a full disk refuses is not tried again on closing
+    except OSError as error:
+        _remove(path, file)
+        raise AnatomyError(f"{folder}: can't be written ({error.strerror or error}).") from None
     _held[key] = file
     return True
 
