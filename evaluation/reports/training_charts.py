@@ -78,9 +78,19 @@ _MAIN = (
     ),
     _Plan(
         "Visual reliance",
-        "Accuracy on held-out questions over that of text alone. Higher is better; near 0 the image is not used.",
+        "Accuracy on held-out questions over that without their image. Higher is better; near 0 the image is not used.",
         True,
-        (("over text alone", "eval/gain_over_blind"),),
+        (
+            ("over a blank image", "eval/visual_reliance"),
+            ("over another's image", "eval/visual_reliance_other"),
+            ("over text alone", "eval/gain_over_blind"),
+        ),
+    ),
+    _Plan(
+        "Thoughts",
+        "Share of what sampled thoughts say of their scene that is true, false, or can't be told. More truth is better.",
+        True,
+        (("true", "thoughts/true"), ("false", "thoughts/false"), ("can't be told", "thoughts/unknown")),
     ),
     _Plan(
         "Entropy",
