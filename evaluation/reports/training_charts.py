@@ -88,7 +88,7 @@ _MAIN = (
     ),
     _Plan(
         "Thoughts",
-        "Share of what sampled thoughts say of their scene that is true, false, or can't be told. More truth is better.",
+        "Share of what sampled thoughts say of their scene that is true, false, or can't be told. More truth is good.",
         True,
         (("true", "thoughts/true"), ("false", "thoughts/false"), ("can't be told", "thoughts/unknown")),
     ),
