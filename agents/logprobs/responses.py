@@ -104,7 +104,7 @@ class ResponseLogProbs(nn.Module):
         backbone = self._backbone[0]
         self.tokens_forwarded += inputs["input_ids"].numel()
         inputs = {name: _to(value, backbone.device) for name, value in inputs.items()}
-        seen = backbone.vision.look(inputs, prompts)
+        seen = backbone.vision.look(inputs, prompts, self.model)
         hidden: Tensor = self.model.base_model(**seen, use_cache=False).last_hidden_state
         return hidden
 

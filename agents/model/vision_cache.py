@@ -48,19 +48,21 @@ class Vision:
         spoken = {id(parameter) for parameter in self._inner.get_decoder().parameters()}
         return not any(p.requires_grad for p in self._inner.parameters() if id(p) not in spoken)
 
-    def look(self, inputs: Mapping[str, Any], prompts: Sequence[EncodedPrompt]) -> Mapping[str, Any]:
-        """Inputs of the model, or of one with the same tower; with features in place of pixels.
+    def look(self, inputs: Mapping[str, Any], prompts: Sequence[EncodedPrompt], model: Any = None) -> Mapping[str, Any]:
+        """Inputs of the model, with features in place of pixels.
 
         Pixels stay where gradients go through the tower, or processes must run it together.
 
         Args:
             inputs: of a forward pass, on the model's device.
             prompts: whose images they hold, in this order.
+            model: what they are for, if it is a copy: it has the same tower only as long as that is frozen.
         """
+        own = model is None or model.base_model is self._inner
         frozen = self._takes_features and self.remembers and self.frozen()
         if frozen:
             return with_features(inputs, _join(self._features(prompts, self._known)))
-        if self._takes_features and self.remembers and not torch.is_grad_enabled():
+        if own and self._takes_features and self.remembers and not torch.is_grad_enabled():
             return with_features(inputs, _join(self._features(prompts, OrderedDict())))
         return inputs
 

@@ -67,7 +67,7 @@ def duration(seconds: float) -> str:
     """Seconds as people say them.
 
     >>> duration(8.2), duration(75), duration(4000), duration(200_000)
-    ('8 s', '1 min 15 s', '1 h 7 min', '2 d 8 h')
+    ('8 s', '1 min 15 s', '1 h 6 min', '2 d 7 h')
     """
     whole = round(seconds)
     minutes, hours, days = whole // 60, whole // 3600, whole // 86400

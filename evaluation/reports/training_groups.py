@@ -81,10 +81,10 @@ def read_groups(run: Path, last: int | None = None) -> list[GroupView]:
 
 
 def _group(row: Mapping[str, Any], run: Path) -> GroupView:
+    image = base64.b64encode(saved_image(run, row["image"])).decode() if row["image"] else None
     responses = row["responses"]
     rewards = [response["reward"] for response in responses]
     original = next((response["stem"] for response in responses if not response["edits"]), None)
-    image = base64.b64encode(saved_image(run, row["image"])).decode() if row["image"] else None
     return GroupView(
         step=row["step"],
         image=f"data:image/png;base64,{image}" if image else None,

@@ -313,3 +313,16 @@ def test_a_group_that_was_helped_teaches_the_question_as_it_is_unless_told_other
     env = make_env(groups=6, curriculum="uniform", augmentation=augmentation)
     config = GRPOConfig(steps=1, condition=given, **{**SMALL, "questions_per_step": 6})
     assert GRPO(make_talker(), env, config).learner.config.condition == taken
+
+
+def test_the_kl_term_sees_what_the_tower_has_learnt(make_talker, make_env):
+    """The policy as it was at the start looks with its own tower, not with the one that learns."""
+    backbone = make_talker()
+    trainer = GRPO(backbone, make_env(), GRPOConfig(steps=3, beta=0.1, **SMALL))
+    assert trainer.step()["kl"] == 0
+    spoken = {id(parameter) for parameter in backbone.model.base_model.get_decoder().parameters()}
+    reference = trainer.learner.reference.model
+    with torch.no_grad():
+        for mine, start in zip(backbone.model.parameters(), reference.parameters(), strict=True):
+            mine.copy_(start if id(mine) in spoken else start * 1.5)
+    assert trainer.step()["kl"] > 0

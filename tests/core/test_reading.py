@@ -12,7 +12,6 @@ OUR_OWN = {
     "core/locks.py": "the lock",
     "agents/training/run_folder.py": "what a checkpoint wrote, opened to be flushed",
     "evaluation/live/pages.py": "a template of the package",
-    "evaluation/reports/leaderboard.py": "a template of the package",
     "evaluation/reports/preview.py": "a template of the package",
     "evaluation/reports/report.py": "a template of the package",
     "evaluation/records/log.py": "an evaluation's own rollouts, opened to append to them and to cut a torn end off",
