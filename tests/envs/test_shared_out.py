@@ -1,5 +1,6 @@
 """Several processes share the groups out: all draw the same, each decodes the images of its own."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.envs import AnatomyVQAVectorEnv, BrokenImage
+
+sys.path.insert(0, str(Path(__file__).parent))
+from file_bank import FileBank
 
 MakeTask = Callable[[int], dict[str, Any]]
 
@@ -54,29 +56,8 @@ def test_each_process_decodes_what_it_answers_and_all_see_the_same_questions(
 def test_an_image_that_is_here_anyway_is_shown_in_all_its_places(tmp_path: Path) -> None:
     path = tmp_path / "frame.png"
     Pil.new("RGB", (5, 4)).save(path)
-    images = shared(AnatomyVQAVectorEnv(8, group_size=2, bank=Frames(path)), 1).reset()[0]["image"]
+    images = shared(AnatomyVQAVectorEnv(8, group_size=2, bank=FileBank(path)), 1).reset()[0]["image"]
     assert images[0] is not None and len({id(image) for image in images}) == 1
-
-
-class Frames:
-    name = "files"
-    splits: tuple[str, ...] = ()
-    structures: tuple[str, ...] = ("aa", "bb")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __len__(self) -> int:
-        return 5
-
-    def question(self, index: int) -> Question:
-        return Question(f"f{index}", self.path, f"Number {index}?", ("aa", "bb"), 0, "aa", "t", "m", "g", "files")
-
-    def index_of(self, question_id: str) -> int:
-        return int(question_id[1:])
-
-    def split(self, name: str) -> Bank:
-        raise AnatomyError(name)
 
 
 def test_what_another_process_cannot_ask_stops_this_one_or_is_replaced_here_too(make_task: MakeTask) -> None:

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,9 @@ from anatomy_r1.banks import Bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.curricula import GroupOutcome, Variant
 from anatomy_r1.envs import AnatomyVQAVectorEnv, score
+
+sys.path.insert(0, str(Path(__file__).parent))
+from file_bank import FileBank
 
 MakeTask = Callable[[int], dict[str, Any]]
 ID = "anatomy_r1.envs:AnatomyVQA-v0"
@@ -133,27 +137,6 @@ def test_questions_of_one_image_file_share_its_pixels(tmp_path: Path) -> None:
     images = env.reset()[0]["image"]
     assert len({id(image) for image in images}) == 1
     assert images[0].shape == (4, 5, 3) and images[0][0, 0].tolist() == [10, 20, 30]
-
-
-class FileBank:
-    name = "files"
-    splits: tuple[str, ...] = ()
-    structures: tuple[str, ...] = ("aa", "bb")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __len__(self) -> int:
-        return 5
-
-    def question(self, index: int) -> Question:
-        return Question(f"f{index}", self.path, f"Number {index}?", ("aa", "bb"), 0, "aa", "t", "m", "g", "files")
-
-    def index_of(self, question_id: str) -> int:
-        return int(question_id[1:])
-
-    def split(self, name: str) -> Bank:
-        raise AnatomyError(name)
 
 
 def test_the_course_is_a_pure_function_of_the_seed(make_task: MakeTask, bank: Bank) -> None:
