@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run import BATCH, ELSEWHERE, LENGTH, answer, held_out
+from run import BANKS, BATCH, LENGTH, answer, held_out
 from scipy import stats
 
 from anatomy_r1.agents.model import Backbone
@@ -57,7 +57,7 @@ def main() -> None:
     """Ask, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("start", type=Path)
-    parser.add_argument("--bank", default="scenes-ssg", choices=sorted(ELSEWHERE))
+    parser.add_argument("--bank", default="scenes-ssg", choices=BANKS)
     parser.add_argument("--taught", type=Path)
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--draw", type=int, default=999, help="seed of the questions, none of the study's")

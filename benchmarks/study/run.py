@@ -41,8 +41,7 @@ LENGTH = 24
 """Tokens after which a response is cut."""
 OFFERED = (2, 3, 4, 6)
 """Numbers of options that ``--n-options`` is judged with."""
-ELSEWHERE = {"scenes-ssg": "brain-atlas", "brain-atlas": "scenes"}
-"""The bank by which it is seen what a training on another one makes forget."""
+BANKS = ("scenes-ssg", "brain-atlas")
 KEPT = (
     "accuracy",
     "similarity",
@@ -131,11 +130,6 @@ def bank_options(options: argparse.Namespace) -> dict[str, Any]:
     return {"n_options": options.n_options} if options.n_options else {}
 
 
-def elsewhere(options: argparse.Namespace) -> list[Question]:
-    """Questions of another bank, which is not trained on."""
-    return held_out(open_bank(ELSEWHERE[options.bank]), options.questions // 2, options.draw)
-
-
 def judge_by_options(backbone: Backbone, options: argparse.Namespace) -> dict[int, str]:
     """Marks of the held-out questions with other numbers of options, by that number."""
     banks = {number: open_bank(options.bank, n_options=number) for number in OFFERED}
@@ -180,7 +174,6 @@ def train(arm: Arm, rate: float, seed: int, options: argparse.Namespace) -> dict
         "sampled": judge(trainer.backbone, questions, 1.0),
         "blank": judge(trainer.backbone, questions[: len(questions) // 2], 0.0, blank=True),
         "consistency": judge_turned(trainer.backbone, questions[: len(questions) // 2]),
-        "elsewhere": judge(trainer.backbone, elsewhere(options), 0.0),
         **({"by_options": judge_by_options(trainer.backbone, options)} if options.n_options else {}),
         "seconds": round(time.perf_counter() - started, 1),
         "steps": rows,
@@ -227,7 +220,6 @@ def describe_questions(options: argparse.Namespace) -> None:
         "greedy": judge(backbone, questions, 0.0),
         "sampled": judge(backbone, questions, 1.0),
         "blank": judge(backbone, questions[: len(questions) // 2], 0.0, blank=True),
-        "elsewhere": judge(backbone, elsewhere(options), 0.0),
     }
     write_json(options.out / "questions.json", {"bank": options.bank, "start": start, "questions": told})
     print("start", {side: marks.count("1") / len(marks) for side, marks in start.items()}, flush=True)
@@ -238,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--start", required=True)
-    parser.add_argument("--bank", default="scenes-ssg", choices=sorted(ELSEWHERE))
+    parser.add_argument("--bank", default="scenes-ssg", choices=BANKS)
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=80)
