@@ -77,8 +77,8 @@ def sample_questions(bank: Bank, split: str, limit: int, seed: int) -> list[Ques
 
 
 @lru_cache(maxsize=2)
-def _made(bank: MadeBank, split: str, limit: int, seed: int) -> list[Question]:
-    """Kept, as making them takes seconds, and the same bank, or one equal to it, makes the same."""
+def _made(bank: Bank, split: str, limit: int, seed: int) -> list[Question]:
+    """Of a made bank; kept, as making them takes seconds, and the same bank, or one equal to it, makes the same."""
     return _sample(bank, split, limit, seed)
 
 
