@@ -19,12 +19,8 @@ class DemoCommand:
     def run(self) -> None:
         """Run it, print the table, and write report.html and summary.json."""
         from anatomy_r1.cli.console import console
-        from anatomy_r1.cli.training import finish_report, show_result, shown
+        from anatomy_r1.cli.training import run_shown
         from anatomy_r1.workflows import run_demo
 
-        with shown(self.config.out) as progress:
-            result = run_demo(self.config, resume=self.resume, progress=progress)
-        if result is not None:
-            finish_report(result.out)
-            show_result(result)
+        if (result := run_shown(run_demo, self.config, self.resume)) is not None:
             console.print(f"{result.seconds:.0f} s; open {result.out / 'report.html'}")

@@ -22,15 +22,7 @@ class SFTCommand:
 
     def run(self) -> None:
         """Train, evaluate and report."""
-        from anatomy_r1.cli.plan import refuse_card, show_plan
-        from anatomy_r1.cli.training import finish_report, show_result, shown
+        from anatomy_r1.cli.training import plan_or_train
         from anatomy_r1.workflows import sft
 
-        if self.dry_run:
-            return show_plan(self.config, self.card)
-        refuse_card(self.card)
-        with shown(self.config.out) as progress:
-            result = sft(self.config, resume=self.resume, progress=progress)
-        if result is not None:
-            finish_report(result.out)
-            show_result(result)
+        plan_or_train(sft, self.config, resume=self.resume, dry_run=self.dry_run, card=self.card)

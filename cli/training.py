@@ -1,6 +1,6 @@
 """What the training commands show: progress stage by stage, the plan, and the closing table."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import Estimate
 from anatomy_r1.evaluation.run import LABELS
 from anatomy_r1.evaluation.stats import per_cent, points, points_range, share, share_range
-from anatomy_r1.workflows import Notice, OnProgress, Progress, Scalar, TrainingResult
+from anatomy_r1.workflows import DemoConfig, Notice, OnProgress, Progress, RunConfig, Scalar, TrainingResult
 
 BankOptions = dict[str, Scalar]
+Job = Callable[..., TrainingResult | None]
+"""Takes a config, ``resume`` and ``progress``: :func:`anatomy_r1.workflows.train` and its like."""
 
 
 @contextmanager
@@ -40,6 +42,26 @@ def shown(out: Path) -> Iterator[OnProgress]:
 def _note(figures: Any) -> str:
     names = {"reward": "reward", "loss": "loss", "accuracy": "accuracy", "frac_reward_zero_std": "invalid groups"}
     return "  ".join(f"{word} {figures[name]:.3f}" for name, word in names.items() if figures.get(name) is not None)
+
+
+def plan_or_train(job: Job, config: RunConfig, *, resume: bool, dry_run: bool, card: str) -> None:
+    """What ``train`` and ``sft`` do: with ``dry_run`` the plan, on a ``card`` if one is named; else the run."""
+    from anatomy_r1.cli.plan import refuse_card, show_plan
+
+    if dry_run:
+        return show_plan(config, card)
+    refuse_card(card)
+    run_shown(job, config, resume)
+
+
+def run_shown(job: Job, config: RunConfig | DemoConfig, resume: bool) -> TrainingResult | None:
+    """Run a job with its progress shown, then its report and its table; None on all but the main process."""
+    with shown(config.out) as progress:
+        result = job(config, resume=resume, progress=progress)
+    if result is not None:
+        finish_report(result.out)
+        show_result(result)
+    return result
 
 
 def show_result(result: TrainingResult) -> None:

@@ -17,7 +17,7 @@ from io import BufferedReader
 from math import isfinite
 from pathlib import Path
 from reprlib import repr as shown
-from typing import Any
+from typing import Any, BinaryIO
 
 from anatomy_r1.core.errors import AnatomyError
 
@@ -192,21 +192,32 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -
         AnatomyError: the folder can't be written, or the disk is full.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(chunks)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            Path(name).chmod(0o644)  # mkstemp's files are private
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            file.writelines(chunks)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         raise AnatomyError(f"{path}: can't be written ({error.strerror or error}).") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to, which takes the place of ``path`` when the block ends, and goes where it fails.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        Path(name).chmod(0o644)  # mkstemp's files are private
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def append_json(path: Path, value: Any) -> None:

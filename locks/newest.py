@@ -70,7 +70,7 @@ def suspects(failed: dict[str, ElementTree.Element], packages: dict[str, tuple[s
 def main(arguments: list[str]) -> int:
     """Run the suite, find what broke it, and say so; the exit status is pytest's."""
     packages, late = changed(), held_back()
-    failed = run_tests(["-n", "2", "--dist", "loadfile", *arguments])
+    failed = run_tests(["-n", "2", "--dist", "worksteal", *arguments])
     blamed: dict[str, dict[str, ElementTree.Element]] = {}
     left = dict(failed)
     for name in suspects(failed, packages):

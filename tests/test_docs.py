@@ -293,6 +293,8 @@ def test_page_can_be_followed(page, folder):
 
 # What the README promises, by its own words.
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FEW = "--limit 8 --bank-options length 100"
+"""Questions to ask, and to learn from."""
 
 
 def test_a_class_with_just_the_method_of_the_readme_is_a_policy(folder):
@@ -306,7 +308,7 @@ def test_a_class_with_just_the_method_of_the_readme_is_a_policy(folder):
         f"instance = {name}()\n"
     )
     for number, attribute in enumerate((name, "instance")):
-        shell([f"anatomy-r1 evaluate --policy {module}:{attribute} --limit 8 --out {number}"], folder)
+        shell([f"anatomy-r1 evaluate --policy {module}:{attribute} {FEW} --out {number}"], folder)
         results = json.loads((folder / f"{number}/results.json").read_text())
         assert results["policy"] == name
         assert results["format_failures"] == 0
@@ -316,7 +318,7 @@ def test_a_function_of_the_readme_is_found_in_the_current_folder(folder):
     spec = re.search(r"`--policy (my_module:my_policy)`", README)[1]
     module, name = spec.split(":")
     (folder / f"{module}.py").write_text(f"def {name}(observation):\n    return '<think>a</think><answer>A</answer>'\n")
-    shell([f"anatomy-r1 evaluate --policy {spec} --limit 8 --out out"], folder)
+    shell([f"anatomy-r1 evaluate --policy {spec} {FEW} --out out"], folder)
     assert json.loads((folder / "out/results.json").read_text())["format_failures"] == 0
 
 

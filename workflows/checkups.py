@@ -30,6 +30,7 @@ class Checkups:
         limit: how many.
         seed: of their draw.
         controls: how each question is asked once more: ``blank`` (the image blanked), ``other-image``.
+        baselines: what stands beside the policy; by default the bank's own, which learn anew from it.
 
     Raises:
         AnatomyError: ``every`` below 1.
@@ -47,12 +48,13 @@ class Checkups:
         limit: int = 200,
         seed: int = 0,
         controls: Sequence[str] = (),
+        baselines: Sequence[Policy] | None = None,
     ) -> None:
         if every < 1:
             raise AnatomyError(f"steps between checkups must be at least 1, got {every}.")
         self.policy, self.bank, self.run, self.save, self.every = policy, bank, run, save, every
         self._asked: dict[str, Any] = {"split": split, "limit": limit, "seed": seed, "controls": tuple(controls)}
-        self._baselines = default_baselines(bank, seed=seed)
+        self._baselines = default_baselines(bank, seed=seed) if baselines is None else tuple(baselines)
         path = run / CHECKUPS
         self.rows: list[dict[str, Any]] = list(read_jsonl(path)) if path.exists() else []
 

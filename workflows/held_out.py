@@ -1,6 +1,7 @@
 """Evaluations of the model that a run trains: before, after, and now and then in between."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from anatomy_r1.agents.model import Backbone
@@ -45,9 +46,15 @@ class HeldOutEvaluations:
         self.length, self.progress, self.say = length, progress, say
         self.results: dict[str, Results] = {}
         """By side, ``before`` and ``after``."""
-        self._baselines: tuple[Policy, ...] = ()
-        if config.held_out.limit:
-            self._baselines = default_baselines(parts.bank, seed=config.held_out.seed, split=parts.held_out)
+
+    @cached_property
+    def _baselines(self) -> tuple[Policy, ...]:
+        """Beside the evaluations before and after; learnt by the process that asks, and only if it does."""
+        return default_baselines(self.parts.bank, seed=self.config.held_out.seed, split=self.parts.held_out)
+
+    @cached_property
+    def _checkup_baselines(self) -> tuple[Policy, ...]:
+        return default_baselines(self.parts.bank)
 
     def ask(self, side: str) -> None:
         """Evaluate into ``OUT/side``, or read what is there if it is complete."""
@@ -102,6 +109,7 @@ class HeldOutEvaluations:
             every=self.config.evaluate_every,
             split=self.parts.validation,
             controls=CHECKUP_CONTROLS[self.config.evaluate_controls],
+            baselines=self._checkup_baselines,
         )
 
     def change(self) -> Estimate | None:

@@ -7,12 +7,14 @@ each word and pair of neighbouring words of the stem. Weights are found by full-
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_r1.banks import Bank
+from anatomy_r1.banks.generate import MadeBank
 from anatomy_r1.core import AnatomyError, Question, normalise
 
 Text = tuple[str, tuple[str, ...]]
@@ -71,6 +73,16 @@ class TextClassifier:
 
 def sample_questions(bank: Bank, split: str, limit: int, seed: int) -> list[Question]:
     """``limit`` distinct questions of a split (all, in order, where it has no more)."""
+    return list(_made(bank, split, limit, seed)) if isinstance(bank, MadeBank) else _sample(bank, split, limit, seed)
+
+
+@lru_cache(maxsize=2)
+def _made(bank: Bank, split: str, limit: int, seed: int) -> list[Question]:
+    """Of a made bank; kept, as making them takes seconds, and the same bank, or one equal to it, makes the same."""
+    return _sample(bank, split, limit, seed)
+
+
+def _sample(bank: Bank, split: str, limit: int, seed: int) -> list[Question]:
     part = bank.split(split)
     if len(part) <= limit:
         return [part.question(index) for index in range(len(part))]

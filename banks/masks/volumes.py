@@ -11,7 +11,6 @@ scaled to square pixels.
 import json
 import logging
 import os
-import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ from anatomy_r1.banks.masks.geometry import (
     upright,
 )
 from anatomy_r1.banks.masks.windows import Values, values_of
-from anatomy_r1.core import AnatomyError, open_regular
+from anatomy_r1.core import AnatomyError, open_regular, replacing
 
 GEOMETRY = ("same", "resample", "ignore")
 _FORM = 2
@@ -193,16 +192,8 @@ def packed(case: Case) -> Packed:
         pass
     log.info("reading %s with %d label files, to be packed as %s", case.image, len(case.sources), path)
     try:
-        case.cache.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=case.cache, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                _pack(case, file)
-            Path(name).chmod(0o644)  # mkstemp's files are private
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            _pack(case, file)
     except OSError as error:
         raise AnatomyError(
             f"{path}: can't be written ({error.strerror or error}); name another folder with the option cache."

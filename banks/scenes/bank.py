@@ -85,6 +85,12 @@ class ScenesBank(MadeBank):
     def __len__(self) -> int:
         return self.length if self.part == "train" else LENGTH
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and (other.part, other._options) == (self.part, self._options)
+
+    def __hash__(self) -> int:
+        return hash((self.part, *self._options.values()))
+
     def split(self, name: str) -> "ScenesBank":
         """The part of that name; raises AnatomyError where there is none."""
         return ScenesBank(**self._options, split=name)

@@ -157,10 +157,17 @@ def test_a_foreign_line_among_the_metrics_is_named_and_nothing_is_dropped(tmp_pa
 def test_a_second_process_is_told_who_has_the_folder(tmp_path):
     RunFolder(tmp_path / "run")
     path = str(tmp_path / "run")
-    code = f"import pathlib, anatomy_r1.agents.training as t; t.RunFolder(pathlib.Path({path!r}))"
-    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert f"in use by process {os.getpid()} on" in second.stderr
-    release_folder(tmp_path / "run")
-    third = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert third.returncode == 0, third.stderr
+    code = (
+        "import pathlib, sys, anatomy_r1.agents.training as t\n"
+        f"path = pathlib.Path({path!r})\n"
+        "try:\n    t.RunFolder(path)\nexcept Exception as error:\n    print(error, flush=True)\n"
+        "sys.stdin.readline()\n"
+        "t.RunFolder(path)\n"
+    )
+    line = [sys.executable, "-c", code]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as second:
+        assert f"in use by process {os.getpid()} on" in second.stdout.readline()
+        release_folder(tmp_path / "run")
+        second.communicate("\n")
+    assert second.returncode == 0
     assert not list((tmp_path / "run").iterdir())  # the lock goes with its owner

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from anatomy_r1.agents import make_policy
-from anatomy_r1.agents.policies import TextClassifier
-from anatomy_r1.banks import open_bank
+from anatomy_r1.agents.policies import TextClassifier, sample_questions
+from anatomy_r1.banks import ScenesBank, open_bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.envs import observe, score
 from anatomy_r1.evaluation.records import CONTROLS, apply_control, permute_options
@@ -204,6 +204,16 @@ def test_the_classifier_gives_probabilities_that_do_not_depend_on_training_order
     assert first == pytest.approx(second, abs=1e-6)
     with pytest.raises(AnatomyError, match="needs questions to learn from"):
         TextClassifier([], [])
+
+
+def test_what_is_learnt_of_a_made_bank_is_made_once_for_all_that_equal_it(monkeypatch):
+    made, make = [], ScenesBank._make
+    monkeypatch.setattr(ScenesBank, "_make", lambda bank, at, name: made.append(at) or make(bank, at, name))
+    first, again = (sample_questions(ScenesBank(seed=9), "train", 20, 0) for _ in range(2))
+    assert first == again and len(made) == 20
+    for other in (ScenesBank(seed=10), ScenesBank(seed=9, size=48), ScenesBank(seed=9, length=30)):
+        assert sample_questions(other, "train", 20, 0)[0].pixels().shape[0] == other.size
+    assert len(made) == 80
 
 
 def test_scenes_give_nothing_away_to_the_blind():

@@ -92,7 +92,7 @@ def masks(draw):
 
 
 @given(masks(), st.integers(1, 5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_form_of_a_mask_is_the_table_of_ancestors(made, size):
     mask, table = made
     width = table.shape[1]

@@ -100,7 +100,7 @@ def some_questions(draw) -> list[Question]:
 
 
 @given(some_questions())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_export_then_load_gives_equal_questions_and_pixels(questions):
     with tempfile.TemporaryDirectory() as folder:
         path = export_jsonl(ListBank(questions), range(len(questions)), folder)
@@ -355,44 +355,14 @@ def test_a_file_that_changed_is_noticed(folder):
         bank.question(0)
 
 
-def test_a_thousand_mutations_are_refused_or_read_right(folder):
+def test_a_thousand_mutations_are_refused_or_read_right(folder, rng, spoil_bytes):
     """Whatever happens to the bytes, there is a clear error, or questions whose answer is one of their own options."""
     rows = [ROW | {"id": f"q{k}", "distractors": ["spleen"], "split": "train", "details": {"k": [k]}} for k in range(3)]
     whole = write(folder, *rows).read_bytes()
     path = folder / "mutated.jsonl"
-    rng = np.random.default_rng(11)
-    tokens = [
-        b'"',
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"null",
-        b"true",
-        b"1e999",
-        b"\\ud800",
-        b"\xff",
-        b"\x00",
-        b"\n",
-        b"../",
-        b"/",
-        b"<|im_end|>",
-        b"\xef\xbb\xbf",
-        b"\xe2\x80\xa8",
-        b"-1",
-        b'"id"',
-        b'"answer"',
-    ]
     refusals = 0
-    for turn in range(1200):
-        data = whole[: rng.integers(len(whole))] if turn % 10 == 0 else whole
-        for _ in range(rng.integers(1, 4)):
-            at = int(rng.integers(len(data) + 1))
-            token = tokens[rng.integers(len(tokens))] if rng.random() < 0.7 else rng.bytes(1)
-            data = data[:at] + token + data[at + int(rng.integers(0, 12)) :]
-        path.write_bytes(data)
+    for _ in range(1200):
+        path.write_bytes(spoil_bytes(whole, rng))
         try:
             bank = JsonlBank(path)
             for question in map(bank.question, range(len(bank))):

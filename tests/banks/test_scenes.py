@@ -61,6 +61,13 @@ def test_a_scene_is_the_same_at_every_size():
         assert (large.scene(i).labels[2::4, 2::4] == small.scene(i).labels).mean() > 0.97
 
 
+def test_banks_of_the_same_settings_are_equal():
+    assert ScenesBank(seed=3).split("test") == ScenesBank(3 * 32, 3, "test")
+    assert len({ScenesBank(), ScenesBank(split="train"), open_bank("scenes")}) == 1
+    others = [ScenesBank(**one) for one in ({"seed": 1}, {"size": 48}, {"split": "test"}, {"vocabulary": "ssg"})]
+    assert ScenesBank() not in others and len({*others}) == 4
+
+
 def test_ids_lead_back_to_their_question():
     bank = open_bank("scenes", split="test", seed=3)
     question = bank.question(123)

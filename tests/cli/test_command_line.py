@@ -1,4 +1,4 @@
-"""The command line end to end: as a user types it, in processes of its own."""
+"""The command line end to end: as a user types it, in processes of its own where the process is the point."""
 
 import json
 import os
@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from anatomy_r1.cli.main import COMMANDS, run
+from anatomy_r1.core import release_folder
+from anatomy_r1.evaluation import default_baselines
+from anatomy_r1.workflows import Checkups
 
 PYTHON = [sys.executable, "-m", "anatomy_r1"]
 TINY_RUN = [
@@ -23,6 +27,8 @@ TINY_RUN = [
     "--held-out.limit",
     "8",
 ]
+FEW_TO_LEARN = ["--bank-options", "length", "100"]
+"""Baselines learn from the train split: one of few questions is soon drawn in a new process."""
 
 
 def command(*arguments, cwd):
@@ -52,7 +58,7 @@ def test_deprecations_of_libraries_stay_off_the_terminal_and_warnings_for_users_
         "    warnings.warn('look at this')\n"
         "    return 'A'\n"
     )
-    line = ["evaluate", "--policy", "mine:policy", "--bank", "scenes", "--limit", "2", "--out", "run"]
+    line = ["evaluate", "--policy", "mine:policy", "--bank", "scenes", *FEW_TO_LEARN, "--limit", "2", "--out", "run"]
     ended = command(*line, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "look at this" in ended.stderr
@@ -98,22 +104,24 @@ def test_mistakes_end_in_two_lines_and_status_2(arguments, expected, tmp_path, m
 
 
 def test_evaluate_writes_results_and_says_so(tmp_path):
-    done = command("evaluate", "--policy", "oracle", "--limit", "30", "--out", "eval", cwd=tmp_path)
+    line = ("evaluate", "--policy", "oracle", *FEW_TO_LEARN, "--limit", "30", "--out", "eval")
+    done = command(*line, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "eval/results.json").read_text())
     assert results["accuracy"]["value"] == 1.0 and results["n"] == 30
     assert len((tmp_path / "eval/rollouts.jsonl").read_text().splitlines()) == 30
     assert "report: eval/report.html" in done.stdout and (tmp_path / "eval/report.html").exists()
     before = files(tmp_path)
-    again = command("evaluate", "--policy", "oracle", "--limit", "30", "--out", "eval", cwd=tmp_path)
+    again = command(*line, cwd=tmp_path)
     assert again.returncode == 2 and "nothing was overwritten" in again.stderr
     assert files(tmp_path) == before
 
 
-def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
+def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text('curriculum = "uniform"\n[grpo]\nsteps = 4\nsave_every = 1\n')
-    arguments = ("train", "--config", "run.toml", *TINY_RUN, "--out")
-    assert (done := command(*arguments, "whole", cwd=tmp_path)).returncode == 0, done.stderr
+    arguments = ("train", "--config", "run.toml", *FEW_TO_LEARN, *TINY_RUN, "--out")
+    assert run([*arguments, "whole"]) == 0
     config = (tmp_path / "whole/config.toml").read_text()
     assert 'curriculum = "uniform"' in config and "questions_per_step = 2" in config
 
@@ -121,9 +129,10 @@ def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
     wait_for(lambda: (tmp_path / "killed/checkpoints/step-000001").exists(), going)
     going.kill()
     going.wait()
-    refused = command(*arguments, "killed", cwd=tmp_path)
-    assert refused.returncode == 2 and "nothing was overwritten" in refused.stderr
-    assert (done := command(*arguments, "killed", "--resume", cwd=tmp_path)).returncode == 0, done.stderr
+    capsys.readouterr()
+    assert run([*arguments, "killed"]) == 2
+    assert "nothing was overwritten" in capsys.readouterr().err
+    assert run([*arguments, "killed", "--resume"]) == 0
     for name in ("policy/model.safetensors", "before/rollouts.jsonl", "after/rollouts.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
     assert [row["reward"] for row in metrics(tmp_path / "whole")] == [
@@ -131,13 +140,22 @@ def test_train_resumes_after_a_kill_and_equals_an_uninterrupted_run(tmp_path):
     ]
 
 
-def test_checkups_are_logged_and_the_best_policy_is_kept(tmp_path):
+def test_checkups_are_logged_and_the_best_policy_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learnt = []
+
+    def learn(*given, **options):
+        learnt.append(options)
+        return default_baselines(*given, **options)
+
+    monkeypatch.setattr("anatomy_r1.workflows.held_out.Checkups", partial(Checkups, limit=20))
+    monkeypatch.setattr("anatomy_r1.workflows.held_out.default_baselines", learn)
     few = (*TINY_RUN, "--grpo.steps", "2", "--held-out.limit", "0", "--evaluate-every", "1")
-    done = command("train", *few, "--out", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run(["train", *few, "--out", "run"]) == 0
     accuracies = [row["eval/accuracy"] for row in metrics(tmp_path / "run")]
     assert len(accuracies) == 2 and all(0 < accuracy < 1 for accuracy in accuracies)
     assert (tmp_path / "run/best/config.json").exists()
+    assert len(learnt) == 1  # what stands beside both
 
 
 def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
@@ -152,34 +170,32 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(tmp_path):
     assert json.loads((checkpoint / "state.json").read_text())["step"] == len(metrics(tmp_path / "run"))
 
 
-def test_sft_trains_and_compares(tmp_path):
-    done = command(
-        "sft", "--sft.steps", "3", "--sft.batch-size", "4", "--held-out.limit", "8", "--out", "sft", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+def test_sft_trains_and_compares(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["sft", "--sft.steps", "3", "--sft.batch-size", "4", "--held-out.limit", "8", "--out", "sft"]) == 0
     assert len(metrics(tmp_path / "sft")) == 3
     assert all(
         (tmp_path / "sft" / name).exists() for name in ("policy/config.json", "report.html", "after/results.json")
     )
 
 
-def test_export_can_be_looked_at_and_trained_on(tmp_path):
-    done = command("bank", "export", "--limit", "12", "--out", "mine", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_export_can_be_looked_at_and_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["bank", "export", "--limit", "12", "--out", "mine"]) == 0
     spec = "jsonl:mine/questions.jsonl"
-    done = command("bank", "preview", spec, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run(["bank", "preview", spec]) == 0
     few = (*TINY_RUN, "--grpo.steps", "1", "--held-out.limit", "0")
-    done = command("train", "--bank", spec, *few, "--out", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run(["train", "--bank", spec, *few, "--out", "run"]) == 0
     assert len(metrics(tmp_path / "run")) == 1
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, "the process ended early"
-        assert time.monotonic() < end, "nothing happened in time"
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            process.wait()
+            raise AssertionError("the process ended early, or nothing happened in time")
         time.sleep(0.05)
 
 
@@ -198,11 +214,14 @@ def test_without_torch_training_names_the_pip_line(name, tmp_path):
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 
-def test_a_sampler_that_cannot_start_leaves_the_folder_to_be_given_again(tmp_path):
+def test_a_sampler_that_cannot_start_leaves_the_folder_to_be_given_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     arguments = ("train", *TINY_RUN, "--sampler", "vllm", "--vllm.server", "http://127.0.0.1:9", "--vllm.retries", "0")
     for _ in range(2):
-        done = command(*arguments, "--out", "run", cwd=tmp_path)
-        assert done.returncode == 2 and "can't be reached" in done.stderr and "started with" in done.stderr
+        assert run([*arguments, "--out", "run"]) == 2
+        said = capsys.readouterr().err
+        assert "can't be reached" in said and "started with" in said
+    release_folder(tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
 
 
@@ -228,6 +247,17 @@ def test_what_nohup_starts_outlives_its_terminal(tmp_path):
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return '<think>a</think><answer>A</answer>'\n"
     )
-    line = ["nohup", *PYTHON, "evaluate", "--policy", "mine:policy", "--limit", "2", "--controls", "none"]
+    line = [
+        "nohup",
+        *PYTHON,
+        "evaluate",
+        "--policy",
+        "mine:policy",
+        *FEW_TO_LEARN,
+        "--limit",
+        "2",
+        "--controls",
+        "none",
+    ]
     ended = subprocess.run([*line, "--out", "run"], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

@@ -36,7 +36,7 @@ def test_every_library_that_is_imported_is_quieted():
         ("curriculum similarity --tower tiny --tower-part text", "torch"),
         ("bank export --to hf -n 4 --out out", "datasets"),
         ("bank export --to trl -n 4 --out out", "datasets"),
-        ("evaluate --policy tiny --limit 2 --controls none", "torch"),
+        ("evaluate --policy tiny --limit 2 --controls none --bank-options length 100", "torch"),
     ],
 )
 def test_nothing_of_theirs_reaches_the_terminal(line, needs, tmp_path):

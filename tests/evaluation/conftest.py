@@ -141,9 +141,9 @@ def serious():
     package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
     script = Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 
-    def look(page):
+    def look(page, within="html"):
         page.evaluate(script)
-        found = page.evaluate("axe.run()")["violations"]
+        found = page.evaluate("part => axe.run(part, {resultTypes: ['violations']})", within)["violations"]
         return [(one["id"], one["nodes"][0]["html"][:160]) for one in found if one["impact"] in ("serious", "critical")]
 
     return look

@@ -12,6 +12,7 @@ import pytest
 from anatomy_r1.evaluation.run import read_suite
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+FEW_TO_LEARN = ("--bank-options", "length", "100")
 
 
 def run(*arguments, cwd, path=""):
@@ -42,6 +43,7 @@ def test_an_installed_policy_is_known_by_its_name(tmp_path):
         "0.4",
         "--limit",
         "12",
+        *FEW_TO_LEARN,
         "--controls",
         "blank",
         "--out",
@@ -66,7 +68,7 @@ def test_an_installed_policy_is_known_by_its_name(tmp_path):
 
 
 def test_the_judge_reads_the_last_letter(tmp_path):
-    command = ("-m", "anatomy_r1", "evaluate", "--policy", "oracle", "--limit", "10", "--out", "run")
+    command = ("-m", "anatomy_r1", "evaluate", "--policy", "oracle", "--limit", "10", *FEW_TO_LEARN, "--out", "run")
     assert run(*command, cwd=tmp_path).returncode == 0
     path = tmp_path / "run" / "rollouts.jsonl"
     path.write_text(path.read_text().replace("</answer>", "").replace("<answer>", "So: "))

@@ -15,7 +15,8 @@ from anatomy_r1.workflows.training import make_trainer
 
 def evaluate_in(out):
     grpo = GRPOConfig(questions_per_step=2, num_generations=2, max_completion_length=20, learning_rate=1e-4)
-    config = TrainConfig(out=Path(out), grpo=grpo, held_out=HeldOut(limit=11, temperature=1.0))
+    bank = {"length": 100}  # baselines learn from the train split
+    config = TrainConfig(out=Path(out), bank_options=bank, grpo=grpo, held_out=HeldOut(limit=11, temperature=1.0))
     parts, processes = open_parts(config), Processes(5)
     backbone = processes.load(partial(load_backbone, "tiny"))
     trainer = make_trainer(config, backbone, parts.train)

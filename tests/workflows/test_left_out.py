@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from anatomy_r1.agents.model import PromptEncoder
 from anatomy_r1.cli.main import run
 from anatomy_r1.core import AnatomyError
 from anatomy_r1.evaluation import evaluate
-from anatomy_r1.workflows import HeldOut, Notice, SFTRunConfig, TrainConfig, sft, train
+from anatomy_r1.workflows import Checkups, HeldOut, Notice, SFTRunConfig, TrainConfig, sft, train
 
 NAMES = ["liver", "gut", "omentum", "gallbladder"]
 BROKEN = "q5"
@@ -156,6 +157,7 @@ def test_a_check_up_without_any_response_is_said_and_stops_nothing(config, tmp_p
 
     monkeypatch.setattr("anatomy_r1.workflows.checkups.evaluate", silently)
     monkeypatch.setattr("anatomy_r1.workflows.held_out.evaluate", silently)
+    monkeypatch.setattr("anatomy_r1.workflows.held_out.Checkups", partial(Checkups, limit=4))
     small = replace(config, bank="scenes", bank_options={}, held_out=HeldOut(limit=4), evaluate_every=1)
     told = []
     train(replace(small, grpo=replace(small.grpo, steps=1)), progress=told.append)
