@@ -91,7 +91,7 @@ def volumes(root, image, labels, names, affine=None):
     affine = np.diag([-2.0, 2.0, 4.0, 1.0]) if affine is None else affine
     found = np.zeros((48, 48, 6), np.uint8)
     found[4:22, 4:22], found[4:22, 26:44], found[26:44, 4:22], found[26:44, 26:44] = 1, 2, 3, 4
-    for path, voxels in ((image, np.where(found > 0, 30 + found, -1000).astype(np.int16)), *labels(found, names)):
+    for path, voxels in ((image, np.where(found > 0, 30 + found.astype(np.int16), -1000)), *labels(found, names)):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         nibabel.save(nibabel.Nifti1Image(voxels, affine), root / path)
 
