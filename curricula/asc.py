@@ -125,7 +125,7 @@ class ASC:
         if isinstance(self.schedule, LearningSchedule):
             low, high = self.reach
             level = (self.measure(outcome.question) - low) / (high - low) if high > low else math.nan
-            self.schedule.observe(replace(outcome, level=level))
+            self.schedule.observe(outcome if math.isnan(level) else replace(outcome, level=level))
         self.balance.observe(outcome)
         if self.confusion and self.confusion.observe(outcome):
             self._refresh()

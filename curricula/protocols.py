@@ -1,6 +1,5 @@
 """What is asked next, and how it is varied: the two Protocols and the records that pass between them and the env."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -46,8 +45,8 @@ class GroupOutcome:
     easier: tuple[bool, ...] = ()
     """Whether each response saw an easier form of the question; empty: none did."""
 
-    level: float = math.nan
-    """Where the question's options lie between the levels 0 and 1 of a schedule; NaN where none are measured."""
+    level: float | None = None
+    """Where the question's options lie between the levels 0 and 1 of a schedule; None where none are measured."""
 
     @property
     def choices(self) -> list[str | None]:

@@ -269,7 +269,7 @@ class LearnableLevel:
 
     def observe(self, outcome: GroupOutcome) -> None:
         """Count a group's right answers at its level; those to easier forms don't count."""
-        if math.isnan(outcome.level) or not (right := outcome.own_correct):
+        if outcome.level is None or not (right := outcome.own_correct):
             return
         self._right, self._heard = ([self.decay * value for value in sums] for sums in (self._right, self._heard))
         at = min(int(max(outcome.level, 0.0) * len(self._heard)), len(self._heard) - 1)

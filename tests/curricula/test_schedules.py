@@ -88,7 +88,7 @@ ASKED = Question(
 EVENLY = evenly_drawn(ASKED)
 
 
-def outcome(question, correct, level=float("nan"), easier=()):
+def outcome(question, correct, level=None, easier=()):
     right = tuple(map(bool, correct))
     return GroupOutcome(question, tuple(map(float, right)), right, (None,) * len(right), easier, level)
 
