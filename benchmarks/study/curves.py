@@ -52,6 +52,7 @@ def draw_gaps(ax: Axes, told: dict[str, Any], runs: Runs, base: str) -> None:
     ax.axvline(0, color="#999999", linewidth=1)
     ax.set_yticks(range(len(arms)), [arm.partition("@")[0] for arm in arms])
     ax.invert_yaxis()
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel(f"accuracy less that of {base.partition('@')[0]}, same seed")
     ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
