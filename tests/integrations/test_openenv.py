@@ -19,6 +19,7 @@ from anatomy_r1.integrations import rows
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples/openenv"
 RIGHT = "<think>I look.</think><answer>A</answer>"
+PATIENT = {"connect_timeout_s": 120, "message_timeout_s": 300}  # for a machine that is busy
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def server():
 
 @pytest.fixture
 def session(client, server):
-    with client.AnatomyEnv(base_url=server).sync() as env:
+    with client.AnatomyEnv(base_url=server, **PATIENT).sync() as env:
         yield env
 
 
@@ -71,7 +72,9 @@ def test_openenv_keeps_the_contract(client, contract, course):
     """Through a server and its client, images and rewards are ours to the bit; a place of a group to each session."""
     pairs = 0
     with served(group_size=contract.SIZE, **contract.COURSES[course]) as address, contextlib.ExitStack() as open_:
-        sessions = [open_.enter_context(client.AnatomyEnv(base_url=address).sync()) for _ in range(contract.SIZE)]
+        sessions = [
+            open_.enter_context(client.AnatomyEnv(base_url=address, **PATIENT).sync()) for _ in range(contract.SIZE)
+        ]
         for group in contract.groups_of(course):
             asked = [env.reset(progress=group[0]["progress"]).observation for env in sessions]
             assert [contract.digest(one.prompt) for one in asked] == [line["prompt"] for line in group]
@@ -102,16 +105,16 @@ def test_sessions_at_a_time_share_the_questions_of_their_groups(client, server):
     """Twelve sessions of three groups of four, all at once, and what they leave is handed out again."""
     names = [name for name in "xyz" for _ in range(4)]
     with contextlib.ExitStack() as open_:
-        sessions = [open_.enter_context(client.AnatomyEnv(base_url=server).sync()) for _ in names]
+        sessions = [open_.enter_context(client.AnatomyEnv(base_url=server, **PATIENT).sync()) for _ in names]
         with ThreadPoolExecutor(len(names)) as pool:
             asked = list(pool.map(lambda env, name: env.reset(group=name).observation, sessions, names))
         shown = {(name, one.group, one.image.data) for name, one in zip(names, asked, strict=True)}
         assert len(shown) == 3 and len({group for _, group, _ in shown}) == 3
         with pytest.raises((RuntimeError, ConnectionError), match="CAPACITY_REACHED"):
-            client.AnatomyEnv(base_url=server).sync().reset()
+            client.AnatomyEnv(base_url=server, **PATIENT).sync().reset()
         for env in sessions[1:4]:
             assert env.step(client.AnatomyAction(response="no")).reward == 0
-    with client.AnatomyEnv(base_url=server).sync() as env:
+    with client.AnatomyEnv(base_url=server, **PATIENT).sync() as env:
         assert env.reset(group="x").observation.group == asked[0].group
 
 
@@ -140,7 +143,7 @@ def test_bad_input_is_told_and_the_session_goes_on(client, server, name):
     from websockets.sync.client import connect
 
     message, code, match = BAD[name]
-    with connect(server.replace("http", "ws") + "/ws") as socket:
+    with connect(server.replace("http", "ws") + "/ws", open_timeout=120) as socket:
         socket.send(json.dumps(message))
         answer = json.loads(socket.recv())
         assert answer["type"] == "error" and answer["data"]["code"] == code
@@ -156,7 +159,7 @@ def test_what_is_told_to_any_client_leaves_the_question_open(client, server):
     """OpenEnv's client without our classes, as trainers have it."""
     from openenv.core import GenericEnvClient
 
-    with GenericEnvClient(base_url=server).sync() as env:
+    with GenericEnvClient(base_url=server, **PATIENT).sync() as env:
         shown = client.AnatomyObservation(**env.reset(group="g").observation)
         assert shown.messages()[0]["content"][1]["text"] == shown.prompt
         for response in (3, None, ["a"], {"a": 1}):
@@ -207,11 +210,12 @@ def test_the_folder_is_valid(client):
 
 
 def test_the_server_is_valid(server):
-    said = validate("--url", server)
+    said = validate("--url", server, "--timeout", 120)
     assert "Verdict: PASS" in said and "FAIL" not in said
 
 
-def test_the_folder_is_valid_while_it_runs(client, tmp_path):
+@pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")  # of websockets, for OpenEnv's own call
+def test_the_folder_is_valid_while_it_runs(client):
     """Its level for running environments, with a process in the place of the container."""
     from openenv.validation import Level, run_validation
     from openenv.validation.types import ProviderCapability
@@ -236,10 +240,12 @@ def test_the_folder_is_valid_while_it_runs(client, tmp_path):
             self.open.close()
 
     report = run_validation(FOLDER, max_level=Level.RUNTIME, provider=Process())
+    if any("exceeded its time budget" in line for result in report.results for line in result.evidence):
+        pytest.skip("OpenEnv gives its check of the schema five seconds, and this machine is too busy")
     found = {result.check_id: result.status.value for result in report.results}
     passed = ("startup", "reward_well_formed", "observation_schema", "state_contract")
-    assert [found[f"runtime.{name}"] for name in passed] == ["pass"] * 4 and found["static.manifest"] == "pass"
-    assert set(found.values()) <= {"pass", "skip"}, report.results
+    assert {"static.manifest", *(f"runtime.{name}" for name in passed)} == {n for n in found if found[n] == "pass"}
+    assert set(found.values()) == {"pass", "skip"}, report.results
 
 
 def test_the_container_file_starts_what_is_tested_here():
