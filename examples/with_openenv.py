@@ -8,7 +8,7 @@ import sys
 from anatomy_r1.agents import make_policy
 from anatomy_r1.integrations.openenv_client import AnatomyAction, AnatomyEnv
 
-GROUPS, SIZE = int(sys.argv[1]) if len(sys.argv) > 1 else 16, 8
+GROUPS, SIZE = int(sys.argv[1]) if len(sys.argv) > 1 else 8, 8
 task = f'{{"bank": "scenes", "curriculum": "asc", "group_size": {SIZE}}}'
 command = [sys.executable, "-m", "uvicorn", "anatomy_r1.integrations.openenv_server:app", "--port", "8017"]
 policy = make_policy("tiny", temperature=1.0)  # or "hf:MODEL"

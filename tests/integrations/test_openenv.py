@@ -17,7 +17,7 @@ from anatomy_r1.core import AnatomyError
 from anatomy_r1.integrations import rows
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "examples/openenv"
+FOLDER = ROOT / "examples/openenv_env"
 RIGHT = "<think>I look.</think><answer>A</answer>"
 PATIENT = {"connect_timeout_s": 120, "message_timeout_s": 300}  # for a machine that is busy
 
@@ -184,6 +184,17 @@ def test_single_requests_are_answered_in_words(server):
         post("step", {"action": {"response": RIGHT}})
     with told.value as error:
         assert error.code == 422 and "no question is open" in json.load(error)["detail"]
+
+
+def test_the_embedded_model_answers_by_the_example(client, tmp_path):
+    pytest.importorskip("torch")
+    script = ROOT / "examples/with_openenv.py"
+    assert len(script.read_text().splitlines()) <= 30
+    variables = environment(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1") | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, script, "2"], env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    groups = [line.split()[3:] for line in done.stdout.splitlines() if line.startswith("group")]
+    assert [len(rewards) for rewards in groups] == [8, 8] and {r for one in groups for r in one} <= {"0.0", "0.5", "1.5"}
 
 
 @pytest.mark.parametrize(
