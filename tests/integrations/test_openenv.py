@@ -194,7 +194,8 @@ def test_the_embedded_model_answers_by_the_example(client, tmp_path):
     done = subprocess.run([sys.executable, script, "2"], env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     groups = [line.split()[3:] for line in done.stdout.splitlines() if line.startswith("group")]
-    assert [len(rewards) for rewards in groups] == [8, 8] and {r for one in groups for r in one} <= {"0.0", "0.5", "1.5"}
+    assert [len(rewards) for rewards in groups] == [8, 8]
+    assert {reward for one in groups for reward in one} <= {"0.0", "0.5", "1.5"}
 
 
 @pytest.mark.parametrize(
