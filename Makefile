@@ -11,9 +11,10 @@ TORCH := torch==2.13.0
 TORCHVISION := torchvision==0.28.0
 EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
-# Front ends with an adapter in integrations/ (and, of these, those that bring torch).
-FRONT_ENDS := trl sb3 inspect verifiers
-ON_TORCH := trl sb3
+# Front ends with an adapter in integrations/ (and, of these, those that bring torch, and whose example asks a model).
+FRONT_ENDS := trl sb3 inspect verifiers openenv
+ON_TORCH := trl sb3 openenv
+ON_MODEL := openenv
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
@@ -111,7 +112,10 @@ lock: .venv-lock/ready
 	mkdir -p build
 	$(SOLVE) $(addprefix --extra=,$(subst $(comma), ,$(EXTRAS))) | $(WITHOUT_TORCH) locks/dev.txt
 	$(SOLVE) --extra=train --extra=report locks/vllm.in | $(WITHOUT_TORCH) locks/vllm.txt
-	for name in $(FRONT_ENDS); do $(SOLVE) --extra=$$name --extra=brain | $(WITHOUT_TORCH) locks/$$name.txt || exit 1; done
+	for name in $(FRONT_ENDS); do \
+		more=$$(echo $(ON_MODEL) | grep -qw $$name && echo --extra=train); \
+		$(SOLVE) --extra=$$name --extra=brain $$more | $(WITHOUT_TORCH) locks/$$name.txt || exit 1; \
+	done
 	$(SOLVE) --extra=docs | $(WITHOUT_TORCH) locks/docs.txt
 
 $(VENV)/ready: pyproject.toml $(LOCK)
@@ -136,7 +140,7 @@ $(FRONT_ENDS:%=.venv-%/ready): .venv-%/ready: pyproject.toml locks/%.txt
 	$(if $(filter $*,$(ON_TORCH)),.venv-$*/bin/python $(INSTALL) $(TORCH))
 	$(if $(filter $*,$(ON_TORCH)),.venv-$*/bin/python $(INSTALL) --no-deps $(TORCHVISION))
 	.venv-$*/bin/python -m pip freeze | sed -n '/^torch==/p' > .venv-$*/constraints.txt
-	.venv-$*/bin/python $(INSTALL) -c .venv-$*/constraints.txt -c locks/$*.txt -e '.[$*,brain]'
+	.venv-$*/bin/python $(INSTALL) -c .venv-$*/constraints.txt -c locks/$*.txt -e '.[$*,brain$(if $(filter $*,$(ON_MODEL)),$(comma)train)]'
 	.venv-$*/bin/python $(INSTALL) -c locks/dev.txt pytest
 	touch $@
 

@@ -44,11 +44,16 @@ def question_of_facts(facts: Any, where: str) -> Question:
         ) from None
 
 
-def data_uri(image: Image) -> str:
-    """An image as the ``data:`` address of a PNG, every pixel as it is."""
+def base64_png(image: Image) -> str:
+    """An image as a PNG in base64, every pixel as it is."""
     buffer = io.BytesIO()
     Pil.fromarray(image).save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def data_uri(image: Image) -> str:
+    """An image as the ``data:`` address of a PNG."""
+    return "data:image/png;base64," + base64_png(image)
 
 
 def asked(
