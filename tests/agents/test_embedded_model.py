@@ -21,7 +21,7 @@ def test_it_is_a_small_transformers_folder(folder):
 @pytest.mark.parametrize("bank", ["scenes", "brain-atlas"])
 def test_it_leaves_room_to_learn(bank):
     policy = make_policy("tiny", max_new_tokens=24)
-    found = evaluate(policy, bank, limit=1000, seed=1, batch_size=125, baselines=(), controls=())
+    found = evaluate(policy, bank, limit=1000, seed=1, baselines=(), controls=())
     assert 0.4 <= found.accuracy.value <= 0.6
 
 
