@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,14 +32,16 @@ from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import SFT, Example, question_example
 from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.core import Question, write_bytes, write_json
+from anatomy_r1.curricula import permutation_consistency
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity
-from anatomy_r1.envs import observe_one, score
+from anatomy_r1.envs import Score, observe_one, score
 
 BATCH = 40
 LENGTH = 24
+"""Tokens after which a response is cut."""
 OFFERED = (2, 3, 4, 6)
 """Numbers of options that ``--n-options`` is judged with."""
-"""Tokens after which a response is cut."""
+BANKS = ("scenes-ssg", "brain-atlas")
 KEPT = (
     "accuracy",
     "similarity",
@@ -63,18 +65,42 @@ def held_out(bank: Bank, count: int, draw: int) -> list[Question]:
     return [test.question(int(index)) for index in rng.choice(min(len(test), 1 << 20), count, replace=False)]
 
 
-def judge(backbone: Backbone, questions: Sequence[Question], temperature: float, *, blank: bool = False) -> str:
-    """Marks of the questions: ``1`` right, ``0`` wrong, ``-`` not in valid form."""
+def answer(
+    backbone: Backbone, questions: Sequence[Question], temperature: float, *, blank: bool = False
+) -> list[Score]:
+    """How the model fares on each of the questions."""
     policy = TransformersPolicy(backbone, temperature=temperature, max_new_tokens=LENGTH, seed=7)
-    marks = []
+    found = []
     for start in range(0, len(questions), BATCH):
         part = questions[start : start + BATCH]
         shown = [observe_one(q, np.full_like(q.pixels(), 128) if blank else q.pixels()) for q in part]
         observations = {key: tuple(one[key] for one in shown) for key in ("image", "prompt")}
         texts = [response.text for response in policy.respond(observations)]
-        scores = [score(*pair) for pair in zip(part, texts, strict=True)]
-        marks += ["1" if one.correct else "0" if one.format else "-" for one in scores]
-    return "".join(marks)
+        found += [score(*pair) for pair in zip(part, texts, strict=True)]
+    return found
+
+
+def judge(backbone: Backbone, questions: Sequence[Question], temperature: float, *, blank: bool = False) -> str:
+    """Marks of the questions: ``1`` right, ``0`` wrong, ``-`` not in valid form."""
+    scores = answer(backbone, questions, temperature, blank=blank)
+    return "".join("1" if one.correct else "0" if one.format else "-" for one in scores)
+
+
+def judge_turned(backbone: Backbone, questions: Sequence[Question]) -> float:
+    """Share of the questions answered the same, by the option's text, when every option goes one letter down."""
+    turned = [replace(q, options=_turn(q.options), answer=(q.answer + 1) % len(q.options)) for q in questions]
+    chosen = [
+        [
+            None if one.choice is None else q.options[one.choice]
+            for q, one in zip(asked, answer(backbone, asked, 0.0), strict=True)
+        ]
+        for asked in (questions, turned)
+    ]
+    return permutation_consistency(list(zip(*chosen, strict=True)))
+
+
+def _turn(options: tuple[str, ...]) -> tuple[str, ...]:
+    return (*options[-1:], *options[:-1])
 
 
 def make_trainer(arm: Arm, rate: float, seed: int, options: argparse.Namespace) -> GRPO | SFT:
@@ -147,6 +173,7 @@ def train(arm: Arm, rate: float, seed: int, options: argparse.Namespace) -> dict
         "greedy": checkups,
         "sampled": judge(trainer.backbone, questions, 1.0),
         "blank": judge(trainer.backbone, questions[: len(questions) // 2], 0.0, blank=True),
+        "consistency": judge_turned(trainer.backbone, questions[: len(questions) // 2]),
         **({"by_options": judge_by_options(trainer.backbone, options)} if options.n_options else {}),
         "seconds": round(time.perf_counter() - started, 1),
         "steps": rows,
@@ -189,7 +216,11 @@ def describe_questions(options: argparse.Namespace) -> None:
         for q in questions
     ]
     backbone = Backbone.load(options.start)
-    start = {"greedy": judge(backbone, questions, 0.0), "sampled": judge(backbone, questions, 1.0)}
+    start = {
+        "greedy": judge(backbone, questions, 0.0),
+        "sampled": judge(backbone, questions, 1.0),
+        "blank": judge(backbone, questions[: len(questions) // 2], 0.0, blank=True),
+    }
     write_json(options.out / "questions.json", {"bank": options.bank, "start": start, "questions": told})
     print("start", {side: marks.count("1") / len(marks) for side, marks in start.items()}, flush=True)
 
@@ -199,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--start", required=True)
-    parser.add_argument("--bank", default="scenes-ssg")
+    parser.add_argument("--bank", default="scenes-ssg", choices=BANKS)
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=80)

@@ -38,6 +38,7 @@ def measures(told: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]],
     likeness = np.array([question["similarity"] for question in questions])
     hard = likeness >= np.quantile(likeness, 2 / 3)
     names = np.array([question["structure"] for question in questions])
+    known = right(told["start"]["greedy"])
 
     def last(run: Mapping[str, Any]) -> NDArray[np.bool_]:
         return right(list(run["greedy"].values())[-1])
@@ -58,6 +59,8 @@ def measures(told: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]],
         "area": lambda run: float(np.mean([right(marks).mean() for marks in run["greedy"].values()])),
         "form": lambda run: 1 - list(run["greedy"].values())[-1].count("-") / len(questions),
         "reliance": lambda run: float(last(run)[: len(run["blank"])].mean() - right(run["blank"]).mean()),
+        "consistency": lambda run: run.get("consistency", np.nan),
+        "forgotten": lambda run: float(1 - last(run)[known].mean()),
         "invalid, late": lambda run: late(run, "frac_reward_zero_std"),
         "undecided, late": lambda run: late(run, "frac_correct_zero_std"),
         "Mtokens": lambda run: sum(row["tokens/forwarded"] for row in run["steps"]) / 1e6,
@@ -102,7 +105,8 @@ def holm(values: Mapping[str, float]) -> dict[str, float]:
 
 def table(told: Mapping[str, Any], runs: Runs) -> str:
     """All measures of all arms, as Markdown."""
-    known = measures(told)
+    first = next(iter(next(iter(runs.values())).values()))
+    known = {name: of for name, of in measures(told).items() if not np.isnan(of(first))}  # older files lack some
     lines = ["| arm | seeds | " + " | ".join(known) + " |", "|---" * (len(known) + 2) + "|"]
     for arm, found in runs.items():
         cells = []
