@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from update_cost import Case, group_of, make_backbone
 
-from anatomy_r1.agents.logprobs import CHUNK, ResponseLogProbs, build_trees
+from anatomy_r1.agents.logprobs import CHUNK, ResponseLogProbs, build_trees, most_keys
 from anatomy_r1.agents.training import build_optimiser
 
 GB = 1e9
@@ -35,6 +35,8 @@ TOWER = {"hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "fulla
 DEPTH, TOWER_PARAMETERS = 32, 0.67e9
 LORA = {"3B": 60e6, "7B": 81e6}
 """Parameters of adapters of rank 32 on all linear layers of the decoder."""
+RESPONSE = 256
+"""Tokens of a response."""
 RESERVE = 0.85
 """Share of a card that is planned with."""
 
@@ -89,8 +91,9 @@ def per_token(size: str, tokens: int) -> dict[str, float]:
     return {"decoder": (two - one) / count, "tower": (deep - shallow) / patches}
 
 
-def needed(size: str, way: str, tokens: int, costs: dict[str, float], *, checkpointing: bool) -> float:
-    """Bytes for one tree of so many tokens; ``way`` is full or lora, both under bf16 autocast."""
+def needed(size: str, way: str, prompt: int, group: int, costs: dict[str, float], *, checkpointing: bool) -> float:
+    """Bytes for one tree of ``group`` responses; ``way`` is full or lora, both under bf16 autocast."""
+    tokens = prompt + group * RESPONSE
     width, layers = SIZES[size]["hidden_size"], LAYERS[size]
     whole, learnt = PARAMETERS[size], LORA[size] if way == "lora" else PARAMETERS[size] - TOWER_PARAMETERS
     frozen = whole if way == "lora" else TOWER_PARAMETERS
@@ -98,15 +101,13 @@ def needed(size: str, way: str, tokens: int, costs: dict[str, float], *, checkpo
     kept_of_layers = 2 * width * layers + costs["decoder"] if checkpointing else layers * costs["decoder"]
     activations = tokens * kept_of_layers
     logits = 3 * 4 * CHUNK * VOCABULARIES[size]
-    return weights + activations + logits + 2 * tokens**2
+    return weights + activations + logits + 2 * tokens * most_keys(tokens, prompt, RESPONSE)
 
 
 def most(size: str, way: str, image: int, memory: float, costs: dict[str, float], *, checkpointing: bool) -> str:
     """The largest group, up to 64, whose tree fits."""
     groups = (
-        g
-        for g in range(64, 0, -1)
-        if needed(size, way, image + 64 + 256 * g, costs, checkpointing=checkpointing) < memory
+        g for g in range(64, 0, -1) if needed(size, way, image + 64, g, costs, checkpointing=checkpointing) < memory
     )
     found = next(groups, None)
     return "–" if found is None else "64+" if found == 64 else str(found)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import tyro
 from rich.text import Text
 
-from anatomy_r1.banks import choose_split, open_bank
+from anatomy_r1.agents import Policy
+from anatomy_r1.banks import Bank, choose_split, open_bank
 from anatomy_r1.cli.console import console, plain, progress, table
 from anatomy_r1.cli.training import BankOptions, finish_report
 from anatomy_r1.core import Count, Seed
@@ -16,7 +17,7 @@ from anatomy_r1.evaluation.records import CONTROLS, failures_of
 from anatomy_r1.evaluation.reports import short
 from anatomy_r1.evaluation.run import LABELS, open_policy, sample_indices
 from anatomy_r1.evaluation.stats import points, points_range, share, share_range
-from anatomy_r1.workflows import Scalar, extras
+from anatomy_r1.workflows import Scalar, among_processes, extras
 
 SHOWN_FAILURES = 8
 SHOWN_TABLES = ("question_type", "structure", "modality", "similarity", "hops", "asks")
@@ -46,7 +47,7 @@ class EvaluateConfig:
     controls: Literal["all", "blank", "other-image", "none"] = "all"
     """How the policy is asked once more, to see what the image is worth: with the image blanked, with another one."""
     batch_size: Count = 32
-    """Prompts per call of the policy; no influence on results."""
+    """Prompts per call of the policy, which the processes that a launcher started share; no influence on results."""
     seed: Seed = 0
     """Seed of the questions' draw and of policies that draw."""
     out: Path = Path("runs/evaluate")
@@ -60,18 +61,25 @@ class EvaluateConfig:
 
     def run(self) -> None:
         """Evaluate, print the table and write the report."""
-        results = self.results()
+        bank, split, notice = choose_split(open_bank(self.bank, **extras(self.bank_options)), self.split)
+
+        def make() -> Policy:
+            return open_policy(self.policy, bank, self.seed, self.policy_options)
+
+        def work(policy: Policy) -> Results:
+            if notice:
+                console.print(notice)
+            return self._ask(policy, bank, split)
+
+        if (results := among_processes(self.policy, make, work, self.out)) is None:
+            return
         show_results(results)
         show_failures(self.out)
         finish_report(self.out)
 
-    def results(self) -> Results:
+    def _ask(self, policy: Policy, bank: Bank, split: str) -> Results:
         """Evaluate with progress."""
-        bank, split, notice = choose_split(open_bank(self.bank, **extras(self.bank_options)), self.split)
-        if notice:
-            console.print(notice)
         size = len(sample_indices(len(bank.split(split)), self.limit, self.seed))
-        policy = open_policy(self.policy, bank, self.seed, self.policy_options)
         with progress("evaluate", size) as update:
             return evaluate(
                 policy,

@@ -76,7 +76,7 @@ def _model(plan: Plan) -> list[list[str]]:
         ["parameters", f"{need.parameters:,}"],
         ["of which learn", f"{need.trainable:,} ({need.trainable / need.parameters:.2%})"],
         ["questions to ask", f"{plan.questions:,}"],
-        ["processes", f"{plan.processes}{', weights sharded' if plan.sharded else ''}"],
+        ["processes", f"{plan.processes}{f', weights spread over {plan.shards}' if plan.shards > 1 else ''}"],
     ]
 
 

@@ -21,8 +21,8 @@ ROOMS = {
     "evaluation": "stats records summaries run audits doctor reports live",
     "integrations": "rows trl inspect_task verifiers_taskset desk openenv_client openenv_server evaluation_logs "
     "training_logs importing",
-    "workflows": "cards presets config settings resuming outcome notices backbones parts processes spread footprint "
-    "forecast trackers checkups held_out running training supervised plan demo",
+    "workflows": "cards presets config settings resuming outcome notices backbones parts processes spread launched "
+    "footprint forecast trackers checkups held_out running training supervised plan demo",
     "cli": "",
 }
 """Rooms in the order of a question's way, and what is in each (modules, and closets: folders), in order."""

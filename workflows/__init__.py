@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from anatomy_r1.workflows.cards import CARDS, Card, find_card
 from anatomy_r1.workflows.config import Scalar, extras, read_config, to_toml
+from anatomy_r1.workflows.launched import among_processes
 from anatomy_r1.workflows.outcome import Interrupted, Notice, OnProgress, Progress, TrainingResult
 from anatomy_r1.workflows.presets import find_config, presets
 from anatomy_r1.workflows.settings import CONFIG, DemoConfig, HeldOut, RunConfig, SFTRunConfig, TrainConfig
@@ -67,6 +68,7 @@ __all__ = [
     "Scalar",
     "TrainConfig",
     "TrainingResult",
+    "among_processes",
     "check_model",
     "chosen_sampler",
     "extras",

@@ -1,6 +1,6 @@
 """What a training run needs, computed from a model's configuration alone: nothing is loaded, nothing is measured.
 
-Per process, with N processes that shard (FSDP2, ZeRO-3) or don't:
+Per process, with N that share out one copy of the weights (FSDP2 and ZeRO-3: all; HSDP: those of a node; else 1):
 
 - weights, gradients and AdamW's two moments: parameters × bytes (4 each for what learns; in bfloat16 2 for weights and
   gradients, and 4 for their masters); / N where sharded; moments and masters are the host's where they are offloaded;
@@ -8,7 +8,8 @@ Per process, with N processes that shard (FSDP2, ZeRO-3) or don't:
   float32 (within 1 % of what ``benchmarks/memory.py`` measures); with gradient checkpointing T × layers × hidden
   values and one layer's worth;
 - logits: 1024 tokens × vocabulary × 3 float32 values, whatever T (logprobs.py);
-- the attention mask of a tree: T² bytes and as much again for its use in attention;
+- the masks of attention in blocks: T bytes for each key that a block of queries sees, the prompt, a response and the
+  block itself, and as much again for their use in attention; FlexAttention has none;
 - the cache while sampling: rows × tokens × layers × 2 × key-value heads × head size.
 
 Fragmentation, the images' own activations and the engines' buffers are not in it: allow 20 % more.
@@ -22,7 +23,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from anatomy_r1.agents import GRPOConfig, ModelConfig, SFTConfig
-from anatomy_r1.agents.logprobs import CHUNK, MASK_LIMIT
+from anatomy_r1.agents.logprobs import CHUNK, most_keys
 from anatomy_r1.agents.model import choose_what_learns, has_adapters
 from anatomy_r1.agents.training import KEPT
 from anatomy_r1.workflows.backbones import no_configuration
@@ -93,7 +94,7 @@ def skeleton(path: str | Path, config: ModelConfig) -> Any:
 
 
 def footprint(
-    model: Any, load: Load, prompt: int, *, checkpointing: bool, processes: int = 1, sharded: bool = False
+    model: Any, load: Load, prompt: int, *, checkpointing: bool, processes: int = 1, shards: int = 1
 ) -> Footprint:
     """What training a model would need.
 
@@ -103,9 +104,8 @@ def footprint(
         prompt: tokens of a prompt, its image included.
         checkpointing: whether activations are made again in the backward pass.
         processes: among which the groups are shared out.
-        sharded: whether they share out the weights, too.
+        shards: processes that share out one copy of the weights.
     """
-    shards = processes if sharded else 1
     parameters = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
     total, learnt = sum(n for n, _, _ in parameters), sum(n for n, _, learns in parameters if learns)
     adapters = has_adapters(model)
@@ -137,10 +137,10 @@ def _passes(text: Any, load: Load, prompt: int, size: int, checkpointing: bool, 
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
     rows = questions * load.responses if load.samples else 0
-    width = min(tokens, group)
+    keys = most_keys(min(tokens, group), prompt, load.length, trees=max(tokens // group, 1))
     return {
         "activations": layer + layers * tokens * hidden * size if checkpointing else layers * layer,
         "logits": 3 * 4 * min(CHUNK, tokens) * text.vocab_size,
-        "attention mask": 2 * min(max(tokens // width, 1) * width**2, max(MASK_LIMIT, width**2)),
+        "attention masks": 2 * tokens * keys,
         "cache while sampling": rows * (prompt + load.length) * layers * 2 * heads * head * size,
     }

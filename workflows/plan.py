@@ -52,8 +52,8 @@ class Plan:
     questions: int
     """That there are to ask."""
     processes: int
-    sharded: bool
-    """Whether processes share out the weights."""
+    shards: int
+    """Processes that share out the weights; 1: each has them whole."""
     prompt: int
     """Tokens of a prompt."""
     prompts_seen: int
@@ -101,6 +101,7 @@ def plan_training(config: RunConfig) -> Plan | None:
     except AnatomyError:
         raise no_configuration(path) from None
     from anatomy_r1.agents.model import size_defaults
+    from anatomy_r1.agents.training import weight_shards
     from anatomy_r1.workflows.footprint import footprint, skeleton
     from anatomy_r1.workflows.forecast import forecast, patches_of
 
@@ -108,16 +109,14 @@ def plan_training(config: RunConfig) -> Plan | None:
     given, config = config, config.sized(size_defaults(model))
     steps, (prompt, pixels, seen), load, curriculum = _job(config, parts, path)
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    sharded = (
-        os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
-    )
+    shards = weight_shards(processes)
     need = footprint(
         model,
         load,
         prompt,
         checkpointing=config.model.gradient_checkpointing,
         processes=processes,
-        sharded=sharded,
+        shards=shards,
     )
     if int(os.environ.get("RANK", 0)):
         return None
@@ -129,7 +128,7 @@ def plan_training(config: RunConfig) -> Plan | None:
         steps,
         len(parts.train),
         processes,
-        sharded and processes > 1,
+        shards,
         prompt,
         seen,
         forecast(model, load, prompt, patches_of(model, pixels) or 4 * prompt, processes=processes),
@@ -153,7 +152,8 @@ def _job(
     if not isinstance(config, SFTRunConfig):
         raise TypeError(f"expected a TrainConfig or an SFTRunConfig, got {type(config).__name__}")
     batch = Examples(config, parts.train)(0)
-    prompts = _longest_prompt(path, config.model, [one.image for one in batch], [one.prompt for one in batch])
+    images = [one.image for one in batch if one.image is not None]
+    prompts = _longest_prompt(path, config.model, images, [one.prompt for one in batch])
     return config.sft.steps, prompts, Load.of(config.sft, config.length), ()
 
 

@@ -76,7 +76,8 @@ class GRPOConfig:
     """What the update is conditioned on: the variant that a response answered, or its original question; None: the
     original where other forms come to the rescue of lost groups alone (scaffold), else the variant."""
     dynamic_sampling: Natural = 0
-    """Times a batch may be refilled with fresh questions in place of groups whose rewards are all equal."""
+    """Times a batch may be refilled with fresh questions in place of groups in which nothing varies that the gate goes
+    by."""
     decode: Decode = "auto"
     """How the trained model samples: with keys and values in buffers of fixed length (static), on CUDA as captured
     graphs; in a cache that grows (dynamic); auto: static where the model is served so."""

@@ -18,8 +18,9 @@ form has a signal of its own, the centred format reward, undivided, until ``FORM
 
 A group whose responses are all right, and all paid the same, has no advantage by its rewards. With ``entropy_scales``
 each of its tokens has α · H instead, H being the entropy, in nats, of the distribution it was chosen from: what is
-right is confirmed where the policy is unsure. That is one half of RL-ZVP (arXiv 2509.21880); its other half, which
-pushes the tokens of all-wrong groups down, is left out, as there nothing says which of them were wrong.
+right is confirmed where the policy is unsure. That is one half of RL-ZVP, as the paper has it (arXiv 2509.21880); its
+other half, −α · (max H − H) for the tokens of all-wrong groups, the maximum being the response's, is left out, as there
+nothing says which of them were wrong.
 """
 
 from collections.abc import Hashable, Sequence
@@ -77,10 +78,15 @@ def advantages_of(batch: Batch, baseline: Baseline, scale: Scale, gate: Gate = "
     if gate == "total":
         return advantages
     size, formed = batch.group_size, batch.info["format"]
-    undecided = np.repeat(invalid_groups(batch.info["correct"], size), size)
+    undecided = ~np.repeat(valid_groups(batch, gate), size)
     form = batch.info["parts/format"].reshape(-1, size)
     own = (form - form.mean(axis=1, keepdims=True)).reshape(-1) if formed.mean() < FORM_LEARNT else 0.0
     return np.where(undecided, own, advantages)
+
+
+def valid_groups(batch: Batch, gate: Gate) -> NDArray[np.bool_]:
+    """Which groups ``(B / G,)`` teach by their rewards: in which that differs which the gate goes by."""
+    return ~invalid_groups(batch.info["correct"] if gate == "outcome" else batch.rewards, batch.group_size)
 
 
 def _ungated(batch: Batch, baseline: Baseline, scale: Scale) -> Floats:

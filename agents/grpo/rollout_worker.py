@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from anatomy_r1.agents.configs import Gate
+from anatomy_r1.agents.grpo.advantages import valid_groups
 from anatomy_r1.agents.grpo.batch import Batch, concatenate
-from anatomy_r1.agents.grpo.losses import invalid_groups
 from anatomy_r1.agents.grpo.samplers import ExternalSampler, Sampler
 from anatomy_r1.agents.policies import Policy, PolicyLost, Response
 from anatomy_r1.agents.training import Distributed
@@ -55,6 +56,7 @@ class RolloutWorker:
         model: is trained.
         external: the policy again, if it has weights of its own.
         asynchronous: whether batches may be prefetched.
+        gate: what must vary within a group for it to be valid.
 
     Raises:
         AnatomyError: asynchronous sampling where it can't be: several processes, a sampler that shares the device.
@@ -69,12 +71,14 @@ class RolloutWorker:
         *,
         external: ExternalSampler | None = None,
         asynchronous: bool = False,
+        gate: Gate = "total",
     ) -> None:
         if asynchronous and (distributed.count > 1 or not (external and external.overlaps)):
             several = distributed.count > 1
             reason = "runs of one process" if several else "a sampler on devices of its own (--vllm.server)"
             raise AnatomyError(f"grpo: asynchronous is for {reason}.")
         self.env, self.policy, self.distributed, self.model, self.external = env, policy, distributed, model, external
+        self.gate = gate
         self.seconds: dict[str, float] = {}
         """What the latest batch took, and the latest update of the sampler's weights."""
         self.fresh = True
@@ -110,8 +114,9 @@ class RolloutWorker:
     def _collect(self, progress: float, refills: int) -> Rollouts:
         """Draw, sample and grade a batch; up to ``refills`` times again while too few of its groups are valid.
 
-        Dynamic sampling (arXiv 2503.14476): a group is valid unless its rewards are exactly equal. A refill draws as
-        many groups as are lacking, where the paper draws whole batches, so that no response is thrown away.
+        Dynamic sampling (arXiv 2503.14476): a group is valid unless its rewards are exactly equal, or, where the gate
+        is the outcome, its responses all right or all wrong. A refill draws as many groups as are lacking, where the
+        paper draws whole batches, so that no response is thrown away.
         """
         env, valid, sampling, grading = self.env, 0, 0.0, 0.0
         left_out: dict[str, str] = {}
@@ -132,11 +137,11 @@ class RolloutWorker:
             sampled, answered = perf_counter(), [responses[place] for place in range(env.places)]
             _, rewards, _, _, info = env.step([response.text for response in answered])
             parts.append(_batch(env, observations, answered, rewards, info))
-            valid += int(_valid(parts[-1]).sum())
+            valid += int(valid_groups(parts[-1], self.gate).sum())
             sampling, grading = sampling + sampled - drawn, grading + drawn - started + perf_counter() - sampled
         seconds = {"seconds/sampling": sampling, "seconds/scoring": grading}
         everything = concatenate(parts)
-        batch = everything.groups(_valid(everything)) if refills and valid else everything
+        batch = everything.groups(valid_groups(everything, self.gate)) if refills and valid else everything
         return Rollouts(batch, everything, len(parts) - 1, seconds, left_out)
 
     def _turns(self) -> list[list[int]]:
@@ -238,7 +243,3 @@ def _batch(
         info=columns,
         group_size=env.group_size,
     )
-
-
-def _valid(batch: Batch) -> NDArray[np.bool_]:
-    return ~invalid_groups(batch.rewards, batch.group_size)

@@ -98,7 +98,13 @@ class GRPO:
         policy = sampler or TransformersPolicy(backbone, **options)
         env.refuses, env.processes = self._refused, self.distributed
         self.worker = RolloutWorker(
-            env, policy, self.distributed, backbone.model, external=sampler, asynchronous=config.asynchronous
+            env,
+            policy,
+            self.distributed,
+            backbone.model,
+            external=sampler,
+            asynchronous=config.asynchronous,
+            gate=config.gate,
         )
         self.coverage = Coverage()
         self.step_index = 0

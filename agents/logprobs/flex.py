@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from anatomy_r1.agents.logprobs.compat import compiled
 from anatomy_r1.agents.logprobs.tree_attention import BlockMask, blocks_of, cut
 from anatomy_r1.agents.logprobs.tree_mask import TreeMask
+from anatomy_r1.agents.model import onto
 
 BLOCK = 128
 """Queries, and keys, in a block."""
@@ -72,7 +73,7 @@ def flex_blocks(mask: TreeMask, device: torch.device) -> flex.BlockMask:
 def _listed(table: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """How many blocks of a table ``(B, Q, K)`` each row has, and which; int32 ``(B, 1, Q)`` and ``(B, 1, Q, K)``."""
     count, order = table.sum(-1), table.int().argsort(dim=-1, descending=True, stable=True)
-    count, order = (values[:, None].to(torch.int32).to(device) for values in (count, order))
+    count, order = (onto(values[:, None].to(torch.int32), device) for values in (count, order))
     return count, order.contiguous()
 
 

@@ -17,8 +17,6 @@ from anatomy_r1.agents.model import EncodedPrompt
 from anatomy_r1.core import image_key
 
 Ints = NDArray[np.int64]
-MASK_LIMIT = 1 << 28
-"""Bytes of the attention mask of one forward pass, unless one tree alone needs more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +151,11 @@ class LongRow(Exception):
 
 
 def batches(trees: Sequence[Tree], max_tokens: int) -> Iterator[list[Tree]]:
-    """Batches of trees of like size, within ``max_tokens`` (padding included) and bounded mask memory each."""
+    """Batches of trees of like size, within ``max_tokens`` (padding included) each, or of a single one."""
     batch: list[Tree] = []
     for tree in sorted(trees, key=len, reverse=True):
         width = len(batch[0]) if batch else len(tree)
-        count = len(batch) + 1
-        if batch and (count * width > max_tokens or count * width * width > MASK_LIMIT):
+        if batch and (len(batch) + 1) * width > max_tokens:
             yield batch
             batch = []
         batch.append(tree)

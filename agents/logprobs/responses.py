@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from anatomy_r1.agents.logprobs.chunked_softmax import chosen_logprobs
 from anatomy_r1.agents.logprobs.compat import keep_layers_whole
-from anatomy_r1.agents.logprobs.prefix_tree import Ints, Tree
+from anatomy_r1.agents.logprobs.prefix_tree import Ints, Tree, build_tree
 from anatomy_r1.agents.logprobs.tree_inputs import tree_inputs
-from anatomy_r1.agents.model import Backbone, EncodedPrompt, collate
+from anatomy_r1.agents.model import Backbone, EncodedPrompt, collate, onto
 
+BLANK = np.zeros((64, 64, 3), np.uint8)
+_LEAF = "torch::autograd::AccumulateGrad"
 Packing = Literal["tree", "padded"]
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class ResponseLogProbs(nn.Module):
         """Log-probs of the rows of some trees, tree by tree."""
         states, tokens, index = (self._tree_states if self.packing == "tree" else self._row_states)(trees)
         head, banned = self.model.get_output_embeddings(), self._backbone[0].banned
-        targets = torch.from_numpy(tokens).to(states.device)
+        targets = onto(torch.from_numpy(tokens), states.device)
         logprobs, entropy = chosen_logprobs(
             head, states, targets, banned, temperature, entropy_gradient=self.entropy_gradient
         )
@@ -59,9 +61,21 @@ class ResponseLogProbs(nn.Module):
         layout = np.full((len(index), max(map(len, index))), len(tokens))
         for row, places in enumerate(index):
             layout[row, : len(places)] = places
-        where = torch.from_numpy(layout).to(states.device)
+        where = onto(torch.from_numpy(layout), states.device)
         logprobs, entropy = (torch.cat([values, values.new_zeros(1)])[where] for values in (logprobs, entropy))
         return TokenLogProbs(logprobs, entropy, where < len(tokens))
+
+    def weights_in_use(self) -> set[int]:
+        """The ``id`` of each weight that learns and takes part in a pass; all passes are alike, each has an image."""
+        reached, waiting = set(), [self([blank_tree(self._backbone[0])]).logprobs.sum().grad_fn]
+        seen = set(waiting)
+        while waiting:
+            node: Any = waiting.pop()
+            reached |= {id(node.variable)} if node.name() == _LEAF else set()
+            before = {earlier for earlier, _ in node.next_functions if earlier is not None} - seen
+            seen |= before
+            waiting += before
+        return reached
 
     def call(self, work: Callable[[], T]) -> T:
         """Do ``work`` as if it were a forward pass: a sharded root gathers its weights for it."""
@@ -109,8 +123,15 @@ class ResponseLogProbs(nn.Module):
         return hidden
 
 
+def blank_tree(backbone: Backbone) -> Tree:
+    """The smallest tree: one token behind a black image, of no row."""
+    return build_tree([], [backbone.encode(BLANK, "")], [backbone.eos[:1]])
+
+
 def _to(value: Any, device: torch.device) -> Any:
-    return {name: part.to(device) for name, part in value.items()} if isinstance(value, dict) else value.to(device)
+    return (
+        {name: onto(part, device) for name, part in value.items()} if isinstance(value, dict) else onto(value, device)
+    )
 
 
 def _lengthen(prompt: EncodedPrompt, response: Ints) -> EncodedPrompt:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from anatomy_r1.agents.logprobs.tree_mask import TreeMask
+from anatomy_r1.agents.model import onto
 from anatomy_r1.core import AnatomyError
 
 BLOCK = 256
@@ -72,9 +73,21 @@ def cut(mask: TreeMask, device: torch.device) -> Tensor:
     blocks = []
     for start in range(0, nodes, BLOCK):
         stop = min(start + BLOCK, nodes)
-        keys = mask.keys(start, stop).to(device)
+        keys = onto(mask.keys(start, stop), device)
         blocks.append(_Block(start, stop, keys, there.part(torch.arange(start, stop, device=device), keys)))
     return BlockMask.standing_for(mask, blocks, device)
+
+
+def most_keys(nodes: int, prompt: int, response: int, trees: int = 1) -> int:
+    """The most keys that a block of queries meets: itself, and the way to its first node in each tree of a pass.
+
+    Args:
+        nodes: of each tree, padding included.
+        prompt: tokens of the longest.
+        response: tokens of the longest.
+        trees: in the pass.
+    """
+    return min(nodes, prompt + trees * response + BLOCK) if nodes >= 2 * BLOCK else nodes
 
 
 def blocks_of(mask: BlockMask) -> Any:

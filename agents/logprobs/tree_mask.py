@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anatomy_r1.agents.logprobs.prefix_tree import Tree
+from anatomy_r1.agents.model import onto
 
 Visible = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Whether, in a tree, a query sees a key: indices of any shapes that broadcast → bool."""
@@ -37,8 +38,8 @@ class TreeMask:
 
     def to(self, device: torch.device) -> "TreeMask":
         """The same on a device."""
-        images = None if self.images is None else self.images.to(device)
-        return TreeMask(self.ends.to(device), self.depths.to(device), self.window, images)
+        images = None if self.images is None else onto(self.images, device)
+        return TreeMask(onto(self.ends, device), onto(self.depths, device), self.window, images)
 
     def visible(self) -> Visible:
         """The mask as a function: closures over tensors alone, since FlexAttention compiles it."""

@@ -7,7 +7,7 @@ from anatomy_r1.agents.model.dropout import as_sampled, dropouts
 from anatomy_r1.agents.model.processors import load_processor
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, PromptEncoder, collate, join_images, opened_by
 from anatomy_r1.agents.model.skeletons import buffers_of, empty_weights, set_buffers
-from anatomy_r1.agents.model.tensors import disk_errors, load_tensors, save_tensors
+from anatomy_r1.agents.model.tensors import disk_errors, load_tensors, onto, save_tensors
 
 __all__ = [
     "ANSWER_END",
@@ -27,6 +27,7 @@ __all__ = [
     "load_processor",
     "load_tensors",
     "merged_weights",
+    "onto",
     "opened_by",
     "save_tensors",
     "set_buffers",

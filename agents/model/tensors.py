@@ -1,9 +1,10 @@
-"""Tensors by name, in safetensors files; what is broken or can't be written is said in words."""
+"""Tensors in safetensors files, by name, what is wrong with them said in words; and on their way to a device."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -41,3 +42,10 @@ def disk_errors() -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise OSError(str(error)) from None
+
+
+def onto(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device: to CUDA from pinned memory, so that the host goes on while it is copied."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anatomy_r1.agents.model.compat import takes_features, with_features
 from anatomy_r1.agents.model.prompt_encoder import EncodedPrompt, join_images
+from anatomy_r1.agents.model.tensors import onto
 from anatomy_r1.core import Image, image_key
 
 FEATURE_BYTES = 1 << 30
@@ -88,7 +89,7 @@ class Vision:
     def _look_at(self, prompts: Sequence[EncodedPrompt]) -> list[Any]:
         """Features of the images of some prompts, in one pass where they can be told apart afterwards."""
         device = next(self._inner.parameters()).device
-        inputs = {name: value.to(device) for name, value in join_images(prompts).items()}
+        inputs = {name: onto(value, device) for name, value in join_images(prompts).items()}
         out = self._inner.get_image_features(**inputs, return_dict=True)
         out = type(out)(**{name: out[name] for name in USED if out.get(name) is not None})
         crops = [len(next(iter(prompt.per_image.values()))) for prompt in prompts]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from anatomy_r1.agents.configs import Decode
-from anatomy_r1.agents.model import Backbone, collate, size_defaults
+from anatomy_r1.agents.model import Backbone, collate, onto, size_defaults
 from anatomy_r1.agents.policies.decoders import (
     Decoder,
     DynamicDecoder,
@@ -202,16 +202,16 @@ class TransformersPolicy:
         backbone, device = self.backbone, self.backbone.device
         encoded = [backbone.encode(*pair) for pair in zip(images, prompts, strict=True)]
         inputs = collate(encoded, backbone.pad_token, side="left")
-        inputs = {name: value.to(device) for name, value in inputs.items()}
+        inputs = {name: onto(value, device) for name, value in inputs.items()}
         out = backbone.model(**backbone.vision.look(inputs, encoded), use_cache=True, logits_to_keep=1)
         owner = torch.repeat_interleave(torch.tensor(counts))
         filled = Prefilled(
             model=backbone.model,
             cache=getattr(out, kept_as(backbone.model)),
-            owner=owner.to(device),
+            owner=onto(owner, device),
             mask=inputs["attention_mask"],
             logits=out.logits[:, -1],
-            draws=torch.from_numpy(draws).to(device),
+            draws=onto(torch.from_numpy(draws), device),
         )
         decoder, rows, left = self._decoder(filled), Rows(backbone, len(draws)), self.max_new_tokens
         stride, going = STRIDES.get(device.type, 8), True

@@ -5,14 +5,20 @@ Each function says in which versions it was seen to hold; ``tests/agents/test_co
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, ParallelismConfig
 from accelerate.utils.fsdp_utils import fsdp2_apply_ac, fsdp2_prepare_model
 from torch import nn
 from transformers.integrations import deepspeed as hf_deepspeed
+
+from anatomy_r1.agents.training.mesh import asks_for_mesh
+
+NO_MESH = ParallelismConfig(dp_replicate_size=1, dp_shard_size=1, tp_size=1, cp_size=1, sp_size=1)
+"""Keeps accelerate 1.15 from reading the launcher's, which it refuses on CPUs."""
 
 
 def shard_on_cpu(accelerator: Accelerator) -> None:
@@ -36,8 +42,30 @@ def shard_weights(accelerator: Accelerator, module: nn.Module) -> None:
     plugin = accelerator.state.fsdp_plugin
     plugin.cpu_ram_efficient_loading = False
     plugin.set_auto_wrap_policy(module)
-    fsdp2_prepare_model(accelerator, fsdp2_apply_ac(accelerator, module) if plugin.activation_checkpointing else module)
+    if plugin.activation_checkpointing:
+        module = fsdp2_apply_ac(accelerator, module)
+    with _mesh_on_cpu(accelerator):
+        fsdp2_prepare_model(accelerator, module)
     module.to_empty(device=accelerator.device)
+
+
+@contextmanager
+def _mesh_on_cpu(accelerator: Accelerator) -> Iterator[None]:
+    """The launcher's mesh where accelerate looks for it; on GPUs it stands there already (see :data:`NO_MESH`)."""
+    state = accelerator.state
+    before = state.parallelism_config, state.device_mesh
+    if asks_for_mesh() and state.device_mesh is None:
+        mesh = _asked_mesh()
+        state.parallelism_config, state.device_mesh = mesh, mesh.get_device_mesh(accelerator.device.type)
+    try:
+        yield
+    finally:
+        state.parallelism_config, state.device_mesh = before
+
+
+@cache
+def _asked_mesh() -> ParallelismConfig:
+    return ParallelismConfig()
 
 
 def forget_passes(parts: Sequence[Any]) -> None:

@@ -12,14 +12,12 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -30,8 +28,10 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
+from anatomy_r1.agents.logprobs import ResponseLogProbs
 from anatomy_r1.agents.model import buffers_of, empty_weights, set_buffers
 from anatomy_r1.agents.training.compat import (
+    NO_MESH,
     bare_optimiser,
     configure_deepspeed,
     forget_passes,
@@ -40,32 +40,36 @@ from anatomy_r1.agents.training.compat import (
     shard_weights,
 )
 from anatomy_r1.agents.training.master_adamw import MasterAdamW
+from anatomy_r1.agents.training.mesh import weight_shards
 from anatomy_r1.agents.training.optimiser import clip_and_step, set_rate
+from anatomy_r1.agents.training.peers import Peers, together
 from anatomy_r1.core import AnatomyError
 
 T = TypeVar("T")
 State = dict[str, Tensor]
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_LOST = ("gloo", "NCCL", "Connection", "Timed out", "Broken pipe")
 _FROM_MAIN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
-class Distributed:
+class Distributed(Peers):
     """This process among those that train one model.
 
     Raises:
-        AnatomyError: an engine that can't serve (FSDP1, Megatron, XLA).
+        AnatomyError: an engine that can't serve (FSDP1, Megatron, XLA), a mesh that doesn't fit the processes.
     """
 
     def __init__(self, mixed_precision: str) -> None:
-        init_processes()
-        # Some weights take no part in a pass (a vision tower's unused head, say): DDP must look for them.
-        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-        self.accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=handlers)
-        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and self.accelerator.distributed_type.value == "MULTI_CPU":
+        super().__init__()
+        weight_shards(self.count)
+        on_cpu = os.environ.get("ACCELERATE_USE_FSDP") == "true" and self.kind == "MULTI_CPU"
+        self._ddp = DistributedDataParallelKwargs()
+        self.accelerator = Accelerator(
+            mixed_precision=mixed_precision,
+            kwargs_handlers=[self._ddp],
+            parallelism_config=NO_MESH if on_cpu else None,
+        )
+        if on_cpu:
             shard_on_cpu(self.accelerator)
-        self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
-        self.is_main = self.accelerator.is_main_process
         self.kind = self.accelerator.distributed_type.value
         self.sharded = bool(self.accelerator.is_fsdp2)
         self.deepspeed = self.kind == "DEEPSPEED"
@@ -100,7 +104,11 @@ class Distributed:
         self._take_weights(model)
 
     def prepare(
-        self, module: nn.Module, model: nn.Module, make_optimiser: Callable[[], torch.optim.Optimizer], max_norm: float
+        self,
+        module: ResponseLogProbs,
+        model: nn.Module,
+        make_optimiser: Callable[[], torch.optim.Optimizer],
+        max_norm: float,
     ) -> None:
         """Hand a module to the engine, and the optimiser of the weights as that holds them.
 
@@ -137,7 +145,15 @@ class Distributed:
                 optimiser.param_groups[0]["params"] += group["params"]
             del optimiser.param_groups[1:]
             configure_deepspeed(self.accelerator, max_norm)
+        elif self.count > 1:
+            self._ddp.find_unused_parameters = self._some_take_no_part(module)
         self.module, self.optimiser = self.accelerator.prepare(module, optimiser)
+
+    def _some_take_no_part(self, module: ResponseLogProbs) -> bool:
+        """Whether weights that learn take no part in a pass (a tower's unused head, say): DDP must look for them."""
+        with self.accelerator.autocast():
+            used = module.weights_in_use()
+        return self.any(any(weight.requires_grad and id(weight) not in used for weight in module.parameters()))
 
     def shard(self, module: nn.Module, model: nn.Module) -> None:
         """Where weights are spread, spread those that were placed, for a module with a copy of that model."""
@@ -158,18 +174,6 @@ class Distributed:
         if self.count > 1 and not self.deepspeed:
             for weight in model.parameters():
                 torch.distributed.broadcast(weight, 0)
-
-    def all_gather(self, value: T) -> list[T]:
-        """The value of each process, by rank."""
-        return list(gather_object([value])) if self.count > 1 else [value]
-
-    def any(self, flag: bool) -> bool:
-        """Whether it holds for any process."""
-        return any(self.all_gather(flag))
-
-    def own_groups(self, groups: int) -> list[int]:
-        """Which of so many groups are this process's share."""
-        return list(range(self.rank, groups, self.count))
 
     def weights_are_finite(self) -> bool:
         """Whether every weight that learns is a finite number, on every process."""
@@ -289,59 +293,3 @@ class Distributed:
         order = [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
         numbered = {place: state[name] for place, name in enumerate(order) if name in state}
         optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
-
-
-def init_processes(minutes: float = 60.0) -> PartialState:
-    """Join the other processes, if a launcher started any; later calls change nothing.
-
-    Args:
-        minutes: how long processes wait for each other before they give up.
-    """
-    settings: dict[str, Any] = {"timeout": timedelta(minutes=minutes)}
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available():
-        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-            settings["backend"] = "gloo"
-        else:
-            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
-    return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true", **settings)
-
-
-def reads_weights() -> bool:
-    """Whether this process reads a model's weights itself: the main one, and all where DeepSpeed divides them."""
-    return PartialState().is_main_process or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-
-
-def together(work: Callable[[], T]) -> T:
-    """Do what may fail on one process alone; the others fail with its words then, in place of waiting for it."""
-    problem, done = None, None
-    try:
-        done = work()
-    except AnatomyError as error:
-        problem = error
-    if PartialState().num_processes > 1:
-        first = next(filter(None, gather_object([problem and str(problem)])), None)
-        problem = problem or (AnatomyError(first) if first else None)
-    if problem is not None:
-        raise problem
-    return cast(T, done)
-
-
-@contextlib.contextmanager
-def explain_lost_processes(last: Callable[[], Path | None]) -> Iterator[None]:
-    """Say in words that another process is gone, and where ``last`` whole checkpoint is.
-
-    Raises:
-        AnatomyError: the processes have lost each other.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error)
-        lost = isinstance(error, torch.distributed.DistError) or any(word in reason for word in _LOST)
-        if PartialState().num_processes == 1 or not lost:
-            raise
-        found = last()
-        raise AnatomyError(
-            f"another process ended or did not answer in time ({' '.join(reason.split())[:160]}).\n"
-            + (f"Its own message tells why. {found} is whole: go on with --resume." if found else "No checkpoint yet.")
-        ) from None

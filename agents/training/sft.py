@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import Protocol, runtime_checkable
 
 from anatomy_r1.agents.configs import SFTConfig
-from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, build_tree
+from anatomy_r1.agents.logprobs import ResponseLogProbs, Tree, blank_tree, build_tree
 from anatomy_r1.agents.model import Backbone, opened_by, size_defaults
 from anatomy_r1.agents.training.distributed import Distributed
 from anatomy_r1.agents.training.loop import Row, loggable, read_state, run_steps, write_state
 from anatomy_r1.agents.training.optimiser import build_optimiser, warmup_cosine
+from anatomy_r1.agents.training.peers import Peers, together
 from anatomy_r1.agents.training.run_folder import RunFolder, load_optimiser, save_optimiser
 from anatomy_r1.banks.generate import LOCATIONS
 from anatomy_r1.core import Image, Question
@@ -24,7 +25,8 @@ from anatomy_r1.envs import BrokenImage, observe_one
 class Example:
     """One thing to imitate."""
 
-    image: Image
+    image: Image | None
+    """None where another process learns from it."""
     prompt: str
     target: str
     name: str = ""
@@ -32,11 +34,13 @@ class Example:
 
 
 @runtime_checkable
-class LeavesOut(Protocol):
-    """Examples of which some were left out."""
+class Drawn(Protocol):
+    """Examples that are drawn: some are left out, and each process looks at the images of its share."""
 
     left_out: Mapping[str, str]
     """Of the latest batch, ids and reasons."""
+    processes: Peers | None
+    """With whom they are shared out; None: they are all this process's."""
 
 
 def target_text(question: Question, answer: str | None = None) -> str:
@@ -54,9 +58,14 @@ def target_text(question: Question, answer: str | None = None) -> str:
     return f"<think>{f'{location} {answer}'.strip()}</think><answer>{answer}</answer>"
 
 
+def example_of(question: Question, image: Image | None) -> Example:
+    """The example that teaches a question's right answer, with its image as it was decoded, or without."""
+    return Example(**observe_one(question, image), target=target_text(question), name=question.id)
+
+
 def question_example(question: Question) -> Example:
-    """The example that teaches a question's right answer."""
-    return Example(**observe_one(question, question.pixels()), target=target_text(question), name=question.id)
+    """The same, its image decoded now."""
+    return example_of(question, question.pixels())
 
 
 class SFT:
@@ -67,7 +76,8 @@ class SFT:
 
     Args:
         backbone: the model, changed in place.
-        examples: step (from 0) → the examples of that step's batch; a pure function, the same in every process.
+        examples: step (from 0) → the examples of that step's batch; a pure function, the same in every process, but
+            that images may be None where another process learns from them (:class:`Drawn`).
         config: settings.
     """
 
@@ -77,6 +87,8 @@ class SFT:
         config = size_defaults(backbone.model).fill(config)
         self.backbone, self.examples, self.config = backbone, examples, config
         self.distributed = Distributed(config.mixed_precision)
+        if isinstance(examples, Drawn):
+            examples.processes = self.distributed
         self.distributed.place(backbone.model)
         backbone.vision.remembers = not self.distributed.shards_weights
         optimiser = partial(
@@ -101,7 +113,7 @@ class SFT:
         """The optimiser step on batch ``index``; returns its metrics (``loss`` in nats per token)."""
         started = perf_counter()
         batch = self.examples(index)
-        left_out: Mapping[str, str] = self.examples.left_out if isinstance(self.examples, LeavesOut) else {}
+        left_out: Mapping[str, str] = self.examples.left_out if isinstance(self.examples, Drawn) else {}
         drawn = perf_counter()
         config = self.config
         rate = config.rate * warmup_cosine(index, config.steps, config.warmup_steps, config.final_lr_share)
@@ -146,16 +158,18 @@ class SFT:
         All processes make equally many passes, or they would wait for each other: idle ones weigh nothing.
         """
 
-        def row(place: int) -> Tree:
-            one, encode = batch[place], self.backbone.encode
-            if (problem := encode.problem(one.image, one.prompt)) is not None:
-                raise BrokenImage(f"question {one.name!r}: {problem}")
-            return build_tree([], [encode(one.image, one.prompt)], [tokens[place]])
-
-        rows = [row(place) for place in self.distributed.own_groups(len(batch))]
+        rows = together(lambda: [self._row(batch[i], tokens[i]) for i in self.distributed.own_groups(len(batch))])
         passes = [(part, 1.0) for part in _parts(rows, self.config.max_tokens)]
         idle = max(self.distributed.all_gather(len(passes))) - len(passes)
-        return passes + [([row(0)], 0.0)] * idle
+        return passes + [([blank_tree(self.backbone)], 0.0)] * idle
+
+    def _row(self, example: Example, tokens: Sequence[int]) -> Tree:
+        encode, image = self.backbone.encode, example.image
+        if image is None:
+            raise TypeError(f"question {example.name!r}: the process that learns from it has no image of it")
+        if (problem := encode.problem(image, example.prompt)) is not None:
+            raise BrokenImage(f"question {example.name!r}: {problem}")
+        return build_tree([], [encode(image, example.prompt)], [tokens])
 
     def _tokens(self, example: Example) -> list[int]:
         text, opened = example.target, opened_by(self.backbone.encode.render(example.prompt))

@@ -267,6 +267,16 @@ def test_accelerate_shards_modules_without_an_optimiser():
     )
 
 
+def test_accelerate_takes_its_mesh_from_where_it_is_put(accelerator):
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+    source, changed = inspect.getsource(fsdp2_prepare_model), "see _mesh_on_cpu in agents/training/compat.py."
+    assert "torch_device_mesh" in source and "parallelism_config.fsdp_dim_names" in source, changed
+    assert training.NO_MESH.total_size == 1 and training.NO_MESH.build_device_mesh("cpu") is None, changed
+    accelerator.state.device_mesh = "a mesh"
+    assert accelerator.torch_device_mesh == "a mesh", changed
+
+
 def test_accelerate_takes_settings_of_deepspeed_from_its_plugin():
     from accelerate import Accelerator
 

@@ -1,6 +1,7 @@
 """Several real processes (gloo, CPU) train the embedded model: the same as one, sharded or not, resumed or killed."""
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -70,6 +71,11 @@ SHARDED = {
     "FSDP_RESHARD_AFTER_FORWARD": "true",
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
 }
+PAIRS = SHARDED | {
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "true",
+    "PARALLELISM_CONFIG_DP_REPLICATE_SIZE": "2",
+    "PARALLELISM_CONFIG_DP_SHARD_SIZE": "2",
+}
 
 
 HALVES = {"whole": LOOK, "half": LOOK | {"until": 3}, "resumed": LOOK | {"resume": "half"}}
@@ -89,10 +95,25 @@ def sharded(tmp_path_factory):
     return launch(2, out, HALVES | {"lora": LOOK | {"rank": 4}}, **SHARDED), out
 
 
-@pytest.mark.parametrize(("runs", "kind"), [("together", "MULTI_CPU"), ("sharded", "FSDP")])
-def test_two_processes_learn_what_one_learns_and_resume_bitwise(runs, kind, alone, request):
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    """Two copies of the weights, each spread over a pair of processes."""
+    out = tmp_path_factory.mktemp("paired")
+    return launch(4, out, HALVES | {"lora": LOOK | {"rank": 4}}, **PAIRS), out
+
+
+@pytest.mark.parametrize(
+    ("runs", "kind", "mesh"),
+    [
+        ("together", "MULTI_CPU", []),
+        ("sharded", "FSDP", [2]),
+        pytest.param("paired", "FSDP", [2, 2], marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_learn_what_one_learns_and_resume_bitwise(runs, kind, mesh, alone, request):
     (found, kinds), folder = request.getfixturevalue(runs)
-    assert kinds == {"kind": kind, "count": 2}
+    searched = {} if mesh else {"searches": False}  # for weights without a gradient
+    assert kinds == {"kind": kind, "count": math.prod(mesh) if mesh else 2, "mesh": mesh} | searched
     expected, out = alone
     assert largest(found["whole"], expected["whole"]) < NOISE
     assert largest(found["lora"], expected["lora"]) < NOISE

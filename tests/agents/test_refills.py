@@ -60,9 +60,17 @@ class Processes:
         return found
 
 
-def worker(processes=None):
+class Careless(Guesser):
+    """As a guesser, but every other answer lacks its form."""
+
+    def respond(self, observations, *, n=1, only=None):
+        answers = super().respond(observations, n=n, only=only)
+        return [Response("?") if place % 2 else answer for place, answer in zip(only, answers, strict=True)]
+
+
+def worker(processes=None, policy=None, **options):
     env = AnatomyVQAVectorEnv(GROUPS * SIZE, group_size=SIZE, bank="scenes", augmentation="gdqa", seed=1)
-    return RolloutWorker(env, Guesser(), processes or Processes(), nn.Linear(1, 1))
+    return RolloutWorker(env, policy or Guesser(), processes or Processes(), nn.Linear(1, 1), **options)
 
 
 def seen(rollouts):
@@ -87,6 +95,14 @@ def test_a_refill_draws_what_is_lacking_and_every_response_counts():
         part = flags[drawn : drawn + groups]
         valid, drawn, groups = valid + sum(part), drawn + groups, GROUPS - valid - sum(part)
     assert drawn == len(flags) and valid == GROUPS
+
+
+def test_a_group_that_differs_in_form_alone_is_refilled_where_the_outcome_decides():
+    by_reward = worker(policy=Careless()).next_batch(0.0, 50)
+    assert not by_reward.refills and invalid_groups(by_reward.batch.info["correct"], SIZE).any()
+    by_outcome = worker(policy=Careless(), gate="outcome").next_batch(0.0, 50)
+    assert by_outcome.refills and len(by_outcome.batch) == GROUPS * SIZE
+    assert not invalid_groups(by_outcome.batch.info["correct"], SIZE).any()
 
 
 def test_refills_end_where_the_setting_says():

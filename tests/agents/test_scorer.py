@@ -145,3 +145,13 @@ def test_a_tree_of_one_row_is_that_row(prompts):
     assert tree.tokens.tolist() == [*prompts[5].tokens.tolist(), 9, 9, 9]
     mask = tree_mask([tree], len(tree)).dense()[0, 0]
     assert mask.tolist() == np.tril(np.ones((len(tree), len(tree)), dtype=bool)).tolist()
+
+
+def test_weights_that_take_part_in_a_pass_are_found(make_talker):
+    backbone = make_talker()
+    scorer = ResponseLogProbs(backbone)
+    learning = {id(weight) for weight in scorer.parameters() if weight.requires_grad}
+    assert scorer.weights_in_use() == learning
+    scorer.spare = torch.nn.Parameter(torch.zeros(2))
+    frozen = backbone.model.get_output_embeddings().weight.requires_grad_(False)
+    assert scorer.weights_in_use() == learning - {id(frozen)}, "neither one that no pass asks nor one that is frozen"

@@ -91,3 +91,73 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_stops_the_run(make_talker,
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(AnatomyError, match=f"sft: .*{field}.*, got"):
         SFTConfig(**{field: value})
+
+
+class Neighbours:
+    """Two processes, of which this is the first; the other one has these problems."""
+
+    def __init__(self, rank, problems):
+        self.rank, self.problems = rank, problems
+
+    def own_groups(self, count):
+        return list(range(self.rank, count, 2))
+
+    def all_gather(self, value):
+        told, self.problems = self.problems, {}
+        return [value, {number: told.get(number) for number in range(9) if number not in value}]
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """A batch of six examples as one of two processes has it, and how many images it decoded for that."""
+    from anatomy_r1.banks import open_bank
+    from anatomy_r1.core import Question
+    from anatomy_r1.workflows import SFTRunConfig
+    from anatomy_r1.workflows.supervised import Examples
+
+    decode, decoded = Question.pixels, []
+    monkeypatch.setattr(Question, "pixels", lambda question: decoded.append(question.id) or decode(question))
+
+    def draw(rank=None, problems=(), **options):
+        config = SFTRunConfig(out=tmp_path, sft=SFTConfig(batch_size=6), **options)
+        examples = Examples(config, open_bank("scenes").split("train"))
+        examples.processes = None if rank is None else Neighbours(rank, dict(problems))
+        decoded.clear()
+        batch = examples(3)
+        return batch, len(decoded), examples.left_out
+
+    return draw
+
+
+def test_each_process_decodes_the_images_that_it_learns_from_alone(drawn):
+    whole, count, _ = drawn()
+    assert count == 6 and all(one.image is not None for one in whole)
+    for rank in (0, 1):
+        share, count, _ = drawn(rank)
+        assert count == 3
+        assert [one.image is not None for one in share] == [place % 2 == rank for place in range(6)]
+        assert [(one.name, one.prompt, one.target) for one in share] == [
+            (one.name, one.prompt, one.target) for one in whole
+        ]
+        for one, other in zip(share, whole, strict=True):
+            assert one.image is None or (one.image == other.image).all()
+
+
+def test_what_another_process_can_not_show_stops_this_one_or_is_left_out_here_too(drawn):
+    whole, _, _ = drawn()
+    with pytest.raises(AnatomyError, match=rf"question '{whole[1].name}': torn"):
+        drawn(0, {1: "torn"})
+    share, _, left_out = drawn(0, {1: "torn"}, allow_bad=True)
+    assert left_out == {whole[1].name: "torn"} and len(share) == 6
+    assert [one.name for one in share[:5]] == [one.name for place, one in enumerate(whole) if place != 1]
+    assert all(share[place].image is not None for place in (0, 2, 4))
+
+
+def test_a_process_without_a_row_runs_a_blank_one(make_talker, examples):
+    trainer = SFT(make_talker(), examples, SFTConfig(**SMALL))
+    batch = examples(0)
+    trainer.distributed.own_groups = lambda count: []
+    trainer.distributed.all_gather = lambda value: [value, 2]
+    passes = trainer._passes(batch, [trainer._tokens(one) for one in batch])
+    assert [weight for _, weight in passes] == [0.0, 0.0]
+    assert all(trainer.distributed.module(rows).logprobs.isfinite().all() for rows, _ in passes)

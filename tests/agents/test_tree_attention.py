@@ -13,11 +13,19 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from anatomy_r1.agents import ModelConfig
 from anatomy_r1.agents.configs import TINY_FOLDER
-from anatomy_r1.agents.logprobs import ResponseLogProbs, build_tree, build_trees, check_trees, flex, tree_attention
+from anatomy_r1.agents.logprobs import (
+    ResponseLogProbs,
+    build_tree,
+    build_trees,
+    check_trees,
+    flex,
+    most_keys,
+    tree_attention,
+)
 from anatomy_r1.agents.logprobs.attention_ways import way_in_words, way_of
 from anatomy_r1.agents.logprobs.compat import attention_of, compiled
 from anatomy_r1.agents.logprobs.tree_mask import TreeMask, tree_mask
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.model import Backbone, onto
 from anatomy_r1.core import AnatomyError
 
 CPU = torch.device("cpu")
@@ -229,3 +237,34 @@ def test_flex_attention_is_tried_with_both_passes_whoever_asks(monkeypatch):
     with torch.no_grad():  # as the check of a run's first trees does
         flex.trial(CPU, torch.float32, 2, 16)
     assert len(passed) == 1
+
+
+def test_blocks_meet_no_more_keys_than_are_planned_for():
+    rng, first, second = np.random.default_rng(5), prompt([7, *range(10, 300)]), prompt([8, *range(10, 200)])
+    trees = []
+    for one, count in ((first, 9), (second, 8)):
+        responses = rng.integers(300, 900, size=(count, 120)).tolist()
+        trees.append(build_tree(range(count), [one] * count, responses))
+    width = max(map(len, trees))
+    blocks = tree_attention.blocks_of(tree_attention.cut(tree_mask(trees, width), CPU))
+    most = most_keys(width, len(first.tokens), 120, trees=2)
+    assert max(len(block.keys) for block in blocks) <= most < width
+    assert most_keys(300, 100, 20) == 300, "short trees have their mask whole"
+
+
+def test_tensors_go_to_a_gpu_from_pinned_memory_and_nowhere_else_do():
+    class Recorded:
+        def __init__(self, kind):
+            self.device, self.did = torch.device(kind), []
+
+        def pin_memory(self):
+            self.did.append("pinned")
+            return self
+
+        def to(self, device, *, non_blocking):
+            self.did.append((device.type, non_blocking))
+
+    for source, target, pinned in (("cpu", "cuda", True), ("cpu", "cpu", False), ("cuda", "cuda", False)):
+        tensor = Recorded(source)
+        onto(tensor, torch.device(target))
+        assert tensor.did == ["pinned"] * pinned + [(target, True)]

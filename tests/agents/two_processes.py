@@ -8,6 +8,8 @@ from pathlib import Path
 import gymnasium
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 import anatomy_r1.envs  # noqa: F401
 from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
@@ -73,7 +75,12 @@ def main():
         state = distributed.model_state(grpo.backbone.model)
         if distributed.is_main:
             save_file({k: v.clone().contiguous() for k, v in state.items()}, out / f"{name}.safetensors")
-            (out / "kinds.json").write_text(json.dumps({"kind": distributed.kind, "count": distributed.count}))
+            weight = max(distributed.module.parameters(), key=lambda weight: weight.numel())
+            mesh = list(weight.device_mesh.shape) if isinstance(weight, DTensor) else []
+            kinds = {"kind": distributed.kind, "count": distributed.count, "mesh": mesh}
+            if isinstance(distributed.module, DistributedDataParallel):
+                kinds["searches"] = distributed.module.find_unused_parameters
+            (out / "kinds.json").write_text(json.dumps(kinds))
         distributed.accelerator.wait_for_everyone()
 
 
