@@ -12,8 +12,8 @@ TORCHVISION := torchvision==0.28.0
 EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
 # Front ends with an adapter in integrations/ (and, of these, those that bring torch).
-FRONT_ENDS := trl sb3 inspect verifiers
-ON_TORCH := trl sb3
+FRONT_ENDS := trl sb3 inspect verifiers lmms
+ON_TORCH := trl sb3 lmms
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
 
