@@ -77,13 +77,24 @@ def test_a_task_asks_what_evaluate_asks(lmms):
     assert json.loads(json.dumps(task.dump_config()["metadata"]))["anatomy_r1"]["bank"] == "scenes"
 
 
-def test_lmms_evaluates_as_evaluate_does(lmms, run_in, endpoint, sayer, tmp_path):
+@pytest.mark.filterwarnings("default")  # lmms-eval's own
+def test_lmms_evaluates_as_evaluate_does(lmms, monkeypatch, endpoint, sayer, tmp_path):
+    """By its name in a YAML file, of an endpoint; its command does the same, after reading all of its own tasks."""
+    from lmms_eval.evaluator import simple_evaluate
+    from lmms_eval.loggers import EvaluationTracker
+    from lmms_eval.tasks import TaskManager
+
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/ours.yaml").write_text(TASK + "dataset_kwargs: {bank: scenes, limit: 8}\n")
-    model = ["--model", "openai", "--model_args", f"model_version=tiny,base_url={endpoint.address},num_concurrent=1"]
-    task = ["--include_path", "tasks", "--tasks", "ours", "--log_samples", "--output_path", "logs"]
-    said = run_in("-m", "lmms_eval", *model, *task, OPENAI_API_KEY="none")
-    assert len(endpoint.requests) == 24, said[-2000:]  # its command fails with 0
+    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
+    tracker = EvaluationTracker(output_path=str(tmp_path / "logs"))
+    model = {"model": "openai", "model_args": f"model_version=tiny,base_url={endpoint.address},num_concurrent=1"}
+    found = simple_evaluate(**model, tasks=["ours"], task_manager=manager, evaluation_tracker=tracker)
+    samples = found.pop("samples")
+    tracker.save_results_aggregated(found, samples, found["date"])
+    tracker.save_results_samples("ours", samples["ours"])
+    assert len(endpoint.requests) == 24
     results = json.loads(next((tmp_path / "logs").rglob("*_results.json")).read_text())
     metrics = {name.partition(",")[0]: value for name, value in results["results"]["ours"].items()}
     assert import_run(tmp_path / "logs", tmp_path / "imported").responses == 8
