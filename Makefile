@@ -12,8 +12,8 @@ TORCHVISION := torchvision==0.28.0
 EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
 # Front ends with an adapter in integrations/ (and, of these, those that bring torch, and whose example asks a model).
-FRONT_ENDS := trl sb3 inspect verifiers openenv
-ON_TORCH := trl sb3 openenv
+FRONT_ENDS := trl sb3 inspect verifiers openenv lmms
+ON_TORCH := trl sb3 openenv lmms
 ON_MODEL := openenv
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false

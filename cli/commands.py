@@ -117,7 +117,7 @@ COMMANDS = {
     "import": Command(
         "importing",
         "ImportConfig",
-        "read a training of TRL or a log of Inspect AI, for report, compare and doctor",
+        "read a training of TRL or logs of Inspect AI, vf-eval or lmms-eval, for report, compare and doctor",
         ("import runs/with-trl --out runs/imported", "import logs/anatomy.eval --out runs/inspect"),
     ),
     "audit": Command(

@@ -17,8 +17,8 @@ class ImportConfig:
     """An import."""
 
     source: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder of a training of TRL or one of its trainer_state.json; a log of Inspect AI (.eval or .json); or the
-    folder of a run of vf-eval."""
+    """Folder of a training of TRL or one of its trainer_state.json; a log of Inspect AI (.eval or .json); the
+    folder of a run of vf-eval; or what lmms-eval logged (its folder, samples or results)."""
     group_size: Count = 8
     """Responses to each question, where the source does not tell: TRL's num_generations."""
     out: Path = Path("runs/imported")

@@ -6,7 +6,7 @@ nothing but which outcomes the curriculum knows by then; where it learns nothing
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -132,24 +132,35 @@ class TicketOffice:
             AnatomyError: what :meth:`read` raises, a ticket graded before or whose group is closed, or a response that
                 is not text. Nothing has changed then.
         """
+        return self.grade_all([(ticket, text)])[0]
+
+    def grade_all(self, pairs: Iterable[tuple[Ticket | str, str]]) -> list[Score]:
+        """Score responses, all or none of them: where one raises, as :meth:`grade` does, none is taken for graded."""
         with self._lock:
-            ticket = self.read(ticket)
-            asked = ticket.asked
-            group = self._group(ticket)
-            if asked.place in group.scores:
-                raise AnatomyError(
-                    f"ticket: place {asked.place} of group {asked.group} (question {asked.question.id!r}) is graded "
-                    "already.\nEach ticket is graded once; draw() gives more."
-                )
-            score = self.stream.score(ticket.question, text)
-            self._open[asked.group] = group
-            group.tickets[asked.place], group.scores[asked.place] = ticket, score
-            if len(group.scores) == asked.size:
-                self._shut(asked.group)
-                places = range(asked.size)
-                variants = [group.tickets[place].variant for place in places]
-                self.stream.tell(asked.question, variants, [group.scores[place] for place in places])
-            return score
+            found = [(ticket := self.read(one), self.stream.score(ticket.question, text)) for one, text in pairs]
+            places = set[tuple[int, int]]()
+            for ticket, _ in found:
+                group, place = ticket.group, ticket.asked.place
+                if place in self._group(ticket).scores or (group, place) in places:
+                    raise AnatomyError(
+                        f"ticket: place {place} of group {group} (question {ticket.asked.question.id!r}) is graded "
+                        "already.\nEach ticket is graded once; draw() gives more."
+                    )
+                places.add((group, place))
+            for ticket, score in found:
+                self._take(ticket, score)
+            return [score for _, score in found]
+
+    def _take(self, ticket: Ticket, score: Score) -> None:
+        """Write a score down; with the last of its group, let curriculum and augmentation hear of it."""
+        asked = ticket.asked
+        group = self._open.setdefault(asked.group, self._group(ticket))
+        group.tickets[asked.place], group.scores[asked.place] = ticket, score
+        if len(group.scores) == asked.size:
+            self._shut(asked.group)
+            places = range(asked.size)
+            variants = [group.tickets[place].variant for place in places]
+            self.stream.tell(asked.question, variants, [group.scores[place] for place in places])
 
     def close(self, ticket: Ticket | str) -> None:
         """Give up the group of a ticket: the curriculum does not hear of it, and its tickets are void.

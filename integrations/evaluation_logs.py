@@ -20,11 +20,15 @@ from anatomy_r1.evaluation.records import (
 from anatomy_r1.evaluation.run import grade, weights_of
 from anatomy_r1.evaluation.summaries import summarise
 from anatomy_r1.integrations.inspect_task import OLDEST, inspect_text
-from anatomy_r1.integrations.rows import question_of_facts, require
+from anatomy_r1.integrations.rows import LOGGED, question_of_facts, require
 
 INSPECT_SUFFIXES = (".eval", ".json")
 TRACES, SETTINGS = "traces.jsonl", "configs/resolved/eval.json"
 """In the folder of a run of ``vf-eval``."""
+LMMS_SAMPLES, LMMS_RESULTS = "_samples_", "_results.json"
+"""In the names of what lmms-eval writes: ``DATE_samples_TASK.jsonl``, ``DATE_results.json``."""
+_COUNTED = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
+_NOT_SAID = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def read_inspect(path: Path) -> ForeignEvaluation:
             f"{path}: can't be read as a log of Inspect ({' '.join(str(error).split())[:200]}).\n"
             "Expected the .eval or .json file that inspect eval wrote."
         ) from None
-    about = (log.eval.metadata or {}).get("anatomy_r1")
+    about = (log.eval.metadata or {}).get(LOGGED)
     if not isinstance(about, dict) or not log.samples:
         raise AnatomyError(
             f"{path}: the log of task {log.eval.task!r} holds no answers to questions of anatomy-r1.\n"
@@ -124,6 +128,66 @@ def _verifiers_answer(row: Mapping[str, Any], where: str) -> Answer:
         raise AnatomyError(f"{where}: expected an episode of verifiers with one agent over our questions.") from None
     failed = None if said else "the run has no response"
     return Answer(question_of_facts(facts, where), Response(said[-1] if said else "", truncated=cut, failed=failed))
+
+
+def find_lmms(source: Path) -> Path | None:
+    """The samples of a run of lmms-eval: the file, those beside its results, those in a folder; None: there are none.
+
+    Raises:
+        AnatomyError: samples of several tasks or runs.
+    """
+    if source.suffix == ".jsonl":
+        return source if LMMS_SAMPLES in source.name else None
+    if source.is_dir():
+        found = sorted(source.rglob(f"*{LMMS_SAMPLES}*.jsonl"))
+    else:
+        run = source.name.removesuffix(LMMS_RESULTS)
+        found = sorted(source.parent.glob(f"{run}{LMMS_SAMPLES}*.jsonl")) if run != source.name else []
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        raise AnatomyError(
+            f"{source}: holds samples of {len(found)} tasks or runs of lmms-eval: {names}.\nGive one of these files."
+        )
+    return found[0] if found else None
+
+
+def read_lmms(samples: Path) -> ForeignEvaluation:
+    """Read what lmms-eval logged of a task of ours: its samples, and the results beside them.
+
+    Raises:
+        AnatomyError: a damaged or missing file, or another task's.
+    """
+    run, _, name = samples.name.partition(LMMS_SAMPLES)
+    path, task = samples.with_name(run + LMMS_RESULTS), name.removesuffix(".jsonl")
+    results = read_json(path)
+    try:
+        about = results["configs"][task]["metadata"][LOGGED]
+        bank, split = str(about["bank"]), str(about["split"])
+        model = str(results["model_name"] or results["model_source"])
+    except (KeyError, TypeError):
+        raise AnatomyError(
+            f"{path}: expected the results of a task of anatomy-r1; its task {task!r} names no bank.\n"
+            "Expected what lmms-eval --log_samples wrote for an AnatomyTask."
+        ) from None
+    lines = enumerate(read_jsonl(samples), start=1)
+    answers = [one for number, row in lines for one in _lmms_answers(row, f"{samples}, line {number}")]
+    return ForeignEvaluation(model, bank, split, answers, {"harness": "lmms-eval", "log": samples.name, "lmms": about})
+
+
+def _lmms_answers(row: Any, where: str) -> Iterator[Answer]:
+    """All responses of a line: lmms-eval judges the first, and keeps the others of ``--repeats``."""
+    try:
+        facts, control = row[LOGGED]["question"], row[LOGGED]["control"]
+        said = row["resps"] if "resps" in row else [row["filtered_resps"]]
+        counted = row["token_counts"][0] or {}
+        used = {ours: counted[its] for ours, its in _COUNTED.items() if its in counted}
+    except (KeyError, TypeError, IndexError):
+        raise AnatomyError(f"{where}: expected the sample of a task of anatomy-r1, as lmms-eval logs it.") from None
+    question = question_of_facts(facts, where)
+    for sample, text in enumerate(said):
+        failed = str(text).strip("[]")[:500] if str(text).startswith(_NOT_SAID) else None
+        response = Response("" if failed else str(text), usage=used if sample == 0 else {}, failed=failed)
+        yield Answer(question, response, sample, control if control in CONTROLS else None)
 
 
 def write_evaluation(found: ForeignEvaluation, out: Path) -> int:

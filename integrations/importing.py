@@ -6,8 +6,11 @@ from pathlib import Path
 from anatomy_r1.core import AnatomyError, Count, open_regular, requirement
 from anatomy_r1.integrations.evaluation_logs import (
     INSPECT_SUFFIXES,
+    LMMS_SAMPLES,
     TRACES,
+    find_lmms,
     read_inspect,
+    read_lmms,
     read_verifiers,
     write_evaluation,
 )
@@ -19,15 +22,15 @@ class Imported:
     """What was read."""
 
     kind: str
-    """``TRL``, ``Inspect`` or ``verifiers``."""
+    """``TRL``, ``Inspect``, ``verifiers`` or ``lmms-eval``."""
     steps: int = 0
     groups: int = 0
     responses: int = 0
 
 
 def import_run(source: Path, out: Path, *, group_size: Count = 8) -> Imported:
-    """Import a run: a training of TRL's (its folder or a ``trainer_state.json``), a log of Inspect, or a run
-    of vf-eval.
+    """Import a run: a training of TRL's (its folder or a ``trainer_state.json``), a log of Inspect, a run of
+    vf-eval, or what lmms-eval logged (its folder, samples or results).
 
     Args:
         source: what to read.
@@ -46,11 +49,13 @@ def import_run(source: Path, out: Path, *, group_size: Count = 8) -> Imported:
     if (state := find_state(source)) is not None:
         steps, groups = write_training(state, out, group_size)
         return Imported("TRL", steps=steps, groups=groups)
+    if (samples := find_lmms(source)) is not None:
+        return Imported("lmms-eval", responses=write_evaluation(read_lmms(samples), out))
     if source.suffix in INSPECT_SUFFIXES and not source.is_dir():
         return Imported("Inspect", responses=write_evaluation(read_inspect(source), out))
     if (source / TRACES).is_file():
         return Imported("verifiers", responses=write_evaluation(read_verifiers(source), out))
     raise AnatomyError(
-        f"{source}: expected a file or folder of TRL ({STATE}), Inspect (.eval, .json) or vf-eval ({TRACES}).\n"
-        "Give what one of them wrote."
+        f"{source}: expected a file or folder of TRL ({STATE}), Inspect (.eval, .json), vf-eval ({TRACES}) or "
+        f"lmms-eval (*{LMMS_SAMPLES}*.jsonl).\nGive what one of them wrote."
     )

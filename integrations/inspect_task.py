@@ -6,11 +6,9 @@ from typing import Any
 from anatomy_r1.banks import open_bank
 from anatomy_r1.core import Question, render_prompt
 from anatomy_r1.envs import score
-from anatomy_r1.integrations.rows import asked, data_uri, facts_of, question_of_facts, require
+from anatomy_r1.integrations.rows import ASKED, Asked, data_uri, facts_of, question_of_facts, require
 
 OLDEST = "0.3.285"
-ASKED = "asked"
-"""Group of the questions with their own image, beside the controls, in the metrics."""
 _SPOKEN = ("text", "reasoning")
 
 
@@ -42,9 +40,8 @@ def inspect_task(
     from inspect_ai import Task
     from inspect_ai.dataset import MemoryDataset
 
-    names = tuple(name for name in controls.split(",") if name)
     whole = open_bank(bank, **bank_options)
-    samples = [inspect_sample(*pair) for pair in asked(whole.split(split), limit, seed, names)]
+    samples = [inspect_sample(*pair) for pair in Asked(whole.split(split), limit, seed, controls)]
     about = {"bank": whole.name, "split": split, "limit": limit, "seed": seed}
     return Task(
         dataset=MemoryDataset(samples, name=f"{whole.name}-{split}"),

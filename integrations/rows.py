@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
@@ -10,9 +10,14 @@ from typing import Any, NoReturn
 from PIL import Image as Pil
 
 from anatomy_r1.banks import Bank
-from anatomy_r1.core import AnatomyError, Image, Question
-from anatomy_r1.evaluation.records import CONTROLS, apply_control, with_cached_image
+from anatomy_r1.core import AnatomyError, Count, Image, Question, Seed, requirement
+from anatomy_r1.evaluation.records import CONTROLS, apply_control
 from anatomy_r1.evaluation.run import sample_indices
+
+ASKED = "asked"
+"""What a question with its own image is called beside the controls."""
+LOGGED = "anatomy_r1"
+"""In others' logs, what is ours."""
 
 _FACTS = [field.name for field in fields(Question) if field.name != "image"]
 
@@ -56,22 +61,39 @@ def data_uri(image: Image) -> str:
     return "data:image/png;base64," + base64_png(image)
 
 
-def asked(
-    part: Bank, limit: int | None, seed: int, controls: Sequence[str] = ()
-) -> Iterator[tuple[Question, str | None]]:
+class Asked(Sequence[tuple[Question, str | None]]):
     """Questions of a split as ``evaluate`` draws them, each followed by its controls (None: asked as it is).
 
+    Each is made anew whenever it is looked at, so that a large bank's images are not all kept.
+
+    Args:
+        part: the split.
+        limit: how many distinct questions; None: all.
+        seed: of the draw.
+        controls: names, in a list or one text with commas.
+
     Raises:
-        AnatomyError: what :func:`sample_indices` raises, or an unknown control.
+        AnatomyError: what :func:`sample_indices` raises, numbers out of range, or an unknown control.
     """
-    if unknown := [name for name in controls if name not in CONTROLS]:
-        raise AnatomyError(f"unknown control {unknown[0]!r}; known: {', '.join(CONTROLS)}.")
-    indices = sample_indices(len(part), limit, seed)
-    for place, index in enumerate(indices):
-        question = with_cached_image(part.question(index))
-        yield question, None
-        for name in controls:
-            yield apply_control(name, question, place, indices, part.question), name
+
+    def __init__(self, part: Bank, limit: int | None, seed: int, controls: Sequence[str] | str = ()) -> None:
+        for name, value, hint in (("limit", limit, Count | None), ("seed", seed, Seed)):
+            if (wanted := requirement(value, hint)) is not None:
+                raise AnatomyError(f"{name} must be {wanted}, got {value!r}.")
+        self.part, self.indices = part, sample_indices(len(part), limit, seed)
+        self.controls = tuple(filter(None, controls.split(",") if isinstance(controls, str) else controls))
+        if unknown := [name for name in self.controls if name not in CONTROLS]:
+            raise AnatomyError(f"unknown control {unknown[0]!r}; known: {', '.join(CONTROLS)}.")
+
+    def __len__(self) -> int:
+        return len(self.indices) * (1 + len(self.controls))
+
+    def __getitem__(self, number: Any) -> Any:
+        place, kind = divmod(number, 1 + len(self.controls))
+        question, control = self.part.question(self.indices[place]), (None, *self.controls)[kind]
+        if control is not None:
+            question = apply_control(control, question, place, self.indices, self.part.question)
+        return question, control
 
 
 def require(package: str, oldest: str, extra: str, what: str) -> None:

@@ -65,15 +65,14 @@ class TRLSource:
 
         Raises:
             AnatomyError: a group that is not whole, which is another ``group_size`` than TRL's, or what
-                :meth:`TicketOffice.grade` raises.
+                :meth:`TicketOffice.grade` raises. Nothing is graded then.
         """
         if trainer_state is not None and trainer_state.max_steps > 0:
             self.progress = min(1.0, trainer_state.global_step / trainer_state.max_steps)
         asked = [self.office.read(one) for one in ticket]
         for group, count in Counter(one.group for one in asked).items():
             self._check_size(count, f"group {group} came with {count} responses")
-        pairs = zip(asked, map(_text, completions), strict=True)
-        return [self.office.grade(one, text).total for one, text in pairs]
+        return [found.total for found in self.office.grade_all(zip(asked, map(_text, completions), strict=True))]
 
     def _asked(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
         """The columns of rows; the ``k``-th time that a row is in a batch is its group's place ``k``."""
@@ -112,7 +111,7 @@ class TRLSource:
 
 def _text(completion: Any) -> Any:
     """The response of a completion: itself, or the content of its last message."""
-    return completion if isinstance(completion, str) or not completion else completion[-1]["content"]
+    return completion[-1].get("content") if completion and isinstance(completion, list) else completion
 
 
 def _check_process() -> None:

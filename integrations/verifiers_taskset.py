@@ -10,7 +10,7 @@ from typing import Any
 from anatomy_r1.banks import open_bank
 from anatomy_r1.core import Question, render_prompt
 from anatomy_r1.envs import Score, score
-from anatomy_r1.integrations.rows import asked, data_uri, facts_of, question_of_facts, require
+from anatomy_r1.integrations.rows import Asked, data_uri, facts_of, question_of_facts, require
 
 require("verifiers", "0.4", "verifiers", "verifiers_taskset")
 import verifiers.v1 as vf  # noqa: E402 (whether it can be imported is asked first)
@@ -66,7 +66,7 @@ class AnatomyTaskset(vf.Taskset[AnatomyTask, AnatomyConfig]):  # type: ignore[mi
     def load(self) -> Iterator[Any]:
         """A task per question."""
         config = self.config
-        for question, _ in asked(open_bank(config.bank, config.split), config.limit, config.seed):
+        for question, _ in Asked(open_bank(config.bank, config.split), config.limit, config.seed):
             yield anatomy_task(question, config.task)
 
 

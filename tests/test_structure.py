@@ -19,8 +19,8 @@ ROOMS = {
     "vector_env",
     "agents": "configs model logprobs policies training grpo",
     "evaluation": "stats records summaries run audits doctor reports live",
-    "integrations": "rows trl inspect_task verifiers_taskset desk openenv_client openenv_server evaluation_logs "
-    "training_logs importing",
+    "integrations": "rows trl inspect_task verifiers_taskset lmms_task desk openenv_client openenv_server "
+    "evaluation_logs training_logs importing",
     "workflows": "cards presets config settings resuming outcome notices backbones parts processes spread launched "
     "footprint forecast trackers checkups held_out running training supervised plan demo",
     "cli": "",

@@ -187,6 +187,23 @@ def test_what_can_not_be_graded_is_told_and_nothing_is_lost():
         office.close(fourth)
 
 
+def test_many_are_graded_all_or_none():
+    office, alone = TicketOffice(**TASK), TicketOffice(**TASK)
+    tickets = office.draw(2, 2)
+    pairs = [(ticket.id, right(ticket)) for ticket in tickets]
+    state = office.state_dict()
+    for wrong, match in (
+        ([*pairs[:3], (tickets[3], None)], "a response must be text"),
+        ([*pairs[:3], pairs[0]], r"place 0 of group 0 .* graded already"),
+        ([*pairs[:3], ("scenes-12", "")], "expected a Ticket or its id"),
+    ):
+        with pytest.raises(AnatomyError, match=match) as told:
+            office.grade_all(wrong)
+        assert len(str(told.value).splitlines()) <= 2 and office.state_dict() == state
+    assert office.grade_all(pairs) == [alone.grade(*pair) for pair in pairs]
+    assert office.state_dict()["closed"] == {"below": 2, "groups": []}
+
+
 def test_what_is_no_ticket_of_this_office_is_told():
     office = TicketOffice(**TASK)
     ticket, _ = office.draw(1, 2)

@@ -101,7 +101,7 @@ def test_what_no_task_can_be_made_of_is_told(monkeypatch):
         inspect_task()
     assert len(str(told.value).splitlines()) == 2
     with pytest.raises(AnatomyError, match="unknown control 'dark'"):
-        list(rows.asked(open_bank("scenes", "test"), 1, 0, ("dark",)))
+        list(rows.Asked(open_bank("scenes", "test"), 1, 0, ("dark",)))
     with pytest.raises(AnatomyError, match="expected the facts of a question") as told:
         rows.question_of_facts({"id": "q"}, "sample 'q'")
     assert len(str(told.value).splitlines()) == 2

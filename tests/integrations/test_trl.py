@@ -65,6 +65,18 @@ def test_another_group_size_than_trls_is_told(source, dataset):
         source.reward(completions=["a", "b"], ticket=[row["ticket"] for row in rows])
 
 
+def test_a_batch_with_what_is_no_response_is_graded_whole_or_not_at_all(source, dataset):
+    tickets = [row["ticket"] for row in dataset.__getitems__([0] * 4)]
+    state = source.office.state_dict()
+    for nothing in (None, [], [{"role": "assistant"}], 3):
+        with pytest.raises(AnatomyError, match="a response must be text") as told:
+            source.reward(completions=["a", "b", "c", nothing], ticket=tickets)
+        assert len(str(told.value).splitlines()) <= 2 and source.office.state_dict() == state
+    with pytest.raises(AnatomyError, match="graded already"):
+        source.reward(completions=["a"] * 4, ticket=[*tickets[:3], tickets[0]])
+    assert source.reward(completions=["a"] * 4, ticket=tickets) == [0.0] * 4
+
+
 @pytest.mark.parametrize("found, match", [("1.15.2", "needs trl 1.16 or newer, found 1.15.2"), (None, "not installed")])
 def test_a_missing_or_older_trl_is_told(source, monkeypatch, found, match):
     def version(name):
