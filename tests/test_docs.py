@@ -51,8 +51,10 @@ OTHERS_FLAGS = {
     "--logprobs-mode",
     "--ml",
     "--no-enable-chunked-prefill",
+    "--parallelism_config_dp_replicate_size",
     "--tensor-parallel-size",
     "--version",
+    "--weight-transfer-config",
 }
 """Flags in running text that are not of ``anatomy-r1``: those of vLLM, accelerate and TotalSegmentator."""
 

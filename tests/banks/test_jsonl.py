@@ -61,7 +61,8 @@ class ListBank:
 
 
 LINE_ENDS = "\u2028\u2029\x85\r\n"
-characters = st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(LINE_ENDS + '"\\{}_.'))
+# Questions hold no other control codes (Cc): with them, most of what is drawn would be thrown away.
+characters = st.one_of(st.characters(exclude_categories=["Cs", "Cc"]), st.sampled_from(LINE_ENDS + '\t"\\{}_.'))
 words = st.text(characters, min_size=1, max_size=20).filter(lambda text: normalise(text) and not find_markup(text))
 anything = st.text(characters, max_size=8).filter(lambda text: not find_markup(text))
 values = st.recursive(
