@@ -262,6 +262,7 @@ def follow(page, folder):
         if block.needs:
             continue
         if block.title:
+            (folder / block.title).parent.mkdir(exist_ok=True)
             (folder / block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "python" and ">>>" in block.text:
             test = doctest.DocTestParser().get_doctest(block.text, names, str(block), str(page), block.line)
