@@ -11,9 +11,11 @@ TORCH := torch==2.13.0
 TORCHVISION := torchvision==0.28.0
 EXTRAS := train,report,brain,dicom,itk,hf,validate,text,diversity,dev
 comma := ,
-# Front ends with an adapter in integrations/ (and, of these, those that bring torch, and whose example asks a model).
+# Front ends with an adapter in integrations/ (and, of these, those that bring torch, those whose models need torchvision,
+# and those whose example asks a model).
 FRONT_ENDS := trl sb3 inspect verifiers openenv lmms
 ON_TORCH := trl sb3 openenv lmms
+ON_TORCHVISION := trl lmms
 ON_MODEL := openenv
 INSTALL := -m pip install --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM := false
@@ -138,7 +140,7 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 $(FRONT_ENDS:%=.venv-%/ready): .venv-%/ready: pyproject.toml locks/%.txt
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	$(if $(filter $*,$(ON_TORCH)),.venv-$*/bin/python $(INSTALL) $(TORCH))
-	$(if $(filter $*,$(ON_TORCH)),.venv-$*/bin/python $(INSTALL) --no-deps $(TORCHVISION))
+	$(if $(filter $*,$(ON_TORCHVISION)),.venv-$*/bin/python $(INSTALL) --no-deps $(TORCHVISION))
 	.venv-$*/bin/python -m pip freeze | sed -n '/^torch==/p' > .venv-$*/constraints.txt
 	.venv-$*/bin/python $(INSTALL) -c .venv-$*/constraints.txt -c locks/$*.txt -e '.[$*,brain$(if $(filter $*,$(ON_MODEL)),$(comma)train)]'
 	.venv-$*/bin/python $(INSTALL) -c locks/dev.txt pytest
