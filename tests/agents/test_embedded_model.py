@@ -18,6 +18,7 @@ def test_it_is_a_small_transformers_folder(folder):
     assert AutoProcessor.from_pretrained(folder).chat_template
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bank", ["scenes", "brain-atlas"])
 def test_it_leaves_room_to_learn(bank):
     policy = make_policy("tiny", max_new_tokens=24)

@@ -106,7 +106,7 @@ def paired(tmp_path_factory):
     ("runs", "kind", "mesh"),
     [
         ("together", "MULTI_CPU", []),
-        ("sharded", "FSDP", [2]),
+        pytest.param("sharded", "FSDP", [2], marks=pytest.mark.slow),
         pytest.param("paired", "FSDP", [2, 2], marks=pytest.mark.slow),
     ],
 )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from anatomy_r1.cli.main import run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -13,6 +15,7 @@ LAUNCHER = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "
 ASKED = ["evaluate", "--limit", "9", "--n", "2", "--policy-options", "temperature", "1.0"]
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_report_of_one(tmp_path, monkeypatch):
     line = [sys.executable, *LAUNCHER, "-m", "anatomy_r1", *ASKED, "--out", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

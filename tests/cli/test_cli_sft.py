@@ -49,7 +49,8 @@ def test_a_run_cut_off_behind_a_checkpoint_goes_on_to_the_same_weights(alone, tm
     assert logged(tmp_path / "cut", "step") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("engine", ["cpu", "fsdp2_cpu", pytest.param("hsdp_cpu", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["cpu", "fsdp2_cpu", "hsdp_cpu"])
 def test_two_processes_learn_what_one_does(alone, tmp_path, engine):
     launch = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"accelerate/{engine}.yaml")]
     done = finished([sys.executable, *launch, "-m", "anatomy_r1", "sft", *FEW, "--out", "run"], tmp_path)

@@ -98,6 +98,7 @@ def test_mistakes_stop_a_dry_run_too(tmp_path, monkeypatch, capsys):
     assert code == 2 and "no parameter's name holds" in errors
 
 
+@pytest.mark.slow
 def test_the_cpu_preset_trains_with_two_processes_and_one_writes(tmp_path, monkeypatch):
     line = [
         sys.executable,

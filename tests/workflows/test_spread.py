@@ -38,6 +38,7 @@ def launch(out, **environment):
     assert [process.returncode for process in going] == [0, 0], said
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes_also_from_where_it_was_killed(tmp_path):
     evaluate_in(tmp_path / "one")
     one, two = tmp_path / "one" / "before", tmp_path / "two" / "before"
