@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from anatomy_r1.banks import open_bank
 from anatomy_r1.core import Question, render_prompt
 from anatomy_r1.envs import score
-from anatomy_r1.integrations.rows import ASKED, Asked, data_uri, facts_of, question_of_facts, require
+from anatomy_r1.integrations.rows import ASKED, LOGGED, data_uri, facts_of, open_asked, question_of_facts, require
 
 OLDEST = "0.3.285"
 _SPOKEN = ("text", "reasoning")
@@ -40,13 +39,12 @@ def inspect_task(
     from inspect_ai import Task
     from inspect_ai.dataset import MemoryDataset
 
-    whole = open_bank(bank, **bank_options)
-    samples = [inspect_sample(*pair) for pair in Asked(whole.split(split), limit, seed, controls)]
-    about = {"bank": whole.name, "split": split, "limit": limit, "seed": seed}
+    about, asked = open_asked(bank, split, limit, seed, controls, **bank_options)
+    samples = [inspect_sample(*pair) for pair in asked]
     return Task(
-        dataset=MemoryDataset(samples, name=f"{whole.name}-{split}"),
+        dataset=MemoryDataset(samples, name=f"{about['bank']}-{split}"),
         scorer=inspect_judge(),
-        metadata={"anatomy_r1": about},
+        metadata={LOGGED: about},
     )
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from PIL import Image as Pil
 
 from anatomy_r1.agents import Policy
-from anatomy_r1.banks import open_bank
 from anatomy_r1.core import AnatomyError, Question, render_prompt
 from anatomy_r1.envs import score
-from anatomy_r1.integrations.rows import LOGGED, Asked, facts_of, require
+from anatomy_r1.integrations.rows import LOGGED, Asked, facts_of, open_asked, require
 
 OLDEST = "0.7.3"
 require("lmms-eval", OLDEST, "lmms", "lmms_task")
@@ -61,7 +60,7 @@ class AnatomyTask(ConfigurableMessagesTask):  # type: ignore[misc]
                 f"lmms_task: expected names and values as dataset_kwargs, got {settings!r}.\n"
                 "Write them like {bank: scenes, split: test, limit: 100}."
             )
-        self.about, self.asked = _asked(**settings)
+        self.about, self.asked = open_asked(**settings)
         names = [name + _under(control) for control in (None, *self.asked.controls) for name in _METRICS]
         ours = {
             **_CONFIG,
@@ -117,20 +116,6 @@ class PolicyModel(lmms):  # type: ignore[misc]
         raise NotImplementedError
 
     generate_until_multi_round = loglikelihood
-
-
-def _asked(
-    bank: str = "scenes",
-    split: str = "test",
-    limit: int | None = 100,
-    seed: int = 0,
-    controls: Sequence[str] | str = "blank,other-image",
-    **bank_options: Any,
-) -> tuple[dict[str, Any], Asked]:
-    """What is asked, in words and as questions."""
-    whole = open_bank(bank, **bank_options)
-    about = {"bank": whole.name, "split": split, "limit": limit, "seed": seed}
-    return about, Asked(whole.split(split), limit, seed, controls)
 
 
 def lmms_document(question: Question, control: str | None = None) -> dict[str, Any]:

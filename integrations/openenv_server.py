@@ -28,7 +28,15 @@ from fastapi.responses import JSONResponse  # noqa: E402
 from openenv.core.env_server import Environment, create_app  # noqa: E402 (the client asks first whether it is there)
 from openenv.core.env_server.types import EnvironmentMetadata, State  # noqa: E402
 
-__all__ = ["AnatomyEnvironment", "openenv_app"]
+__all__ = ["AnatomyEnvironment", "NotServed", "openenv_app"]
+
+
+class NotServed(AnatomyError, SystemExit):
+    """Settings in the environment that no server can be made of: it ends with these words, and no traceback."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(told)
+        self.code = f"error: {told}"
 
 
 class AnatomyEnvironment(Environment[AnatomyAction, AnatomyObservation, State]):  # type: ignore[misc]
@@ -179,4 +187,7 @@ def __getattr__(name: str) -> Any:
     """Build ``app`` for the server that asks for it, and not for whoever imports the classes."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return openenv_app(**settings_of(os.environ.get(VARIABLE, "{}")))
+    try:
+        return openenv_app(**settings_of(os.environ.get(VARIABLE, "{}")))
+    except AnatomyError as error:
+        raise NotServed(str(error)) from None

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from PIL import Image as Pil
 
-from anatomy_r1.banks import Bank
+from anatomy_r1.banks import Bank, open_bank
 from anatomy_r1.core import AnatomyError, Count, Image, Question, Seed, requirement
 from anatomy_r1.evaluation.records import CONTROLS, apply_control
 from anatomy_r1.evaluation.run import sample_indices
@@ -94,6 +94,24 @@ class Asked(Sequence[tuple[Question, str | None]]):
         if control is not None:
             question = apply_control(control, question, place, self.indices, self.part.question)
         return question, control
+
+
+def open_asked(
+    bank: str = "scenes",
+    split: str = "test",
+    limit: int | None = 100,
+    seed: int = 0,
+    controls: Sequence[str] | str = "blank,other-image",
+    **bank_options: Any,
+) -> tuple[dict[str, Any], Asked]:
+    """What is asked of a bank: in words, for a log, and as questions.
+
+    Raises:
+        AnatomyError: a bank or split that is none, and what :class:`Asked` raises.
+    """
+    whole = open_bank(bank, **bank_options)
+    about = {"bank": whole.name, "split": split, "limit": limit, "seed": seed}
+    return about, Asked(whole.split(split), limit, seed, controls)
 
 
 def require(package: str, oldest: str, extra: str, what: str) -> None:

@@ -1,7 +1,9 @@
 """For the tests of each adapter: the contract, and an endpoint."""
 
+import importlib
 import importlib.util
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +12,8 @@ from zlib import crc32
 import pytest
 
 from anatomy_r1.agents import Response
+from anatomy_r1.core import AnatomyError
+from anatomy_r1.integrations import rows
 
 spec = importlib.util.spec_from_file_location("contract", Path(__file__).with_name("contract.py"))
 CONTRACT = importlib.util.module_from_spec(spec)
@@ -20,6 +24,26 @@ spec.loader.exec_module(CONTRACT)
 def contract():
     """The module beside this one."""
     return CONTRACT
+
+
+@pytest.fixture
+def refused_with(monkeypatch):
+    """Imports modules of integrations where their package is of a version (None: missing); gives what is told."""
+
+    def told(found, *modules):
+        def version(name):
+            if found is None:
+                raise rows.PackageNotFoundError(name)
+            return found
+
+        for module in modules:
+            monkeypatch.delitem(sys.modules, f"anatomy_r1.integrations.{module}", raising=False)
+        monkeypatch.setattr(rows, "version", version)
+        with pytest.raises(AnatomyError) as error:
+            importlib.import_module(f"anatomy_r1.integrations.{modules[0]}")
+        return str(error.value)
+
+    return told
 
 
 def said_to(prompt):
