@@ -7,22 +7,22 @@ which shows the room that there is.
 """
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from run import BANKS, BATCH, LENGTH, answer, held_out
+from run import BANKS, answer, held_out
 from scipy import stats
 
 from anatomy_r1.agents.model import Backbone
-from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.banks import open_bank
-from anatomy_r1.core import Question
+from anatomy_r1.core import AnatomyError, Question
 from anatomy_r1.curricula import GroupOutcome, answer_entropy
 from anatomy_r1.curricula.similarity import Confusion, OptionSimilarity, make_similarity
-from anatomy_r1.envs import Score, observe_one, score
+from anatomy_r1.envs import Score
 
 ANSWERS = 16
 BITS = np.log(2)
@@ -30,16 +30,8 @@ BITS = np.log(2)
 
 def sample(backbone: Backbone, questions: Sequence[Question]) -> list[list[Score]]:
     """How ``ANSWERS`` answers to each question fare."""
-    policy = TransformersPolicy(backbone, temperature=1.0, max_new_tokens=LENGTH, seed=7)
-    found = []
-    for start in range(0, len(questions), BATCH):
-        part = questions[start : start + BATCH]
-        shown = [observe_one(question, question.pixels()) for question in part]
-        responses = policy.respond({key: tuple(one[key] for one in shown) for key in ("image", "prompt")}, n=ANSWERS)
-        for place, question in enumerate(part):
-            own = responses[place * ANSWERS : (place + 1) * ANSWERS]
-            found.append([score(question, response.text) for response in own])
-    return found
+    scores = answer(backbone, questions, 1.0, n=ANSWERS)
+    return [scores[start : start + ANSWERS] for start in range(0, len(scores), ANSWERS)]
 
 
 def within_answers(questions: Sequence[Question], likeness: np.ndarray, errors: np.ndarray) -> float:
@@ -94,4 +86,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AnatomyError as error:
+        sys.exit(f"error: {error}")

@@ -10,6 +10,7 @@ files.
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,7 +32,7 @@ from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import SFT, Example, question_example
 from anatomy_r1.banks import Bank, open_bank
-from anatomy_r1.core import Question, write_bytes, write_json
+from anatomy_r1.core import AnatomyError, Question, write_bytes, write_json
 from anatomy_r1.curricula import permutation_consistency
 from anatomy_r1.curricula.similarity import OptionSimilarity, make_similarity
 from anatomy_r1.envs import Score, observe_one, score
@@ -66,17 +67,17 @@ def held_out(bank: Bank, count: int, draw: int) -> list[Question]:
 
 
 def answer(
-    backbone: Backbone, questions: Sequence[Question], temperature: float, *, blank: bool = False
+    backbone: Backbone, questions: Sequence[Question], temperature: float, *, blank: bool = False, n: int = 1
 ) -> list[Score]:
-    """How the model fares on each of the questions."""
+    """How ``n`` answers of the model to each of the questions fare, question by question."""
     policy = TransformersPolicy(backbone, temperature=temperature, max_new_tokens=LENGTH, seed=7)
     found = []
     for start in range(0, len(questions), BATCH):
         part = questions[start : start + BATCH]
         shown = [observe_one(q, np.full_like(q.pixels(), 128) if blank else q.pixels()) for q in part]
         observations = {key: tuple(one[key] for one in shown) for key in ("image", "prompt")}
-        texts = [response.text for response in policy.respond(observations)]
-        found += [score(*pair) for pair in zip(part, texts, strict=True)]
+        responses = policy.respond(observations, n=n)
+        found += [score(part[place // n], response.text) for place, response in enumerate(responses)]
     return found
 
 
@@ -255,4 +256,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AnatomyError as error:
+        sys.exit(f"error: {error}")
