@@ -46,6 +46,8 @@ class ASC:
             ``learnability``, which learn from these draws.
         balance: ``none``, ``uniform`` or ``inverse-accuracy``; see ``balance``.
         easy_weight: how often a question is drawn, against others of its structure, once its groups are all right.
+        shuffled: whether each draw has the target of a moment of training drawn at random, a control: S is distributed
+            over a run as the schedule has it, in no order.
         refresh: groups between two updates of a learnt similarity.
 
     Raises:
@@ -68,6 +70,7 @@ class ASC:
         floor: Annotated[float, Range(0, 1, below=True)] = 0.0,
         balance: str = "none",
         easy_weight: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        shuffled: bool = False,
         refresh: Count = 64,
     ) -> None:
         if not 0 <= tolerance <= 1:
@@ -80,6 +83,11 @@ class ASC:
         self.tolerance = 1.0 if softness else tolerance
         self.bank = bank
         self.schedule = make_schedule(schedule)
+        if shuffled and isinstance(self.schedule, LearningSchedule):
+            raise AnatomyError(
+                f"asc: shuffled needs a schedule that goes by progress, and {schedule!r} learns its own."
+            )
+        self.shuffled = shuffled
         if isinstance(self.schedule, Covering):
             self.floor = max(floor, self.schedule.least_floor)
         self.confusion = _make_confusion(similarity, bank, refresh)
@@ -106,8 +114,8 @@ class ASC:
 
     def choose(self, index: int, progress: float) -> Choice:
         """Draw a question near the target; see :class:`Curriculum`."""
-        target, stage = self.target(progress)
         rng = np.random.default_rng([self.seed, STREAM, index])
+        target, stage = self.target(rng.random() if self.shuffled else progress)
         if self.floor and rng.random() < self.floor:
             question = self.bank.question(self._index_at(int(rng.integers(len(self.bank))), progress))
             question = evenly_drawn(question) if isinstance(self.schedule, Covering) else question

@@ -36,11 +36,28 @@ ARMS = {
     "dr-grpo": Arm(grpo={"loss_type": "dr_grpo", "scale_rewards": "none"}),
     "dapo": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1}),
     "gpg": Arm(grpo={"loss_type": "gpg", "scale_rewards": "none"}),
+    # twice the rollouts: in groups twice as large, or in twice as many
+    "grpo-group-16": Arm(grpo={"num_generations": 16}),
+    "grpo-questions-32": Arm(grpo={"questions_per_step": 32}),
+    "scaffold-original-group-16": Arm(**ORIGINAL | {"grpo": {"condition": "original", "num_generations": 16}}),
+    # refills within the rollouts of the others: 8 questions, once more where nothing varies
+    "dapo-half": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1, "questions_per_step": 8}),
     # ASC that covers
     "asc-soft": Arm("asc", {"softness": 0.15, "floor": 0.25}),
-    "asc-anti": Arm("asc", {"schedule": "anti"}),
     "asc-soft-hard": Arm("asc", {"softness": 0.15, "floor": 0.25, "schedule": "constant:1.0"}),
     "asc-competence": Arm("asc", {"softness": 0.15, "floor": 0.25, "schedule": "competence"}),
+    # ASC by other schedules and measures
+    "asc-anti": Arm("asc", {"schedule": "anti"}),
+    "asc-shuffled": Arm("asc", {"shuffled": True}),
+    "asc-constant": Arm("asc", {"schedule": "constant:0.5"}),
+    "asc-linear": Arm("asc", {"schedule": "linear"}),
+    "asc-cosine": Arm("asc", {"schedule": "cosine"}),
+    "asc-by-competence": Arm("asc", {"schedule": "competence"}),
+    "asc-by-learnability": Arm("asc", {"schedule": "learnability"}),
+    "asc-visual": Arm("asc", {"similarity": "visual"}),
+    "asc-names": Arm("asc", {"similarity": "names"}),
+    "asc-ontology": Arm("asc", {"similarity": "ontology:laparoscopy"}),
+    "asc-confusion": Arm("asc", {"similarity": "confusion"}),
     # difficulty by what is learnt
     "learnability": Arm("learnability"),
     # GDQA where it is needed
@@ -58,6 +75,13 @@ ARMS = {
     "asc-soft+scaffold-original": Arm("asc", {"softness": 0.15, "floor": 0.25}, **ORIGINAL),
     "learnability+scaffold-original": Arm("learnability", **ORIGINAL),
     "dapo+scaffold-original": Arm(
+        augmentation="gdqa",
+        augmentation_options=SCAFFOLD,
+        grpo={"condition": "original", "loss_type": "dapo", "dynamic_sampling": 1},
+    ),
+    "dapo+asc+gdqa": Arm("asc", augmentation="gdqa", grpo={"loss_type": "dapo", "dynamic_sampling": 1}),
+    "dapo+asc+scaffold-original": Arm(
+        "asc",
         augmentation="gdqa",
         augmentation_options=SCAFFOLD,
         grpo={"condition": "original", "loss_type": "dapo", "dynamic_sampling": 1},

@@ -53,6 +53,7 @@ KEPT = (
     "diversity/answer_entropy",
     "completions/clipped_ratio",
     "rewards/format/mean",
+    "clip_ratio/region_mean",
     "grad_norm",
     "tokens/forwarded",
     "refills",

@@ -69,6 +69,26 @@ def test_similarity_follows_the_papers_stages_and_targets_lie_in_the_banks_reach
         assert np.mean(realised) == pytest.approx(low + level * (high - low), abs=0.02)
 
 
+def test_shuffled_targets_are_the_schedules_in_no_order(make_bank):
+    """The same histogram of S over a run, and at every moment of it."""
+    curriculum = make_curriculum("asc", make_bank(40), shuffled=True)
+    choices = [curriculum.choose(index, index / 2000) for index in range(2000)]
+    for part in (choices[:1000], choices[1000:]):
+        shares = [sum(choice.stage == stage for choice in part) / 1000 for stage in range(3)]
+        assert shares == pytest.approx([0.38, 0.25, 0.37], abs=0.04)
+    low, high = curriculum.drawer.spread.reach
+    for stage, level in enumerate(LEVELS):
+        realised = [choice.similarity for choice in choices if choice.stage == stage]
+        assert np.mean(realised) == pytest.approx(low + level * (high - low), abs=0.02)
+
+
+def test_a_schedule_that_learns_its_level_can_not_be_shuffled(make_bank):
+    with pytest.raises(
+        AnatomyError, match=r"shuffled needs a schedule that goes by progress, and 'competence' learns its own"
+    ):
+        make_curriculum("asc", make_bank(12), shuffled=True, schedule="competence")
+
+
 def test_only_the_distractors_change_and_they_come_from_the_questions_pool(make_bank):
     bank = make_bank(12)
     for choice in draws(make_curriculum("asc", bank), 300):
