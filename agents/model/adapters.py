@@ -8,6 +8,7 @@ import copy
 import importlib.metadata
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _add_adapters(model: Any, config: ModelConfig, seed: int) -> None:
                 f"lora: targets {lora.targets!r} can't be adapted ({str(error).splitlines()[0][:160]}).\n"
                 f"Linear layers are named like {', '.join(linear[:: max(1, len(linear) // 3)])}."
             ) from None
-    _in_float32(model)
+    _made_ready(model)
 
 
 def check_peft(asked: str) -> None:
@@ -97,7 +98,7 @@ def add_adapters_of(model: Any, folder: Path) -> None:
     from peft import PeftConfig
 
     model.add_adapter(PeftConfig.from_pretrained(str(folder)))
-    _in_float32(model)
+    _made_ready(model)
 
 
 def load_adapters(model: Any, folder: Path) -> None:
@@ -117,16 +118,28 @@ def load_adapters(model: Any, folder: Path) -> None:
     set_peft_model_state_dict(model, saved, adapter_name="default")
 
 
-def _in_float32(model: nn.Module) -> None:
-    """Adapters learn in float32 whatever their base is held in: small steps would be lost."""
+def _made_ready(model: nn.Module) -> None:
+    """Let new adapters learn in float32 whatever their base is held in: small steps would be lost."""
+    from anatomy_r1.agents.model.lean_adapters import make_lean  # of peft, which is an extra
+
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+    make_lean(model)
 
 
 def size_defaults(model: nn.Module) -> SizeDefaults:
     """What a model is trained with unless told otherwise."""
     return SizeDefaults.of(sum(weight.numel() for weight in model.parameters()), adapters=has_adapters(model))
+
+
+def held_adapters(model: nn.Module) -> AbstractContextManager[None]:
+    """Within the block, in which nothing may be learnt, adapters are cast to their base's type once."""
+    if not has_adapters(model):
+        return nullcontext()
+    from anatomy_r1.agents.model.lean_adapters import hold_adapters
+
+    return hold_adapters(model)
 
 
 def has_adapters(model: nn.Module) -> bool:

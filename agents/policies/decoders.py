@@ -7,20 +7,19 @@ may change in between in any way. Where a model isn't served so, transformers' o
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from inspect import signature
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import pad, rms_norm
+from torch import Tensor
+from torch.nn.functional import pad
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from anatomy_r1.agents.logprobs import attention_of, why_no_trees
+from anatomy_r1.agents.model import fused_norms
 from anatomy_r1.agents.policies.decoding import Chooser
 
 SMALLEST = 16
@@ -264,13 +263,13 @@ class StaticDecoder:
         """
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), fused_norms(self.model):
+        with torch.cuda.stream(stream), fused_norms(self.model, self.mask.device):
             self._forward(self.mask.shape[1])
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
             capturing = torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local")
-            with fused_norms(self.model), capturing:
+            with fused_norms(self.model, self.mask.device), capturing:
                 self._forward(self.mask.shape[1])
         except RuntimeError as error:
             if torch.OutOfMemoryError in (type(error), type(error.__context__)):
@@ -322,45 +321,3 @@ def _kinds(text: Any) -> Sequence[str]:
 def alone_on_device(device: torch.device) -> bool:
     """Whether a graph may be captured: on CUDA, and not beside an update that runs in the main thread."""
     return device.type == "cuda" and threading.current_thread() is threading.main_thread()
-
-
-@contextmanager
-def fused_norms(model: nn.Module) -> Iterator[None]:
-    """Within the block, root mean square norms of Llama's kind are one kernel each, in place of eight.
-
-    Only those whose result is that of torch's to the rounding of their type.
-    """
-    found = [module for module in model.modules() if _is_rms(module)]
-    fitting = {kind for kind in set(map(type, found)) if _fits(next(one for one in found if type(one) is kind))}
-    chosen = [module for module in found if type(module) in fitting and "forward" not in vars(module)]
-    for module in chosen:
-        module.forward = partial(_rms, module)
-    try:
-        yield
-    finally:
-        for module in chosen:
-            del module.forward
-
-
-def _is_rms(module: Any) -> bool:
-    return type(module).__name__.endswith("RMSNorm") and {"variance_epsilon", "_parameters"} <= vars(module).keys()
-
-
-def _rms(module: Any, states: Tensor) -> Tensor:
-    weight = module.weight
-    if states.dtype != weight.dtype:
-        usual: Tensor = type(module).forward(module, states)
-        return usual
-    with torch.autocast(states.device.type, enabled=False):  # which would make float32 of it
-        return rms_norm(states, weight.shape, weight, module.variance_epsilon)
-
-
-def _fits(module: Any) -> bool:
-    """Whether a norm gives what torch's gives, tried on a few numbers."""
-    weight = module.weight
-    states = torch.linspace(-3, 3, 4 * len(weight), device=weight.device, dtype=weight.dtype).view(4, -1)
-    expected = type(module).forward(module, states)
-    found = _rms(module, states)
-    return found.dtype == expected.dtype and torch.allclose(
-        found, expected, rtol=4 * torch.finfo(weight.dtype).eps, atol=1e-6
-    )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from anatomy_r1.agents.configs import Decode
-from anatomy_r1.agents.model import Backbone, collate, onto, size_defaults
+from anatomy_r1.agents.model import Backbone, collate, held_adapters, onto, size_defaults
 from anatomy_r1.agents.policies.decoders import (
     Decoder,
     DynamicDecoder,
@@ -106,12 +106,13 @@ class TransformersPolicy:
             batch, rest = self._divide(waiting)
             firsts, rows = [group[0][0] for group in batch], [row for group in batch for row in group]
             try:
-                sampled = self._sample(
-                    [images[i] for i in firsts],
-                    [prompts[i] for i in firsts],
-                    [len(group) for group in batch],
-                    np.stack([draws[row] for row in rows]),
-                )
+                with held_adapters(self.backbone.model):
+                    sampled = self._sample(
+                        [images[i] for i in firsts],
+                        [prompts[i] for i in firsts],
+                        [len(group) for group in batch],
+                        np.stack([draws[row] for row in rows]),
+                    )
             except torch.OutOfMemoryError:
                 sampled = None
             if sampled is None:  # and not above, where the error still holds what there was

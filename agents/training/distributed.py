@@ -29,7 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
 from anatomy_r1.agents.logprobs import ResponseLogProbs
-from anatomy_r1.agents.model import buffers_of, empty_weights, set_buffers
+from anatomy_r1.agents.model import buffers_of, empty_weights, fuse_norms, set_buffers
 from anatomy_r1.agents.training.compat import (
     NO_MESH,
     bare_optimiser,
@@ -93,6 +93,8 @@ class Distributed(Peers):
 
         Where weights are to be spread, it is a skeleton till :meth:`prepare` has done so.
         """
+        if self.accelerator.device.type == "cuda":  # elsewhere torch has no kernel for them
+            fuse_norms(model, self.accelerator.device)
         if self.sharded:
             self._placed = (model.state_dict(), buffers_of(model)) if self.is_main else ({}, {})
             empty_weights(model, "meta")

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from anatomy_r1.agents import TINY_FOLDER, GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.model import Backbone, fused_norms
 from anatomy_r1.agents.policies import TransformersPolicy, decoders, decoding
 from anatomy_r1.agents.policies import transformers as policy_module
 from anatomy_r1.agents.training import RunFolder
@@ -21,6 +20,7 @@ from anatomy_r1.core import AnatomyError, render_prompt
 sys.path.insert(0, str(Path(__file__).parent))
 from test_families import FAMILIES, make
 
+CPU = torch.device("cpu")
 by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 
 
@@ -79,7 +79,7 @@ def test_ends_that_are_noticed_late_change_nothing(family, stride, monkeypatch):
             return kept
 
         def _capture(self):
-            with decoders.fused_norms(self.model):
+            with fused_norms(self.model, CPU):
                 self._forward(self.mask.shape[1])
 
     monkeypatch.setattr(policy_module, "StaticDecoder", Patient)
@@ -106,44 +106,6 @@ def test_a_token_is_where_its_draw_falls_in_the_running_sum(size):
     assert (probabilities.gather(1, found[:, None]) > 0).all()
     broken = torch.full_like(probabilities, torch.nan)
     assert (decoding.inverse(broken, draws) >= 0).all()  # nobody reads it; it must only be there
-
-
-@by_family
-def test_norms_are_fused_where_they_are_torchs_and_left_as_they_were(family):
-    backbone, _ = asked(family)
-    norms = {name: type(m).forward for name, m in backbone.model.named_modules() if "RMSNorm" in type(m).__name__}
-    with decoders.fused_norms(backbone.model):
-        fused = [name for name, m in backbone.model.named_modules() if "forward" in vars(m)]
-        assert bool(fused) == (family.__name__ != "gemma3")  # whose norms add one to their weights
-        assert set(fused) <= norms.keys()
-    assert not [name for name, m in backbone.model.named_modules() if "forward" in vars(m)]
-
-
-@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
-def test_norms_within_autocast_keep_their_type(weights, given):
-    norm = LlamaRMSNorm(64).to(weights)
-    states = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).to(given)
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        expected = norm(states)
-        with decoders.fused_norms(norm):
-            assert "forward" in vars(norm)
-            found = norm(states)
-    assert found.dtype == expected.dtype and torch.allclose(found, expected, rtol=0.02)
-
-
-def test_a_norm_of_another_kind_is_left_alone():
-    class OtherRMSNorm(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight, self.variance_epsilon = torch.nn.Parameter(torch.ones(8)), 1e-6
-
-        def forward(self, states):
-            return (1 + self.weight) * torch.nn.functional.rms_norm(states, (8,), None, self.variance_epsilon)
-
-    model = torch.nn.Sequential(OtherRMSNorm())
-    with decoders.fused_norms(model):
-        assert "forward" not in vars(model[0])
 
 
 @pytest.fixture
