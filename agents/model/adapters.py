@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 import transformers
@@ -147,19 +148,41 @@ def has_adapters(model: nn.Module) -> bool:
     return bool(getattr(model, "peft_config", None))
 
 
-def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def merged_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
     """Names and weights of the model without adapters that computes the same: what an engine for inference takes.
 
     Adapted layers are merged one at a time in a copy, so memory grows by one layer and the model stays as it is.
+
+    Args:
+        model: with adapters.
+        dtype: that the engine computes in; None: that of the layers themselves.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     for name, layer in adapted.items():
         merged = copy.deepcopy(layer)
+        base = merged.get_base_layer()
+        wanted = dtype or base.weight.dtype
+        if base.weight.dtype.itemsize < 4:
+            base.float()
         merged.merge()
-        for part, value in merged.get_base_layer().state_dict().items():
-            yield f"{name}.{part}", value
+        for part, value in base.state_dict().items():
+            yield f"{name}.{part}", _rounded(value, wanted, crc32(name.encode()))
     for name, value in model.state_dict().items():
         if not any(name.startswith(f"{layer}.") for layer in adapted):
             yield name, value
+
+
+def _rounded(values: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
+    """Values in a type; float32 is rounded to bfloat16 up or down by chance, right in the mean.
+
+    Adapters long change a weight by less than half a step of bfloat16. The nearest number would be the weight itself,
+    and the engine would sample from the model as it was before training.
+    """
+    if dtype != torch.bfloat16 or values.dtype != torch.float32:
+        return values.to(dtype)
+    generator = torch.Generator(values.device).manual_seed(seed)
+    below = torch.randint(1 << 16, values.shape, generator=generator, dtype=torch.int32, device=values.device)
+    bits = (values.contiguous().view(torch.int32) + below) & -(1 << 16)
+    return bits.view(torch.float32).to(dtype)

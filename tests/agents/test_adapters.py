@@ -93,6 +93,36 @@ def test_merged_weights_compute_the_same_without_adapters(config, scenes):
     assert not changed(before, weights(backbone))
 
 
+def test_small_adapters_are_not_lost_in_bfloat16():
+    """As after some steps of training: each weight changes by a twentieth of what bfloat16 can tell."""
+    backbone = tiny(ModelConfig(dtype="bfloat16", lora=LoraConfig(rank=4)), dtype=torch.bfloat16)
+    base = {name: value.float() for name, value in Backbone.load(TINY_FOLDER).model.state_dict().items()}
+    layers = {name: m for name, m in backbone.model.named_modules() if hasattr(m, "lora_A")}
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.lora_B["default"].weight.normal_(std=1e-5, generator=generator)
+    merged = dict(merged_weights(backbone.model))
+    again = dict(merged_weights(backbone.model))
+    exact = dict(merged_weights(backbone.model, torch.float32))
+    arrived = meant = 0.0
+    for name, layer in layers.items():
+        name = f"{name}.weight"
+        added = layer.get_delta_weight("default").detach()
+        torch.testing.assert_close(exact[name] - base[name].bfloat16().float(), added, atol=1e-8, rtol=1e-2)
+        assert merged[name].dtype == torch.bfloat16 and torch.equal(merged[name], again[name])
+        assert added.abs().mean() < 0.05 * torch.finfo(torch.bfloat16).eps * base[name].abs().mean()
+        arrived += float(((merged[name].float() - base[name].bfloat16().float()) * added).sum())
+        meant += float((added * added).sum())
+    assert arrived == pytest.approx(meant, rel=0.25)  # 0 where each is rounded to the nearest
+
+
+def test_without_adapters_that_do_anything_merged_weights_are_the_models_own():
+    backbone = tiny(ModelConfig(dtype="bfloat16", lora=LoraConfig(rank=4)), dtype=torch.bfloat16)
+    plain = Backbone.load(TINY_FOLDER, dtype=torch.bfloat16).model.state_dict()
+    assert all(torch.equal(value, plain[name]) for name, value in merged_weights(backbone.model))
+
+
 def test_only_adapters_learn_and_only_they_are_saved(make_env, tmp_path, scenes):
     backbone = tiny(LORA)
     before = weights(backbone)

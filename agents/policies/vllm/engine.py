@@ -50,6 +50,9 @@ class Answers:
 class Engine(Protocol):
     """What VllmPolicy needs of vLLM, wherever it runs."""
 
+    dtype: torch.dtype | None
+    """That it computes in, where that is known."""
+
     def generate(self, requests: Sequence[Request], sampling: Mapping[str, Any]) -> list[Answers]:
         """Answer requests; ``sampling`` are vLLM's sampling parameters that all of them share."""
 
@@ -111,6 +114,7 @@ class LocalEngine:
                     f"vllm: no engine for {model} ({_told(error)}).\n"
                     "If memory is short, change --vllm.memory-share or lower --vllm.max-model-len."
                 ) from None
+        self.dtype: torch.dtype | None = getattr(torch, dtype)
         self._about = {"mode": "in process", "vllm": str(vllm.__version__), "dtype": dtype}
 
     def generate(self, requests: Sequence[Request], sampling: Mapping[str, Any]) -> list[Answers]:

@@ -119,7 +119,7 @@ class VllmPolicy:
             AnatomyError: names or shapes don't match; they are listed.
             PolicyLost: the engine or server failed.
         """
-        weights = plain_weights(model, state)
+        weights = plain_weights(model, state, self.engine.dtype)
         check_names(weights, self.backbone.model.state_dict(), self.name)
         self.engine.update(named_weights(model, weights).items())
 

@@ -50,8 +50,7 @@ class ServerEngine:
         check_version(version, f"the server {self.url}")
         self.model = str(self._ask("/v1/models", timeout=30)["data"][0]["id"])
         self.folder = Path(settings.weights_folder) if settings.weights_folder else temporary_folder(self)
-        # A server has its weights in the type it was started with; float32 loses nothing on the way.
-        self._dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        self.dtype: torch.dtype | None = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
         self._about = {"mode": "server", "vllm": version, "server": self.url, "served_model": self.model}
 
     def generate(self, requests: Sequence[Request], sampling: Mapping[str, Any]) -> list[Answers]:
@@ -62,7 +61,8 @@ class ServerEngine:
     def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """See :meth:`Engine.update`; by way of a folder that the server reads."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_weights(weights, self.folder, self._dtype)
+        # A server has its weights in the type it was started with; float32 loses nothing on the way.
+        write_weights(weights, self.folder, self.dtype or torch.float32)
         self._ask("/collective_rpc", {"method": RELOAD, "kwargs": {"weights_path": str(self.folder)}})
         self._ask("/reset_prefix_cache", {})
         self._ask("/reset_encoder_cache", {})

@@ -26,12 +26,15 @@ def named_weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tenso
 
 
 @torch.no_grad()
-def plain_weights(model: nn.Module, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+def plain_weights(
+    model: nn.Module, state: dict[str, Tensor] | None = None, dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
     """Weights by the names they have in the model without adapters, merged where there are adapters.
 
     Args:
         model: stays as it is.
         state: its weights, where they had to be gathered from several processes.
+        dtype: that the sampler computes in, where it is known; merged layers are rounded to it.
 
     Raises:
         AnatomyError: adapters whose layers are spread over processes.
@@ -40,7 +43,7 @@ def plain_weights(model: nn.Module, state: dict[str, Tensor] | None = None) -> d
     adapted = has_adapters(base) or base is not model
     if adapted and state is not None:
         raise AnatomyError("vllm: adapters of a model that is spread over processes can't be merged; use DDP.")
-    weights = merged_weights(base) if adapted else (base.state_dict() if state is None else state).items()
+    weights = merged_weights(base, dtype) if adapted else (base.state_dict() if state is None else state).items()
     return {name: value.detach() for name, value in weights}
 
 
