@@ -18,6 +18,8 @@ class Command:
     """Flags that come first, as they are typed; none: all of them."""
     trains: bool = False
     """Whether it needs torch and transformers."""
+    spreads: bool = False
+    """Whether processes that a launcher started share its work; else each would do all of it, in the same folder."""
     mistake: int = 2
     """Exit code of a mistake that the user can mend; another where 2 is an answer."""
 
@@ -45,6 +47,7 @@ COMMANDS = {
             *("grpo.learning-rate", "grpo.max-completion-length", "model.lora.rank"),
         ),
         trains=True,
+        spreads=True,
     ),
     "sft": Command(
         "sft",
@@ -59,6 +62,7 @@ COMMANDS = {
             *("sft.steps", "sft.batch-size", "sft.learning-rate", "model.lora.rank"),
         ),
         trains=True,
+        spreads=True,
     ),
     "evaluate": Command(
         "evaluate",
@@ -69,6 +73,7 @@ COMMANDS = {
             "evaluate --policy hf:runs/mine/policy --bank brain-atlas",
         ),
         ("policy", "policy-options", "bank", "bank-options", "split", "limit", "seed", "out", "resume"),
+        spreads=True,
     ),
     "report": Command(
         "evaluate",

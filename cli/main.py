@@ -102,6 +102,8 @@ def _dispatch(arguments: list[str]) -> int:
     helped = bool({"-h", "--help"} & set(rest))
     if command.trains and not helped:
         require_training_extra(f"anatomy-r1 {name}")
+    if not command.spreads and not helped:
+        _refuse_processes(name)
     kind: Any = getattr(importlib.import_module(f"anatomy_r1.cli.{command.module}"), command.kind)
     if helped:
         show_help(name, kind)
@@ -114,6 +116,22 @@ def _dispatch(arguments: list[str]) -> int:
         if isinstance(stopped, Interrupted) or not hasattr(config, "resume") or out is None:
             raise
         raise Interrupted(out if out.exists() else None, stopped) from None
+
+
+def _refuse_processes(name: str) -> None:
+    """Refuse to be one of several processes of a launcher, each of which would do all of a command's work.
+
+    Raises:
+        AnatomyError: there are several.
+    """
+    # Clusters set WORLD_SIZE in their containers, too; a launcher numbers the processes of a machine.
+    count = int(os.environ.get("WORLD_SIZE") or 1) if "LOCAL_RANK" in os.environ else 1
+    if count > 1:
+        shared = ", ".join(each for each, command in COMMANDS.items() if command.spreads)
+        raise AnatomyError(
+            f"{name}: works in one process, and a launcher started {count}, each of which would do all of it.\n"
+            f"Run it without the launcher; {shared} share their work."
+        )
 
 
 def _named(arguments: Sequence[str]) -> str | None:

@@ -60,7 +60,9 @@ def update_flops(model: Any, prompt: int, lengths: Sequence[int], *, padded: boo
     return float(2 * forward + learnt + 3 * _attention(model, pairs))
 
 
-def forecast(model: Any, load: Load, prompt: int, patches: int, *, processes: int = 1) -> dict[str, Work]:
+def forecast(
+    model: Any, load: Load, prompt: int, patches: int, *, processes: int = 1, shards: int = 1
+) -> dict[str, Work]:
     """What each phase of one process's share of a step asks of a card.
 
     Args:
@@ -69,6 +71,7 @@ def forecast(model: Any, load: Load, prompt: int, patches: int, *, processes: in
         prompt: tokens of a prompt.
         patches: of its image.
         processes: among which the groups are shared out.
+        shards: processes that share out one copy of the weights, and of the optimiser's state.
     """
     questions = -(-load.questions // processes)
     learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -77,7 +80,7 @@ def forecast(model: Any, load: Load, prompt: int, patches: int, *, processes: in
     if load.samples:
         phases["sampling: prompts"] = Work(questions * _forward(model, prompt, prompt * (prompt + 1) / 2, scored=1))
         phases["sampling: tokens"] = _decoding(model, load, prompt, questions)
-    return phases | {"update": Work(questions * update), "optimiser": Work(bytes=40.0 * learnt)}
+    return phases | {"update": Work(questions * update), "optimiser": Work(bytes=40.0 * learnt / shards)}
 
 
 def patches_of(model: Any, values: int) -> int:

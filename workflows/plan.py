@@ -131,7 +131,7 @@ def plan_training(config: RunConfig) -> Plan | None:
         shards,
         prompt,
         seen,
-        forecast(model, load, prompt, patches_of(model, pixels) or 4 * prompt, processes=processes),
+        forecast(model, load, prompt, patches_of(model, pixels) or 4 * prompt, processes=processes, shards=shards),
         curriculum,
         chosen_by_size(given, config),
     )

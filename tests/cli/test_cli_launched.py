@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from anatomy_r1.cli.commands import COMMANDS
 from anatomy_r1.cli.main import run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -41,3 +42,22 @@ def test_what_is_no_model_of_ours_is_asked_by_one_process(tmp_path, monkeypatch)
         monkeypatch.setenv("RANK", rank)
         assert run([*line, f"of-{rank}"]) == 0
         assert (tmp_path / f"of-{rank}/results.json").exists() == written
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train", "sft", "evaluate"}))
+def test_a_command_that_several_processes_would_each_do_is_refused(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert run(command.split()) == COMMANDS[command].mistake
+    lines = " ".join(capsys.readouterr().err.split())
+    assert f"error: {command}: works in one process, and a launcher started 2, each of which would do" in lines
+    assert "Run it without the launcher; train, sft, evaluate share their work." in lines
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cluster_that_names_a_world_without_a_launcher_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert run(["bank", "list"]) == 0

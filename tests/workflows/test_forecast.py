@@ -77,6 +77,8 @@ def test_phases_grow_with_their_load():
     assert frozen["vision"].flops == pytest.approx(one["vision"].flops / 4)
     half = forecast(model, load, 80, 144, processes=2)
     assert half["update"].flops == one["update"].flops / 2 and half["optimiser"] == one["optimiser"]
+    spread = forecast(model, load, 80, 144, processes=4, shards=2)  # within a node; each node has a copy
+    assert spread["optimiser"].bytes == one["optimiser"].bytes / 2
     sft = Load(questions=4, responses=1, length=32, max_tokens=1 << 20, autocast=True)
     assert "sampling: tokens" not in forecast(model, sft, 80, 144)
 
