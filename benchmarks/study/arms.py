@@ -40,7 +40,8 @@ ARMS = {
     "grpo-group-16": Arm(grpo={"num_generations": 16}),
     "grpo-questions-32": Arm(grpo={"questions_per_step": 32}),
     "scaffold-original-group-16": Arm(**ORIGINAL | {"grpo": {"condition": "original", "num_generations": 16}}),
-    # refills within the rollouts of the others: 8 questions, once more where nothing varies
+    # refills of what is lacking, beside smaller batches: about as many rollouts as the others' with 12 questions
+    "dapo-12": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1, "questions_per_step": 12}),
     "dapo-half": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1, "questions_per_step": 8}),
     # ASC that covers
     "asc-soft": Arm("asc", {"softness": 0.15, "floor": 0.25}),

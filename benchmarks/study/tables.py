@@ -1,8 +1,9 @@
 """Tables and curves of the study, from the files that ``run.py`` saved and nothing else.
 
-    python benchmarks/study/tables.py OUT [--against grpo]
+    python benchmarks/study/tables.py OUT [OUT …] [--against grpo] [--seeds 11 12 13]
 
-Runs of equal seeds are paired. Figures are interquartile means over seeds (a mean below four seeds) with percentile
+Runs of several folders stand beside each other where their held-out questions are the same. Runs of equal seeds are
+paired. Figures are interquartile means over seeds (a mean below four seeds) with percentile
 bootstrap intervals over seeds; the held-out questions are the same in all runs. The last column is Holm's p of a paired
 sign-flip test against the arm that is compared with, over all arms.
 """
@@ -23,13 +24,17 @@ Runs = Mapping[str, Mapping[int, Mapping[str, Any]]]
 DRAWS = 10_000
 
 
-def read(folder: Path) -> tuple[dict[str, Any], Runs]:
-    """The questions, and runs by arm and seed."""
+def read(*folders: Path, seeds: Sequence[int] = ()) -> tuple[dict[str, Any], Runs]:
+    """The questions, and runs by arm and seed; of some seeds only, where they are given."""
     runs: dict[str, dict[int, Any]] = defaultdict(dict)
-    for path in sorted(folder.glob("*-*.json")):
+    told = [json.loads((folder / "questions.json").read_text(encoding="utf-8")) for folder in folders]
+    if any(one["questions"] != told[0]["questions"] for one in told):
+        raise SystemExit(f"error: {', '.join(map(str, folders))} have other held-out questions each.")
+    for path in (path for folder in folders for path in sorted(folder.glob("*-*.json"))):
         arm, _, seed = path.stem.rpartition("-")
-        runs[arm][int(seed)] = json.loads(path.read_text(encoding="utf-8"))
-    return json.loads((folder / "questions.json").read_text(encoding="utf-8")), runs
+        if not seeds or int(seed) in seeds:
+            runs[arm][int(seed)] = json.loads(path.read_text(encoding="utf-8"))
+    return told[0], runs
 
 
 def measures(told: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], float]]:
@@ -48,7 +53,7 @@ def measures(told: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]],
 
     def late(run: Mapping[str, Any], name: str) -> float:
         rows = run["steps"][-(len(run["steps"]) // 3) :]
-        return float(np.mean([row[name] for row in rows]))
+        return float(np.mean([row.get(name, np.nan) for row in rows]))  # supervised training has no groups
 
     return {
         "greedy": lambda run: float(last(run).mean()),
@@ -62,10 +67,16 @@ def measures(told: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]],
         "consistency": lambda run: run.get("consistency", np.nan),
         "forgotten": lambda run: float(1 - last(run)[known].mean()),
         "invalid, late": lambda run: late(run, "frac_reward_zero_std"),
+        "groups a step": lambda run: float(np.mean([_groups(row) for row in run["steps"]])),
         "undecided, late": lambda run: late(run, "frac_correct_zero_std"),
-        "Mtokens": lambda run: sum(row["tokens/forwarded"] for row in run["steps"]) / 1e6,
+        "Mtokens": lambda run: sum(row.get("tokens/forwarded", np.nan) for row in run["steps"]) / 1e6,
         "minutes": lambda run: run["seconds"] / 60,
     }
+
+
+def _groups(row: Mapping[str, Any]) -> float:
+    """Groups that were drawn in a step, refills included."""
+    return sum(value for name, value in row.items() if name.startswith("questions/")) or np.nan
 
 
 def right(marks: str) -> NDArray[np.bool_]:
@@ -139,10 +150,11 @@ def against(told: Mapping[str, Any], runs: Runs, base: str, measure: str) -> str
 def main() -> None:
     """Print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="+")
     parser.add_argument("--against", default="grpo")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
     options = parser.parse_args()
-    told, runs = read(options.out)
+    told, runs = read(*options.out, seeds=options.seeds)
     start = {side: right(marks).mean() for side, marks in told["start"].items()}
     print("Start: " + ", ".join(f"{side} {value:.3f}" for side, value in start.items()) + "\n")
     print(table(told, runs))
