@@ -67,7 +67,9 @@ def measures(told: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]],
         "consistency": lambda run: run.get("consistency", np.nan),
         "forgotten": lambda run: float(1 - last(run)[known].mean()),
         "invalid, late": lambda run: late(run, "frac_reward_zero_std"),
-        "groups a step": lambda run: float(np.mean([_groups(row) for row in run["steps"]])),
+        "responses a step": lambda run: (
+            float(np.mean([_groups(row) for row in run["steps"]])) * run["settings"]["config"].get("num_generations", 0)
+        ),
         "undecided, late": lambda run: late(run, "frac_correct_zero_std"),
         "Mtokens": lambda run: sum(row.get("tokens/forwarded", np.nan) for row in run["steps"]) / 1e6,
         "minutes": lambda run: run["seconds"] / 60,
