@@ -24,6 +24,7 @@ from peft.tuners.lora import Linear
 from rich.console import Console
 from rich.table import Table
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from update_cost import Case, group_of, make_backbone
 
 from anatomy_r1.agents import ModelConfig
@@ -52,16 +53,20 @@ class Settings:
 
 
 class Operations(TorchDispatchMode):
-    """Counts what is dispatched and is no view."""
+    """Counts what is dispatched and is no view, and the bytes of its operands and results."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count = self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count an operation, and do it."""
-        self.count += not (func.is_view or func._schema.name in ("aten::_unsafe_view", "aten::detach"))
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if not (func.is_view or func._schema.name in ("aten::_unsafe_view", "aten::detach")):
+            self.count += 1
+            tensors = (each for each in tree_leaves((args, kwargs, result)) if isinstance(each, torch.Tensor))
+            self.bytes += sum(tensor.nbytes for tensor in tensors)
+        return result
 
 
 def adapted(rank: int, kind: str, *shape: dict[str, Any], **options: Any) -> Backbone:
@@ -102,27 +107,28 @@ def decoding(backbone: Backbone) -> Iterator[Callable[[], None]]:
         yield work
 
 
-def operations(work: Callable[[], None]) -> int:
-    """How many there are."""
+def operations(work: Callable[[], None]) -> Operations:
+    """What it takes, once it has been done before."""
     work()
     with Operations() as seen:
         work()
-    return seen.count
+    return seen
 
 
 def of_a_layer(kind: str, rank: int) -> dict[str, float]:
-    """Operations of an update and of a decoded token, and bytes kept for each token of an update."""
+    """Operations of an update and of a decoded token; bytes moved and kept for each token of an update."""
     found: list[dict[str, float]] = []
     for layers in (1, 2):
         text, tower = SIZES["3B"] | {"num_hidden_layers": layers}, WIDE_TOWER | {"depth": 1}
         backbone = adapted(rank, kind, text, tower, dtype=torch.bfloat16)
         work, own = update(backbone, WIDE), {p.untyped_storage().data_ptr() for p in backbone.model.parameters()}
-        row: dict[str, float] = {"operations of an update": operations(work)}
+        seen = operations(work)
+        row: dict[str, float] = {"operations of an update": seen.count, "bytes moved per token": seen.bytes}
         with kept_for_backward(own) as storages:
             work()
         row["bytes kept per token"] = sum(storages.values())
         with decoding(backbone) as token:
-            row["operations of a decoded token"] = operations(token)
+            row["operations of a decoded token"] = operations(token).count
         found.append(row)
     one, two = found
     tokens = len(build_trees(range(WIDE.group), *group_of(WIDE), 1 << 20)[0])
@@ -154,7 +160,9 @@ def main(settings: Settings) -> None:
     """Measure, show, write."""
     timed = seconds(settings)
     rows = {kind: of_a_layer(kind, settings.rank) | timed[kind] for kind in KINDS}
-    table = Table("", *KINDS, "ours / peft's", title="adapters of rank 32 on all linear layers of the decoder")
+    table = Table(
+        "", *KINDS, "ours / peft's", title=f"adapters of rank {settings.rank} on all linear layers of the decoder"
+    )
     for name in rows["ours"]:
         values = [rows[kind][name] for kind in KINDS]
         shown = [f"{value:,.4f}" if value < 10 else f"{value:,.0f}" for value in values]
