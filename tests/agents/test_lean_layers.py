@@ -9,13 +9,11 @@ import torch
 from peft.tuners.lora import Linear
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from anatomy_r1.agents import TINY_FOLDER, ModelConfig
+from anatomy_r1.agents import ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
-from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
+from anatomy_r1.agents.logprobs import ResponseLogProbs
 from anatomy_r1.agents.model import (
-    Backbone,
     adapters_off,
-    choose_what_learns,
     fuse_norms,
     fused_norms,
     held_adapters,
@@ -23,27 +21,19 @@ from anatomy_r1.agents.model import (
 )
 from anatomy_r1.agents.model.lean_adapters import LeanLinear
 from anatomy_r1.agents.policies import TransformersPolicy
-from anatomy_r1.core import render_prompt
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_decoders import asked
-from test_families import FAMILIES
-
-by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
-CPU = torch.device("cpu")
+from test_adapters import stirred, trees
+from test_decoders import CPU, asked, by_family
 
 
 def adapted(dtype=torch.float32, *, lean=True, dora=False, checkpointing=False):
     """The embedded model with adapters that do something, computed in our way or in peft's."""
-    backbone = Backbone.load(TINY_FOLDER, dtype=dtype)
-    lora = LoraConfig(rank=4, use_dora=dora)
-    choose_what_learns(backbone.model, ModelConfig(lora=lora, gradient_checkpointing=checkpointing))
-    generator = torch.Generator().manual_seed(1)
-    for name, module in backbone.model.named_modules():
+    config = ModelConfig(lora=LoraConfig(rank=4, use_dora=dora), gradient_checkpointing=checkpointing)
+    backbone = stirred(config, dtype=dtype)
+    for module in backbone.model.modules():
         if type(module) is LeanLinear and not lean:
             module.__class__ = Linear
-        if ".lora_B." in name:
-            module.weight.data.normal_(std=0.05, generator=generator)
     return backbone
 
 
@@ -52,11 +42,7 @@ def passed(scenes):
     """Log-probs of some responses, and gradients by name, of a model."""
 
     def of(backbone):
-        questions = [scenes.question(i) for i in (0, 0, 1)]
-        pictures = {q.id: q.pixels() for q in questions}
-        prompts = [backbone.encode(pictures[q.id], render_prompt(q)) for q in questions]
-        trees = build_trees(range(3), prompts, [[260, 261, 262], [260, 270], [265]], 4096)
-        scores = ResponseLogProbs(backbone)(trees).logprobs
+        scores = ResponseLogProbs(backbone)(trees(backbone, scenes)).logprobs
         backbone.model.zero_grad()
         scores.sum().backward()
         learnt = backbone.model.named_parameters()
