@@ -24,6 +24,8 @@ class Arm:
 ORIGINAL = {"augmentation": "gdqa", "augmentation_options": SCAFFOLD, "grpo": {"condition": "original"}}
 """Half of a group answers first; where none is right, the others see easier forms. All teach the question as it is."""
 
+DAPO = {"loss_type": "dapo", "dynamic_sampling": 1}
+
 ARMS = {
     "sft": Arm(supervised=True),
     # the four of the paper
@@ -34,15 +36,15 @@ ARMS = {
     # GRPO's own variants
     "grpo-outcome": Arm(grpo={"gate": "outcome"}),
     "dr-grpo": Arm(grpo={"loss_type": "dr_grpo", "scale_rewards": "none"}),
-    "dapo": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1}),
+    "dapo": Arm(grpo=DAPO),
     "gpg": Arm(grpo={"loss_type": "gpg", "scale_rewards": "none"}),
     # twice the rollouts: in groups twice as large, or in twice as many
     "grpo-group-16": Arm(grpo={"num_generations": 16}),
     "grpo-questions-32": Arm(grpo={"questions_per_step": 32}),
     "scaffold-original-group-16": Arm(**ORIGINAL | {"grpo": {"condition": "original", "num_generations": 16}}),
     # refills of what is lacking, beside smaller batches: about as many rollouts as the others' with 12 questions
-    "dapo-12": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1, "questions_per_step": 12}),
-    "dapo-half": Arm(grpo={"loss_type": "dapo", "dynamic_sampling": 1, "questions_per_step": 8}),
+    "dapo-12": Arm(grpo=DAPO | {"questions_per_step": 12}),
+    "dapo-half": Arm(grpo=DAPO | {"questions_per_step": 8}),
     # ASC that covers
     "asc-soft": Arm("asc", {"softness": 0.15, "floor": 0.25}),
     "asc-soft-hard": Arm("asc", {"softness": 0.15, "floor": 0.25, "schedule": "constant:1.0"}),
@@ -75,18 +77,9 @@ ARMS = {
     "asc+scaffold-original": Arm("asc", **ORIGINAL),
     "asc-soft+scaffold-original": Arm("asc", {"softness": 0.15, "floor": 0.25}, **ORIGINAL),
     "learnability+scaffold-original": Arm("learnability", **ORIGINAL),
-    "dapo+scaffold-original": Arm(
-        augmentation="gdqa",
-        augmentation_options=SCAFFOLD,
-        grpo={"condition": "original", "loss_type": "dapo", "dynamic_sampling": 1},
-    ),
-    "dapo+asc+gdqa": Arm("asc", augmentation="gdqa", grpo={"loss_type": "dapo", "dynamic_sampling": 1}),
-    "dapo+asc+scaffold-original": Arm(
-        "asc",
-        augmentation="gdqa",
-        augmentation_options=SCAFFOLD,
-        grpo={"condition": "original", "loss_type": "dapo", "dynamic_sampling": 1},
-    ),
+    "dapo+scaffold-original": Arm(**ORIGINAL | {"grpo": DAPO | {"condition": "original"}}),
+    "dapo+asc+gdqa": Arm("asc", augmentation="gdqa", grpo=DAPO),
+    "dapo+asc+scaffold-original": Arm("asc", **ORIGINAL | {"grpo": DAPO | {"condition": "original"}}),
     "learnability+scaffold": Arm("learnability", augmentation="gdqa", augmentation_options=SCAFFOLD),
     "asc-soft+scaffold": Arm(
         "asc", {"softness": 0.15, "floor": 0.25}, augmentation="gdqa", augmentation_options=SCAFFOLD

@@ -27,9 +27,11 @@ DRAWS = 10_000
 def read(*folders: Path, seeds: Sequence[int] = ()) -> tuple[dict[str, Any], Runs]:
     """The questions, and runs by arm and seed; of some seeds only, where they are given."""
     runs: dict[str, dict[int, Any]] = defaultdict(dict)
+    if missing := [folder for folder in folders if not (folder / "questions.json").is_file()]:
+        raise SystemExit(f"error: {missing[0]} has no questions.json; expected a folder that run.py wrote.")
     told = [json.loads((folder / "questions.json").read_text(encoding="utf-8")) for folder in folders]
     if any(one["questions"] != told[0]["questions"] for one in told):
-        raise SystemExit(f"error: {', '.join(map(str, folders))} have other held-out questions each.")
+        raise SystemExit(f"error: {', '.join(map(str, folders))} have other held-out questions each; give those apart.")
     for path in (path for folder in folders for path in sorted(folder.glob("*-*.json"))):
         arm, _, seed = path.stem.rpartition("-")
         if not seeds or int(seed) in seeds:
@@ -157,6 +159,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[])
     options = parser.parse_args()
     told, runs = read(*options.out, seeds=options.seeds)
+    if options.against not in runs:
+        parser.error(
+            f"no runs of {options.against!r} to compare with; there are {', '.join(runs) or 'none'}.\n"
+            "Give another --against, or other --seeds."
+        )
     start = {side: right(marks).mean() for side, marks in told["start"].items()}
     print("Start: " + ", ".join(f"{side} {value:.3f}" for side, value in start.items()) + "\n")
     print(table(told, runs))
