@@ -59,6 +59,7 @@ ARMS = {
     "asc-by-learnability": Arm("asc", {"schedule": "learnability"}),
     "asc-visual": Arm("asc", {"similarity": "visual"}),
     "asc-names": Arm("asc", {"similarity": "names"}),
+    "asc-text": Arm("asc", {"similarity": "text"}),
     "asc-ontology": Arm("asc", {"similarity": "ontology:laparoscopy"}),
     "asc-confusion": Arm("asc", {"similarity": "confusion"}),
     # difficulty by what is learnt
