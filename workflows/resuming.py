@@ -29,7 +29,14 @@ FREE = (
     *(f"{kind}.{name}" for kind in ("grpo", "sft") for name in ("save_every", "max_skipped", "max_tokens")),
     *("grpo.decode", "grpo.prompts_at_once", "grpo.rows_at_once", "model.attention", "model.tower_attention"),
     *("grpo.packing", "vllm.server", "vllm.memory_share", "vllm.max_model_len", "vllm.enforce_eager", "vllm.sleep"),
-    *("vllm.weights_folder", "vllm.timeout", "vllm.retries", "vllm.concurrency"),
+    *(
+        "vllm.weights_folder",
+        "vllm.weights_by",
+        "vllm.trainer_address",
+        "vllm.timeout",
+        "vllm.retries",
+        "vllm.concurrency",
+    ),
 )
 """What may change at will: where things are, who is told, what it takes of time and memory; not what is learnt."""
 

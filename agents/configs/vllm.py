@@ -20,11 +20,17 @@ class VllmSettings:
     enforce_eager: bool = False
     """Start faster and sample slower, without compiled graphs."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the engine's weights, also of those sent to a server; auto: bfloat16 with a GPU, else float32."""
+    """Of the engine's weights; auto: bfloat16 with a GPU, else float32; of those sent to a server: its own type."""
     sleep: bool = True
     """Whether the engine in this process gives its memory back while the weights are updated."""
     weights_folder: str = ""
     """Where a server reads new weights, a folder that both see; empty: a temporary one, for a server on this host."""
+    weights_by: Literal["folder", "nccl"] = "folder"
+    """How new weights reach a server: by way of a folder, or over NCCL from this process's GPU to the server's, where
+    vLLM must be installed here too."""
+    trainer_address: str = ""
+    """With weights-by nccl: host or host:port under which the server's workers reach this process; empty: the address
+    from which this process reaches the server, and any free port."""
     timeout: Seconds = 300.0
     """Seconds for one request to a server."""
     retries: Natural = 5
@@ -37,3 +43,14 @@ class VllmSettings:
         parts = urlsplit(self.server)
         if self.server and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise AnatomyError(f"vllm: expected a server such as http://localhost:8000, got {self.server!r}.")
+        if self.weights_by == "nccl" and not self.server:
+            raise AnatomyError("vllm: --vllm.weights-by nccl is for a server; give its address with --vllm.server.")
+        try:
+            here = urlsplit(f"//{self.trainer_address}")
+            good = here.port is None or here.hostname is not None
+        except ValueError:
+            good = False
+        if not good:
+            raise AnatomyError(
+                f"vllm: expected a trainer-address such as host or host:29600, got {self.trainer_address!r}."
+            )

@@ -213,6 +213,25 @@ def test_new_weights_are_written_where_the_server_reads_them_before_it_is_told(s
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
+def test_a_server_is_sent_weights_in_the_type_that_it_says_it_computes_in(serve, tmp_path):
+    def answer(path, body):
+        if path.startswith("/server_info"):
+            return 200, {"vllm_config": {"model_config": {"dtype": "torch.bfloat16"}}}
+        return like_vllm(path, body)
+
+    url = serve(answer)
+    assert make_policy(f"vllm:tiny@{url}").engine.dtype == torch.bfloat16
+    assert make_policy(f"vllm:tiny@{url}", dtype="float16").engine.dtype == torch.float16
+    assert make_policy(f"vllm:tiny@{serve(like_vllm)}").engine.dtype is None
+
+
+def test_weights_go_over_nccl_only_from_a_gpu(serve, monkeypatch):
+    monkeypatch.setattr(server, "require_vllm", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(AnatomyError, match=r"this process has none.\nLeave --vllm.weights-by folder"):
+        make_policy(f"vllm:tiny@{serve(like_vllm)}", weights_by="nccl")
+
+
 def test_weights_of_another_model_are_refused_with_their_names(serve, make_backbone):
     policy = make_policy(f"vllm:tiny@{serve(like_vllm)}")
     with pytest.raises(
@@ -289,7 +308,16 @@ def test_where_it_is_not_installed_the_message_says_what_to_install(monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"memory_share": 1.5}, {"timeout": 0.0}, {"retries": -1}, {"server": "localhost:8000"}]
+    "wrong",
+    [
+        {"memory_share": 1.5},
+        {"timeout": 0.0},
+        {"retries": -1},
+        {"server": "localhost:8000"},
+        {"weights_by": "nccl"},
+        {"trainer_address": ":29600"},
+        {"trainer_address": "host:port"},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(AnatomyError, match="vllm: "):

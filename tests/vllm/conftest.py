@@ -71,10 +71,10 @@ def engine_policy():
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory):
-    """Start a server of the embedded model; returns its address and its process."""
+    """Start a server of the embedded model, with further arguments; returns its address and its process."""
     running = []
 
-    def start():
+    def start(*arguments):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -84,8 +84,10 @@ def start_server(tmp_path_factory):
             "VLLM_SERVER_DEV_MODE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_LOGGING_LEVEL": "WARNING",
+            "GLOO_FOR_NCCL": "1",
         }
         log = tmp_path_factory.mktemp("server") / "log.txt"
+        out = log.open("w")
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -108,12 +110,14 @@ def start_server(tmp_path_factory):
                 "--no-enable-chunked-prefill",
                 "--limit-mm-per-prompt",
                 '{"image": 1}',
+                *arguments,
             ],
             env=environment,
-            stdout=log.open("w"),
+            stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        out.close()
         running.append(process)
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):

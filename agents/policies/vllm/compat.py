@@ -36,6 +36,25 @@ def forget_caches(llm: Any) -> None:
     llm.llm_engine.reset_encoder_cache()
 
 
+def open_channel(host: str, port: int, workers: int, client: Any, source: Any) -> Any:
+    """A sender to the workers of a server, which meet it at ``host:port``; ``send_weights()`` sends ``source``.
+
+    vLLM 0.32; in 0.33 by its documentation.
+    """
+    from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
+    from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+    about = NCCLTrainerInitInfo(rank=0, master_address=host, master_port=port, world_size=1 + workers)
+    return WeightTransferTrainerFactory.trainer_init(about, client=client, source=source)
+
+
+def weight_meta(name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Any:
+    """What a sender says of a weight before it comes. vLLM 0.32; in 0.33 by its documentation."""
+    from vllm.distributed.weight_transfer import ParamMeta
+
+    return ParamMeta(name, dtype, shape)
+
+
 def checkpoint_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights by the names of a checkpoint, as ``save_pretrained`` writes them. transformers 5.18 to 5.23."""
     return dict(revert_weight_conversion(model, state))

@@ -50,8 +50,9 @@ class Answers:
 class Engine(Protocol):
     """What VllmPolicy needs of vLLM, wherever it runs."""
 
-    dtype: torch.dtype | None
-    """That it computes in, where that is known."""
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """That it computes in, where that is known."""
 
     def generate(self, requests: Sequence[Request], sampling: Mapping[str, Any]) -> list[Answers]:
         """Answer requests; ``sampling`` are vLLM's sampling parameters that all of them share."""
