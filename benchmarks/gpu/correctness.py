@@ -1,4 +1,4 @@
-"""Is it right on a GPU? Trees against padded rows, ways of sampling, resuming, running out of memory."""
+"""Is it right on a GPU? Trees against padded rows, adapters, ways of sampling, resuming, running out of memory."""
 
 import copy
 import tempfile
@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 from model import TEXT, TOWER, make_processor
+from peft.tuners.lora import Linear
 from random_models import TINY_TEXT, TINY_TOWER, device, make_model, never_ending, observed, trainer_of
 from timing import now
 from worker import Skipped
 
-from anatomy_r1.agents import TINY_FOLDER, GRPOConfig
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
+from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo.trainer import update
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
-from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.model import Backbone, choose_what_learns, fuse_norms
+from anatomy_r1.agents.model.lean_adapters import LeanLinear
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.banks import open_bank
@@ -37,6 +40,17 @@ def small(*, rehearse: bool, seed: int = 0) -> Backbone:
     processor = make_processor()
     shapes = (TINY_TEXT, TINY_TOWER) if rehearse else (TEXT, TOWER)
     return never_ending(Backbone(make_model(*shapes, torch.float32, processor.tokenizer).eval(), processor, "small"))
+
+
+def adapted(*, rehearse: bool) -> Backbone:
+    """The same with adapters that do something."""
+    backbone = small(rehearse=rehearse)
+    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=32)))
+    draw = torch.Generator().manual_seed(1)
+    for name, weight in backbone.model.named_parameters():
+        if "lora_B" in name:
+            weight.data.copy_(0.02 * torch.randn(weight.shape, generator=draw))
+    return backbone
 
 
 def group_of(backbone: Backbone, *, rehearse: bool) -> list[Any]:
@@ -89,6 +103,36 @@ def trees(dtype: str, rehearse: bool) -> dict[str, Any]:
     return ways
 
 
+def adapters(rehearse: bool) -> dict[str, Any]:
+    """Trees with our adapters and norms as one kernel each against padded rows as peft and transformers compute them.
+
+    In float32 they are the same; in bfloat16 neither may be much farther from float32 than the other.
+    """
+    usual = adapted(rehearse=rehearse)
+    given = group_of(usual, rehearse=rehearse)
+    for module in usual.model.modules():
+        if isinstance(module, LeanLinear):
+            module.__class__ = Linear
+    right = scored(usual, given, "padded")
+    found: dict[str, Any] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        ours = adapted(rehearse=rehearse)
+        for model in (usual.model, ours.model):
+            for name, weight in model.named_parameters():
+                weight.data = weight.data.to(torch.float32 if "lora_" in name else dtype)
+        fused = fuse_norms(ours.model, ours.device)
+        ways = {
+            "ours": apart(scored(ours, given, "tree"), right),
+            "peft's": apart(scored(usual, given, "padded"), right),
+        }
+        found[str(dtype).removeprefix("torch.")] = ways | {"norms": len(fused)}
+    exact, rounded = found["float32"]["ours"], found["bfloat16"]
+    _require(exact["largest_gap"] <= LARGEST_GAP and exact["gradient"] <= LARGEST_GRADIENT, found)
+    for name in ("mean_gap", "gradient"):
+        _require(rounded["ours"][name] <= TIMES_PADDED * rounded["peft's"][name], found)
+    return found
+
+
 def attention(rehearse: bool) -> dict[str, Any]:
     """The ways of attending over trees against padded rows, and the seconds of forward and backward of each."""
     backbone = small(rehearse=rehearse)
@@ -111,12 +155,12 @@ def attention(rehearse: bool) -> dict[str, Any]:
     return found
 
 
-def sampling(rehearse: bool) -> dict[str, Any]:
+def sampling(rehearse: bool, *, lora: bool = False) -> dict[str, Any]:
     """Buffers of fixed length, captured on CUDA, against a cache that grows; and both against the update's log-probs.
 
     The two may part where rounding turns a draw: what is asked is that nearly all responses are the same.
     """
-    backbone = small(rehearse=rehearse)
+    backbone = (adapted if lora else small)(rehearse=rehearse)
     prompt, length = (69, 6) if rehearse else (1100, 64)
     asked, answers, told = observed(prompt, 0, 1), {}, ""
     for way in ("auto", "again", "dynamic"):
