@@ -1,6 +1,6 @@
 """What an update costs: against the size of the group, the length of the prompt, and the number of wordings.
 
-    OMP_NUM_THREADS=1 python benchmarks/update_cost.py [--repeats 3] [--padded 8] [--dense] [--device cuda]
+    OMP_NUM_THREADS=1 python benchmarks/update_cost.py [--repeats 3] [--padded 8] [--layers 18] [--dense]
 
 Forward and backward of one group through a Qwen2.5-VL of random weights, as a prefix tree and, up to ``--padded``
 responses, as a padded row per response. The number of distinct tokens is the limit that no exact method beats: the
@@ -38,6 +38,10 @@ class Settings:
     """Runs of each; medians are shown."""
     padded: int = 8
     """Largest group that is also run as padded rows."""
+    sweeps: tuple[str, ...] = ("group size", "prompt length", "wordings")
+    """Which."""
+    layers: int = 4
+    """Of the decoder. With 18 the output head is the share of it that it is in Qwen2.5-VL-3B, .11; with 4 it is .5."""
     dense: bool = False
     """Attend under dense masks instead of in blocks."""
     device: str = "cpu"
@@ -172,10 +176,10 @@ def run(backbone: Backbone, case: Case, packing: Any, repeats: int, phases: Phas
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """A row of figures per case."""
-    backbone = make_backbone(device=settings.device)
+    backbone = make_backbone(TEXT | {"num_hidden_layers": settings.layers}, device=settings.device)
     phases = Phases(backbone)
     tower = list(backbone.model.base_model.visual.parameters())
-    for case in CASES:
+    for case in (case for case in CASES if case.sweep in settings.sweeps):
         for parameter in tower:
             parameter.requires_grad_(True)
         tree = run(backbone, case, "tree", settings.repeats, phases)
