@@ -40,6 +40,11 @@ def _speed(model: str, shape: dict[str, int], seconds: float, rest: str = "", **
     return Stage(f"speed/{model}/{named(shape)}", f"{model}{rest}", "speed:measure", seconds, options)
 
 
+def _compiled(model: str, shape: dict[str, int]) -> Stage:
+    name = f"compiled/{model}/{named(shape)}"  # layers stay compiled: a process for each
+    return Stage(name, name, "compiled:measure", 90, {"model": model, **shape})
+
+
 def _trl(model: str, shape: dict[str, int], *, checkpointing: bool, seconds: float) -> Stage:
     way = "TRL" if checkpointing else "TRL without checkpointing"
     options = {"model": model, "checkpointing": checkpointing, **shape}
@@ -60,6 +65,7 @@ STAGES = (
     _speed("3B LoRA", TARGET, 75, blocks=True),
     Stage("kernels/3B LoRA", "3B LoRA", "kernel_shares:measure", 40, {"model": "3B LoRA", **TARGET}),
     _speed("3B LoRA", SHAPES[1], 30),
+    *(_compiled("3B LoRA", shape) for shape in SHAPES[:2]),
     _trl("3B LoRA", TARGET, checkpointing=True, seconds=110),
     _speed("3B full", TARGET, 75),
     _speed("7B LoRA", TARGET, 75),

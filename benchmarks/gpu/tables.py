@@ -9,7 +9,7 @@ COMMAND = "`make benchmark-gpu`"
 def markdown(rows: dict[str, Row]) -> str:
     """All tables for which there are results."""
     done = {name: row for name, row in rows.items() if row["status"] == "done"}
-    makers = (speeds, phases, against_trl, too_large, kernels)
+    makers = (speeds, phases, compiled, against_trl, too_large, kernels)
     parts = [heading(rows), ceilings(done), correctness(rows), *(make(done) for make in makers)]
     return "\n".join(part for part in parts if part)
 
@@ -97,6 +97,23 @@ def phases(rows: dict[str, Row]) -> str:
         )
     columns = ["model", "shape", "vision", "prompt, vision within", "tokens", "forward", "backward", "optimiser"]
     return table([*columns, "rest", "ms a token (eager)"], lines)
+
+
+def compiled(rows: dict[str, Row]) -> str:
+    """What compiling the decoder's layers would be worth."""
+    lines = [
+        [
+            *row["stage"].split("/")[1:],
+            f"{row['plain']['seconds']:.3f} s",
+            f"{row['compiled']['seconds']:.3f} s",
+            f"{row['first']:.0f} s",
+            f"{_gib(row['plain']['peak_gib'])} / {_gib(row['compiled']['peak_gib'])}",
+            f"{row['gap']:.2g}",
+        ]
+        for row in of_kind(rows, "compiled")
+    ]
+    columns = ["model", "shape", "update, trees", "layers compiled", "the first of them", "peak GiB, both"]
+    return table([*columns, "log-probs differ by"], lines)
 
 
 def against_trl(rows: dict[str, Row]) -> str:
