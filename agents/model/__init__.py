@@ -6,6 +6,7 @@ from anatomy_r1.agents.model.adapters import (
     held_adapters,
     merged_weights,
     size_defaults,
+    unmerged_weights,
 )
 from anatomy_r1.agents.model.backbone import ANSWER_END, Backbone, special_tokens
 from anatomy_r1.agents.model.compat import adapters_off
@@ -43,4 +44,5 @@ __all__ = [
     "set_buffers",
     "size_defaults",
     "special_tokens",
+    "unmerged_weights",
 ]

@@ -157,10 +157,7 @@ def merged_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
         model: with adapters.
         dtype: that the engine computes in; None: that of the layers themselves.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    for name, layer in adapted.items():
+    for name, layer in _adapted_layers(model).items():
         merged = copy.deepcopy(layer)
         base = merged.get_base_layer()
         wanted = dtype or base.weight.dtype
@@ -169,9 +166,27 @@ def merged_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
         merged.merge()
         for part, value in base.state_dict().items():
             yield f"{name}.{part}", _rounded(value, wanted, crc32(name.encode()))
-    for name, value in model.state_dict().items():
-        if not any(name.startswith(f"{layer}.") for layer in adapted):
-            yield name, value
+        del merged, base, value
+    yield from _unadapted_weights(model)
+
+
+def unmerged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The same names in the same order, and weights of the same shapes, to which the adapters are yet to be added."""
+    for name, layer in _adapted_layers(model).items():
+        for part, value in layer.get_base_layer().state_dict().items():
+            yield f"{name}.{part}", value
+    yield from _unadapted_weights(model)
+
+
+def _adapted_layers(model: nn.Module) -> dict[str, Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+
+
+def _unadapted_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    adapted = tuple(f"{name}." for name in _adapted_layers(model))
+    yield from ((name, value) for name, value in model.state_dict().items() if not name.startswith(adapted))
 
 
 def _rounded(values: Tensor, dtype: torch.dtype, seed: int) -> Tensor:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig, VllmSettings, make_policy
 from anatomy_r1.agents.configs.model import LoraConfig
@@ -16,7 +17,7 @@ from anatomy_r1.agents.model import Backbone, choose_what_learns
 from anatomy_r1.agents.policies import PolicyLost
 from anatomy_r1.agents.policies.vllm import server
 from anatomy_r1.agents.policies.vllm.policy import skeleton
-from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights, write_weights
+from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights, check_names, write_weights
 from anatomy_r1.core import AnatomyError
 
 IMAGE = np.zeros((96, 96, 3), np.uint8)
@@ -249,16 +250,51 @@ def test_weights_of_another_model_are_refused_with_their_names(serve, make_backb
     ]
 
 
-@pytest.mark.parametrize("dora", [False, True])
-def test_adapters_are_merged_for_the_sampler_and_stay_as_they_are(dora):
-    plain, adapted = Backbone.load(TINY_FOLDER), Backbone.load(TINY_FOLDER)
-    choose_what_learns(adapted.model, ModelConfig(lora=LoraConfig(rank=4, use_dora=dora)))
+def adapted_model(**options):
+    backbone = Backbone.load(TINY_FOLDER)
+    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=4, **options)))
     with torch.no_grad():
-        for name, parameter in adapted.model.named_parameters():
+        for name, parameter in backbone.model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
+    return backbone
+
+
+def test_adapters_are_merged_while_they_are_sent_and_not_all_at_once():
+    model = adapted_model().model
+    weights = CheckpointWeights(model)
+    own = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
+    copies, most = [], 0
+    for _, value in weights:
+        if value.untyped_storage().data_ptr() not in own:
+            copies.append(StorageWeakRef(value.untyped_storage()))
+        most = max(most, sum(not copy.expired() for copy in copies))
+    assert len(copies) > 20 and most <= 4  # a weight and a bias of two layers
+    assert [(name, value.shape) for name, value in weights.expected()] == [(n, v.shape) for n, v in weights]
+
+
+def test_weights_that_a_checkpoint_joins_are_sent_as_it_has_them(monkeypatch):
+    from anatomy_r1.agents.policies.vllm import weights
+
+    model = adapted_model().model
+    merged = dict(CheckpointWeights(model))
+    one, two = (f"model.text_model.layers.{layer}.self_attn.k_proj.weight" for layer in (0, 1))
+
+    def joined(model, state):
+        rest = {f"new.{name}": value for name, value in state.items() if name not in (one, two)}
+        return rest | {"keys": torch.stack([state[one], state[two]])}
+
+    monkeypatch.setattr(weights, "checkpoint_names", joined)
+    found = CheckpointWeights(model)
+    assert [(name, value.shape) for name, value in found.expected()] == [(n, v.shape) for n, v in found]
+    assert torch.equal(dict(found)["keys"], torch.stack([merged[one], merged[two]]))
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_adapters_are_merged_for_the_sampler_and_stay_as_they_are(dora):
+    plain, adapted = Backbone.load(TINY_FOLDER), adapted_model(use_dora=dora)
     before = {name: value.clone() for name, value in adapted.model.state_dict().items()}
-    merged = named_weights(adapted.model, plain_weights(adapted.model))
+    merged = dict(CheckpointWeights(adapted.model))
     assert all(torch.equal(value, before[name]) for name, value in adapted.model.state_dict().items())
     prompt = plain.encode(IMAGE, OBSERVATIONS["prompt"][0])
     inputs = {"input_ids": prompt.tokens[None], **prompt.per_image}

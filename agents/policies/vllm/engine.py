@@ -1,18 +1,18 @@
 """vLLM in this process: one engine on this process's device, which sleeps while the trainer needs the memory."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from PIL import Image as Pil
-from torch import Tensor
 
 from anatomy_r1.agents.configs import VllmSettings, require_vllm
 from anatomy_r1.agents.policies.protocol import PolicyLost
 from anatomy_r1.agents.policies.vllm.compat import forget_caches, reload_weights, surroundings_kept
+from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights
 from anatomy_r1.core import AnatomyError, Image
 
 
@@ -57,7 +57,7 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request], sampling: Mapping[str, Any]) -> list[Answers]:
         """Answer requests; ``sampling`` are vLLM's sampling parameters that all of them share."""
 
-    def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+    def update(self, weights: CheckpointWeights) -> None:
         """Take new weights by their checkpoint names, and forget what was cached under the old ones."""
 
     def sleep(self) -> None:
@@ -129,7 +129,7 @@ class LocalEngine:
             outputs = self._llm.generate(prompts, parameters, use_tqdm=False)
         return [Answers(output.prompt_token_ids, [_sample(one) for one in output.outputs]) for output in outputs]
 
-    def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+    def update(self, weights: CheckpointWeights) -> None:
         """See :meth:`Engine.update`; wakes the engine."""
         with self._or_lost("taking new weights"):
             if self._asleep:

@@ -15,7 +15,7 @@ from anatomy_r1.agents.model import ANSWER_END, Backbone, load_processor, opened
 from anatomy_r1.agents.policies.protocol import Observations, Response, with_opening
 from anatomy_r1.agents.policies.vllm.engine import Answers, Engine, LocalEngine, Request
 from anatomy_r1.agents.policies.vllm.server import ServerEngine
-from anatomy_r1.agents.policies.vllm.weights import check_names, named_weights, plain_weights
+from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights, check_names
 from anatomy_r1.core import AnatomyError, Count, Image, Range, Seed, image_key
 
 _FORBID = -100.0
@@ -119,9 +119,9 @@ class VllmPolicy:
             AnatomyError: names or shapes don't match; they are listed.
             PolicyLost: the engine or server failed.
         """
-        weights = plain_weights(model, state, self.engine.dtype)
-        check_names(weights, self.backbone.model.state_dict(), self.name)
-        self.engine.update(named_weights(model, weights).items())
+        weights = CheckpointWeights(model, state, self.engine.dtype)
+        check_names(weights.alike, self.backbone.model.state_dict(), self.name)
+        self.engine.update(weights)
 
     def sleep(self) -> None:
         """Give memory back until the next :meth:`update_weights`."""

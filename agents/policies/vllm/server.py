@@ -12,7 +12,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,14 +20,13 @@ from typing import Any
 
 import torch
 from PIL import Image as Pil
-from torch import Tensor
 
 from anatomy_r1.agents.configs import VllmSettings, check_version, require_vllm
 from anatomy_r1.agents.policies.protocol import PolicyLost
 from anatomy_r1.agents.policies.vllm.compat import RELOAD
 from anatomy_r1.agents.policies.vllm.engine import Answers, Request, Sample
 from anatomy_r1.agents.policies.vllm.transfer import Transfer
-from anatomy_r1.agents.policies.vllm.weights import write_weights
+from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights, write_weights
 from anatomy_r1.core import AnatomyError, temporary_folder
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
@@ -74,7 +73,7 @@ class ServerEngine:
         name = told if self._settings.dtype == "auto" else self._settings.dtype
         return getattr(torch, name) if name else None
 
-    def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+    def update(self, weights: CheckpointWeights) -> None:
         """See :meth:`Engine.update`; by way of a folder that the server reads, or from device to device."""
         dtype = self.dtype or torch.float32  # which loses nothing on the way
         if self._transfer:

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anatomy_r1.agents.policies.protocol import PolicyLost
 from anatomy_r1.agents.policies.vllm.compat import open_channel, weight_meta
+from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights
 from anatomy_r1.core import AnatomyError
 
 POLL, GRACE = 0.01, 10.0
@@ -30,18 +31,18 @@ class Transfer:
 
     def __init__(self, ask: Callable[[str, Any], Any], server: str, here: str = "") -> None:
         self._ask, self._server, self._here = ask, server, here
-        self._weights = Weights()
+        self._source = Source()
         self._channel: Any = None
         self._refusal: AnatomyError | None = None
 
-    def send(self, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype) -> None:
-        """Send weights by their checkpoint names; numbers with a fraction go in ``dtype``.
+    def send(self, weights: CheckpointWeights, dtype: torch.dtype) -> None:
+        """Send weights; numbers with a fraction go in ``dtype``.
 
         Raises:
             PolicyLost: the server refused or is gone, or no channel came about; the next call begins with a new one.
         """
         channel, self._channel = self._channel or self._watched(self._open, "connecting"), None
-        with self._weights.lent(weights, dtype):
+        with self._source.lent(weights, dtype):
             if torch.accelerator.is_available():
                 torch.accelerator.synchronize()  # vLLM reads them in streams of its own
             self._watched(channel.send_weights, "sending weights")
@@ -51,7 +52,7 @@ class Transfer:
         workers = int(self._ask("/get_world_size", None)["world_size"])
         host, port = _reached_at(self._server, self._here)
         self._tell("/shutdown_weight_transfer_engine", {})  # what an earlier run may have left
-        return open_channel(host, port, workers, self, self._weights)
+        return open_channel(host, port, workers, self, self._source)
 
     def _watched(self, work: Callable[[], Any], doing: str) -> Any:
         """Do ``work`` in a thread of its own, so that a server that refuses or dies doesn't leave this one waiting."""
@@ -106,29 +107,30 @@ class Transfer:
             raise
 
 
-class Weights:
+class Source:
     """What is being sent, as vLLM's sender reads it (``WeightSource``): what to expect, then the tensors."""
 
     def __init__(self) -> None:
-        self._weights: list[tuple[str, Tensor]] = []
+        self._weights: CheckpointWeights | None = None
         self._dtype = torch.float32
 
     @contextmanager
-    def lent(self, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype) -> Iterator[None]:
-        """Hold weights for as long as they are being sent."""
-        self._weights, self._dtype = list(weights), dtype
+    def lent(self, weights: CheckpointWeights, dtype: torch.dtype) -> Iterator[None]:
+        """Have weights for as long as they are being sent."""
+        self._weights, self._dtype = weights, dtype
         try:
             yield
         finally:
-            self._weights = []
+            self._weights = None
 
     def metadata(self) -> list[Any]:
         """Names, types and shapes, in the order of the tensors."""
-        return [weight_meta(name, self._type(value), tuple(value.shape)) for name, value in self._weights]
+        expected = self._weights.expected() if self._weights else []
+        return [weight_meta(name, self._type(value), tuple(value.shape)) for name, value in expected]
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         device = torch.accelerator.current_accelerator() or torch.device("cpu")
-        for name, value in self._weights:
+        for name, value in self._weights or ():
             yield name, value.to(device=device, dtype=self._type(value))
 
     def _type(self, value: Tensor) -> torch.dtype:

@@ -1,6 +1,6 @@
 """A model's weights as a sampler takes them: by the names of its checkpoints, adapters merged in."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from anatomy_r1.agents.model import has_adapters, merged_weights
+from anatomy_r1.agents.model import has_adapters, merged_weights, unmerged_weights
 from anatomy_r1.agents.policies.vllm.compat import checkpoint_names
 from anatomy_r1.core import AnatomyError
 
@@ -16,20 +16,11 @@ SHARD_BYTES = 4 << 30
 _SHOWN = 8
 
 
-@torch.no_grad()
-def named_weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What :func:`plain_weights` gave, by the names of a checkpoint, as ``save_pretrained`` would write them.
+class CheckpointWeights:
+    """A model's weights by the names of its checkpoint, as ``save_pretrained`` would write them, adapters merged.
 
+    They are made while they are gone through, each time anew, so that copies of one or two layers are there at once.
     vLLM needs a tied output head given too: on CPUs it works on a packed copy, which the embedding doesn't renew.
-    """
-    return checkpoint_names(_base(model), state)
-
-
-@torch.no_grad()
-def plain_weights(
-    model: nn.Module, state: dict[str, Tensor] | None = None, dtype: torch.dtype | None = None
-) -> dict[str, Tensor]:
-    """Weights by the names they have in the model without adapters, merged where there are adapters.
 
     Args:
         model: stays as it is.
@@ -39,12 +30,44 @@ def plain_weights(
     Raises:
         AnatomyError: adapters whose layers are spread over processes.
     """
-    base: Any = _base(model)
-    adapted = has_adapters(base) or base is not model
-    if adapted and state is not None:
-        raise AnatomyError("vllm: adapters of a model that is spread over processes can't be merged; use DDP.")
-    weights = merged_weights(base, dtype) if adapted else (base.state_dict() if state is None else state).items()
-    return {name: value.detach() for name, value in weights}
+
+    def __init__(
+        self, model: nn.Module, state: dict[str, Tensor] | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        self._model, self._dtype = _base(model), dtype
+        self._adapted = has_adapters(self._model) or self._model is not model
+        if self._adapted and state is not None:
+            raise AnatomyError("vllm: adapters of a model that is spread over processes can't be merged; use DDP.")
+        self._state = state or {}
+        self.alike = {name: value.to("meta") for name, value in self._weights(merged=False)}
+        """By the names in the model without adapters, what the weights are like: types and shapes."""
+        self._written = checkpoint_names(self._model, self.alike)
+
+    def expected(self) -> list[tuple[str, Tensor]]:
+        """Names and what the weights are like, in their order."""
+        names = self._names()
+        return list(self._written.items()) if names is None else [(names[k], value) for k, value in self.alike.items()]
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        if (names := self._names()) is None:
+            yield from checkpoint_names(self._model, dict(self._weights())).items()
+        else:
+            for name, value in self._weights():
+                yield names[name], value
+
+    def _weights(self, *, merged: bool = True) -> Iterator[tuple[str, Tensor]]:
+        if not self._adapted:
+            yield from (self._state or self._model.state_dict()).items()
+        else:
+            yield from merged_weights(self._model, self._dtype) if merged else unmerged_weights(self._model)
+
+    def _names(self) -> dict[str, str] | None:
+        """Name in the checkpoint by name in the model; None where its weights are others, joined or taken apart."""
+        written = {id(value): name for name, value in self._written.items()}
+        apart = len(written) == len(self._written) == len(self.alike)
+        renamed = apart and written.keys() == {id(value) for value in self.alike.values()}
+        return {name: written[id(value)] for name, value in self.alike.items()} if renamed else None
 
 
 def _base(model: Any) -> Any:
