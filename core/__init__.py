@@ -3,7 +3,7 @@
 from anatomy_r1.core.arrays import Floats
 from anatomy_r1.core.compat import go_offline, show_warnings_in_words
 from anatomy_r1.core.dicom import is_dicom, open_dicom, stored_values
-from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError, stop_signals
+from anatomy_r1.core.errors import AnatomyError, Stopped, UnknownOptionError, one_line, stop_signals
 from anatomy_r1.core.files import (
     SMALL,
     append_json,
@@ -117,6 +117,7 @@ __all__ = [
     "make_folder",
     "nearest",
     "normalise",
+    "one_line",
     "open_dicom",
     "open_regular",
     "option_lines",

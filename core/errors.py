@@ -16,6 +16,11 @@ class AnatomyError(Exception):
         return clean(super().__str__())
 
 
+def one_line(error: Exception, most: int = 300) -> str:
+    """Somebody else's error, its kind and what it says, in a line of at most so many characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
 class UnknownOptionError(AnatomyError, TypeError):
     """An option or keyword that whoever was given it does not have; a ``TypeError``, too, as Python's own is."""
 

@@ -18,6 +18,7 @@ from anatomy_r1.agents.logprobs.compat import compiled
 from anatomy_r1.agents.logprobs.tree_attention import BlockMask, blocks_of, cut
 from anatomy_r1.agents.logprobs.tree_mask import TreeMask
 from anatomy_r1.agents.model import onto
+from anatomy_r1.core import one_line
 
 BLOCK = 128
 """Queries, and keys, in a block."""
@@ -41,7 +42,7 @@ class FlexMask(BlockMask):
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # a variant that the trial didn't meet can't be compiled
-                why = _reason(error)
+                why = one_line(error, 200)
                 warnings.warn(f"FlexAttention failed ({why}); attention goes in blocks over SDPA.", stacklevel=2)
             attn_mask.blocks = blocks = cut(attn_mask.mask, query.device)
         return scaled_dot_product_attention(query, key, value, attn_mask=blocks, **options)
@@ -109,7 +110,7 @@ def why_no_flex(device: torch.device, dtype: torch.dtype, heads: int, size: int)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of a compiler that is missing, a kernel that doesn't fit, a type that isn't served
-        return _reason(error)
+        return one_line(error, 200)
     return None
 
 
@@ -123,7 +124,3 @@ def trial(device: torch.device, dtype: torch.dtype, heads: int, size: int) -> No
         warnings.simplefilter("ignore")
         total = attend(query, key, value, flex_blocks(mask, device), size**-0.5).sum()
         total.backward()  # type: ignore[no-untyped-call]
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -13,7 +13,7 @@ from anatomy_r1.agents.configs import VllmSettings, require_vllm
 from anatomy_r1.agents.policies.protocol import PolicyLost
 from anatomy_r1.agents.policies.vllm.compat import forget_caches, reload_weights, surroundings_kept
 from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights
-from anatomy_r1.core import AnatomyError, Image
+from anatomy_r1.core import AnatomyError, Image, one_line
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class LocalEngine:
                 )
             except Exception as error:
                 raise AnatomyError(
-                    f"vllm: no engine for {model} ({_told(error)}).\n"
+                    f"vllm: no engine for {model} ({one_line(error)}).\n"
                     "If memory is short, change --vllm.memory-share or lower --vllm.max-model-len."
                 ) from None
         self.dtype: torch.dtype | None = getattr(torch, dtype)
@@ -156,13 +156,9 @@ class LocalEngine:
         try:
             yield
         except Exception as error:
-            raise PolicyLost(f"vllm: the engine failed while {doing} ({_told(error)}).") from error
+            raise PolicyLost(f"vllm: the engine failed while {doing} ({one_line(error)}).") from error
 
 
 def _sample(output: Any) -> Sample:
     logprobs = [place[token].logprob for token, place in zip(output.token_ids, output.logprobs, strict=True)]
     return Sample(output.token_ids, logprobs, output.finish_reason)
-
-
-def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

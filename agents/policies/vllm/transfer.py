@@ -13,7 +13,7 @@ from torch import Tensor
 from anatomy_r1.agents.policies.protocol import PolicyLost
 from anatomy_r1.agents.policies.vllm.compat import open_channel, weight_meta
 from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights
-from anatomy_r1.core import AnatomyError
+from anatomy_r1.core import AnatomyError, one_line
 
 POLL, GRACE = 0.01, 10.0
 """Seconds between looks at whether the server has refused, and that sending goes on then: a broadcast that nobody
@@ -78,8 +78,7 @@ class Transfer:
         error = self._refusal or found["error"]
         if isinstance(error, AnatomyError):
             raise error
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise PolicyLost(f"vllm: {self._server}: {doing} over NCCL failed ({told}).") from error
+        raise PolicyLost(f"vllm: {self._server}: {doing} over NCCL failed ({one_line(error)}).") from error
 
     # What vLLM's sender asks of a client (``VLLMWeightSyncClient``):
 
