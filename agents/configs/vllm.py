@@ -45,12 +45,16 @@ class VllmSettings:
             raise AnatomyError(f"vllm: expected a server such as http://localhost:8000, got {self.server!r}.")
         if self.weights_by == "nccl" and not self.server:
             raise AnatomyError("vllm: --vllm.weights-by nccl is for a server; give its address with --vllm.server.")
-        try:
-            here = urlsplit(f"//{self.trainer_address}")
-            good = here.port is None or here.hostname is not None
-        except ValueError:
-            good = False
-        if not good:
+        if self.trainer_address and not _is_host(self.trainer_address):
             raise AnatomyError(
                 f"vllm: expected a trainer-address such as host or host:29600, got {self.trainer_address!r}."
             )
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text is a host, or a host and a port."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return bool(parts.hostname) and parts.netloc == text and parts.port != 0
+    except ValueError:  # of a port that is no number, or of none that there is
+        return False

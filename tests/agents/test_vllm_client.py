@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from anatomy_r1.agents import TINY_FOLDER, ModelConfig, VllmSettings, make_policy
@@ -192,8 +193,6 @@ def test_a_server_of_another_version_and_one_without_the_endpoints_are_refused(s
 
 
 def test_new_weights_are_written_where_the_server_reads_them_before_it_is_told(serve, tmp_path):
-    from safetensors.torch import load_file
-
     told = []
 
     def answer(path, body):
@@ -224,6 +223,17 @@ def test_a_server_is_sent_weights_in_the_type_that_it_says_it_computes_in(serve,
     assert make_policy(f"vllm:tiny@{url}").engine.dtype == torch.bfloat16
     assert make_policy(f"vllm:tiny@{url}", dtype="float16").engine.dtype == torch.float16
     assert make_policy(f"vllm:tiny@{serve(like_vllm)}").engine.dtype is None
+
+
+@pytest.mark.parametrize("told", ["a text", {"model_config": None}, {"model_config": {"dtype": "a type to come"}}])
+def test_a_server_that_tells_its_settings_in_another_way_is_sent_float32(serve, tmp_path, told):
+    def answer(path, body):
+        return (200, {"vllm_config": told}) if path.startswith("/server_info") else like_vllm(path, body)
+
+    policy = make_policy(f"vllm:tiny@{serve(answer)}", weights_folder=str(tmp_path))
+    policy.update_weights(Backbone.load(TINY_FOLDER).model)
+    (file,) = tmp_path.glob("*.safetensors")
+    assert {value.dtype for value in load_file(file).values()} == {torch.float32}
 
 
 def test_weights_go_over_nccl_only_from_a_gpu(serve, monkeypatch):
@@ -353,6 +363,8 @@ def test_where_it_is_not_installed_the_message_says_what_to_install(monkeypatch)
         {"weights_by": "nccl"},
         {"trainer_address": ":29600"},
         {"trainer_address": "host:port"},
+        {"trainer_address": "http://host:29600"},
+        {"trainer_address": "host:99999"},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong):

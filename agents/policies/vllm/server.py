@@ -69,9 +69,9 @@ class ServerEngine:
     @property
     def dtype(self) -> torch.dtype | None:
         """See :class:`Engine`: as the settings say, else as the server says."""
-        told = str(self._config.get("model_config", {}).get("dtype", "")).removeprefix("torch.")
-        name = told if self._settings.dtype == "auto" else self._settings.dtype
-        return getattr(torch, name) if name else None
+        told = str((self._config.get("model_config") or {}).get("dtype", "")).removeprefix("torch.")
+        found = getattr(torch, told if self._settings.dtype == "auto" else self._settings.dtype, None)
+        return found if isinstance(found, torch.dtype) else None
 
     def update(self, weights: CheckpointWeights) -> None:
         """See :meth:`Engine.update`; by way of a folder that the server reads, or from device to device."""
@@ -111,9 +111,10 @@ class ServerEngine:
     def _config(self) -> dict[str, Any]:
         """What the server says of its settings; empty where it doesn't."""
         try:
-            return dict(self._ask("/server_info?config_format=json").get("vllm_config") or {})
+            found = self._ask("/server_info?config_format=json").get("vllm_config")
         except AnatomyError:
             return {}
+        return found if isinstance(found, dict) else {}
 
     def _generate(self, request: Request, sampling: Mapping[str, Any]) -> Answers:
         answer = self._ask(

@@ -42,19 +42,21 @@ class CheckpointWeights:
         self.alike = {name: value.to("meta") for name, value in self._weights(merged=False)}
         """By the names in the model without adapters, what the weights are like: types and shapes."""
         self._written = checkpoint_names(self._model, self.alike)
+        self._names = self._renamed()
 
     def expected(self) -> list[tuple[str, Tensor]]:
         """Names and what the weights are like, in their order."""
-        names = self._names()
-        return list(self._written.items()) if names is None else [(names[k], value) for k, value in self.alike.items()]
+        if self._names is None:
+            return list(self._written.items())
+        return [(self._names[name], value) for name, value in self.alike.items()]
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        if (names := self._names()) is None:
+        if self._names is None:
             yield from checkpoint_names(self._model, dict(self._weights())).items()
         else:
             for name, value in self._weights():
-                yield names[name], value
+                yield self._names[name], value
 
     def _weights(self, *, merged: bool = True) -> Iterator[tuple[str, Tensor]]:
         if not self._adapted:
@@ -62,7 +64,7 @@ class CheckpointWeights:
         else:
             yield from merged_weights(self._model, self._dtype) if merged else unmerged_weights(self._model)
 
-    def _names(self) -> dict[str, str] | None:
+    def _renamed(self) -> dict[str, str] | None:
         """Name in the checkpoint by name in the model; None where its weights are others, joined or taken apart."""
         written = {id(value): name for name, value in self._written.items()}
         apart = len(written) == len(self._written) == len(self.alike)
