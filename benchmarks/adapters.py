@@ -72,14 +72,19 @@ class Operations(TorchDispatchMode):
 def adapted(rank: int, kind: str, *shape: dict[str, Any], **options: Any) -> Backbone:
     """A model of random weights with adapters that do something, computed in one of the ways."""
     backbone = make_backbone(*shape, **options)
-    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=rank)))
+    adapt(backbone.model, rank, kind)
+    return backbone
+
+
+def adapt(model: Any, rank: int, kind: str) -> None:
+    """Give a model adapters that do something, computed in one of the ways."""
+    choose_what_learns(model, ModelConfig(lora=LoraConfig(rank=rank)))
     generator = torch.Generator().manual_seed(1)
-    for name, module in backbone.model.named_modules():
+    for name, module in model.named_modules():
         if isinstance(module, Linear):
             module.__class__ = KINDS[kind]
         if ".lora_B." in name:
-            module.weight.data.normal_(std=0.02, generator=generator)
-    return backbone
+            module.weight.data.copy_(0.02 * torch.randn(module.weight.shape, generator=generator))
 
 
 def update(backbone: Backbone, case: Case) -> Callable[[], None]:

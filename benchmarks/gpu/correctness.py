@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from adapters import adapt
 from model import TEXT, TOWER, make_processor
-from peft.tuners.lora import Linear
 from random_models import TINY_TEXT, TINY_TOWER, device, make_model, never_ending, observed, trainer_of
 from timing import now
 from worker import Skipped
 
-from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
-from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents import TINY_FOLDER, GRPOConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.grpo.trainer import update
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
-from anatomy_r1.agents.model import Backbone, choose_what_learns, fuse_norms
-from anatomy_r1.agents.model.lean_adapters import LeanLinear
+from anatomy_r1.agents.model import Backbone, fuse_norms
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.banks import open_bank
@@ -42,14 +40,10 @@ def small(*, rehearse: bool, seed: int = 0) -> Backbone:
     return never_ending(Backbone(make_model(*shapes, torch.float32, processor.tokenizer).eval(), processor, "small"))
 
 
-def adapted(*, rehearse: bool) -> Backbone:
-    """The same with adapters that do something."""
+def adapted(*, rehearse: bool, kind: str = "ours") -> Backbone:
+    """The same with adapters that do something, computed in our way or in peft's."""
     backbone = small(rehearse=rehearse)
-    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=32)))
-    draw = torch.Generator().manual_seed(1)
-    for name, weight in backbone.model.named_parameters():
-        if "lora_B" in name:
-            weight.data.copy_(0.02 * torch.randn(weight.shape, generator=draw))
+    adapt(backbone.model, 32, kind)
     return backbone
 
 
@@ -108,11 +102,8 @@ def adapters(rehearse: bool) -> dict[str, Any]:
 
     In float32 they are the same; in bfloat16 neither may be much farther from float32 than the other.
     """
-    usual = adapted(rehearse=rehearse)
+    usual = adapted(rehearse=rehearse, kind="peft's")
     given = group_of(usual, rehearse=rehearse)
-    for module in usual.model.modules():
-        if isinstance(module, LeanLinear):
-            module.__class__ = Linear
     right = scored(usual, given, "padded")
     found: dict[str, Any] = {}
     for dtype in (torch.float32, torch.bfloat16):
