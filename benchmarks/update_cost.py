@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, tree_attention
 from anatomy_r1.agents.model import Backbone, EncodedPrompt
 
+Sweep = Literal["group size", "prompt length", "wordings"]
 VOCABULARY, IMAGE, START, END = 8192, 8000, 8001, 8002
 
 
@@ -38,7 +39,7 @@ class Settings:
     """Runs of each; medians are shown."""
     padded: int = 8
     """Largest group that is also run as padded rows."""
-    sweeps: tuple[str, ...] = ("group size", "prompt length", "wordings")
+    sweeps: tuple[Sweep, ...] = ("group size", "prompt length", "wordings")
     """Which."""
     layers: int = 4
     """Of the decoder. With 18 the output head is the share of it that it is in Qwen2.5-VL-3B, .11; with 4 it is .5."""
@@ -54,7 +55,7 @@ class Settings:
 class Case:
     """A group."""
 
-    sweep: str
+    sweep: Sweep
     side: int = 16
     """Image tokens along an edge."""
     group: int = 8
