@@ -1,4 +1,5 @@
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from anatomy_r1.agents import TINY_FOLDER, GRPOConfig, ModelConfig
 from anatomy_r1.agents.configs.model import LoraConfig
 from anatomy_r1.agents.grpo import GRPO
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees, check_trees
-from anatomy_r1.agents.model import Backbone, adapters_off, choose_what_learns, merged_weights
+from anatomy_r1.agents.model import Backbone, adapters_off, merged_weights
 from anatomy_r1.agents.model.adapters import GO_TOGETHER
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.training import RunFolder
 from anatomy_r1.cli.main import run
 from anatomy_r1.core import AnatomyError, render_prompt
+
+sys.path.insert(0, str(Path(__file__).parent))
+from adapted_models import DORA, LORA, stirred, tiny
 
 SMALL = {
     "questions_per_step": 3,
@@ -28,24 +32,6 @@ SMALL = {
     "temperature": 2.0,
     "warmup_steps": 1,
 }
-LORA = ModelConfig(lora=LoraConfig(rank=4))
-DORA = ModelConfig(lora=LoraConfig(rank=4, use_dora=True))
-
-
-def tiny(config, **options):
-    backbone = Backbone.load(TINY_FOLDER, **options)
-    choose_what_learns(backbone.model, config)
-    return backbone
-
-
-def stirred(config, **options):
-    """A model whose adapters do something: at first their second half is zero."""
-    backbone, generator = tiny(config, **options), torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in backbone.model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.05, generator=generator)
-    return backbone
 
 
 def trees(backbone, scenes):

@@ -23,7 +23,8 @@ from anatomy_r1.agents.model.lean_adapters import LeanLinear
 from anatomy_r1.agents.policies import TransformersPolicy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_adapters import stirred, trees
+from adapted_models import stirred
+from test_adapters import trees
 from test_decoders import CPU, asked, by_family
 
 

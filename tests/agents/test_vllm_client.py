@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ import torch
 from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from anatomy_r1.agents import TINY_FOLDER, ModelConfig, VllmSettings, make_policy
-from anatomy_r1.agents.configs.model import LoraConfig
-from anatomy_r1.agents.model import Backbone, choose_what_learns
+from anatomy_r1.agents import TINY_FOLDER, VllmSettings, make_policy
+from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import PolicyLost
 from anatomy_r1.agents.policies.vllm import server
 from anatomy_r1.agents.policies.vllm.policy import skeleton
 from anatomy_r1.agents.policies.vllm.weights import CheckpointWeights, check_names, write_weights
 from anatomy_r1.core import AnatomyError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from adapted_models import DORA, LORA, stirred
 
 IMAGE = np.zeros((96, 96, 3), np.uint8)
 KNOWN = skeleton(TINY_FOLDER)
@@ -260,18 +263,8 @@ def test_weights_of_another_model_are_refused_with_their_names(serve, make_backb
     ]
 
 
-def adapted_model(**options):
-    backbone = Backbone.load(TINY_FOLDER)
-    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=4, **options)))
-    with torch.no_grad():
-        for name, parameter in backbone.model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
-    return backbone
-
-
 def test_adapters_are_merged_while_they_are_sent_and_not_all_at_once():
-    model = adapted_model().model
+    model = stirred().model
     weights = CheckpointWeights(model)
     own = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
     copies, most = [], 0
@@ -286,7 +279,7 @@ def test_adapters_are_merged_while_they_are_sent_and_not_all_at_once():
 def test_weights_that_a_checkpoint_joins_are_sent_as_it_has_them(monkeypatch):
     from anatomy_r1.agents.policies.vllm import weights
 
-    model = adapted_model().model
+    model = stirred().model
     merged = dict(CheckpointWeights(model))
     one, two = (f"model.text_model.layers.{layer}.self_attn.k_proj.weight" for layer in (0, 1))
 
@@ -300,9 +293,9 @@ def test_weights_that_a_checkpoint_joins_are_sent_as_it_has_them(monkeypatch):
     assert torch.equal(dict(found)["keys"], torch.stack([merged[one], merged[two]]))
 
 
-@pytest.mark.parametrize("dora", [False, True])
-def test_adapters_are_merged_for_the_sampler_and_stay_as_they_are(dora):
-    plain, adapted = Backbone.load(TINY_FOLDER), adapted_model(use_dora=dora)
+@pytest.mark.parametrize("config", [LORA, DORA], ids=["lora", "dora"])
+def test_adapters_are_merged_for_the_sampler_and_stay_as_they_are(config):
+    plain, adapted = Backbone.load(TINY_FOLDER), stirred(config)
     before = {name: value.clone() for name, value in adapted.model.state_dict().items()}
     merged = dict(CheckpointWeights(adapted.model))
     assert all(torch.equal(value, before[name]) for name, value in adapted.model.state_dict().items())

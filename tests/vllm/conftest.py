@@ -15,6 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
 if not collect_ignore_glob:
+    sys.path.insert(0, str(HERE.parent / "agents"))  # for helpers that lie there
     TRICK = runpy.run_path(str(HERE / "site/sitecustomize.py"))
     # vLLM looks at a model's class in a process of its own.
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB, in place of a share of what happens to be free
@@ -49,11 +50,10 @@ def observations(questions):
 @pytest.fixture(scope="session")
 def qwen_folder(tmp_path_factory):
     """A tiny random Qwen2.5-VL, as its users have it."""
+    import family_folders as folders
+
     from anatomy_r1.banks import open_bank
 
-    spec = importlib.util.spec_from_file_location("family_folders", HERE.parent / "agents/family_folders.py")
-    folders = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(folders)
     # vLLM's attention on CPUs serves no heads as small as those.
     folders.TEXT |= {"hidden_size": 128, "intermediate_size": 160}
     folders.QWEN_VISION |= {"out_hidden_size": 128}
@@ -67,6 +67,42 @@ def engine_policy():
     from anatomy_r1.agents import make_policy
 
     return make_policy("vllm:tiny", max_new_tokens=24, **SETTINGS)
+
+
+@pytest.fixture
+def assert_answers_as(observations):
+    """Check that a policy gives what transformers gives by the weights of a backbone."""
+    from anatomy_r1.agents.policies import TransformersPolicy
+
+    def check(policy, backbone):
+        found = policy.respond(observations)
+        expected = TransformersPolicy(backbone, max_new_tokens=24).respond(observations)
+        assert [r.token_ids for r in found] == [r.token_ids for r in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+            assert (one.text, one.truncated) == (other.text, other.truncated)
+
+    return check
+
+
+@pytest.fixture
+def assert_follows(assert_answers_as):
+    """Check that after each of some updates a policy of the embedded model answers by its new weights."""
+    import torch
+
+    from anatomy_r1.agents import TINY_FOLDER
+    from anatomy_r1.agents.model import Backbone
+
+    def check(policy, updates):
+        backbone = Backbone.load(TINY_FOLDER)
+        for _ in range(updates):
+            policy.update_weights(backbone.model)
+            assert_answers_as(policy, backbone)
+            with torch.no_grad():
+                for parameter in backbone.model.parameters():
+                    parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+
+    return check
 
 
 @pytest.fixture(scope="session")

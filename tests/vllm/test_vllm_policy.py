@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from adapted_models import stirred
 
-from anatomy_r1.agents import TINY_FOLDER, ModelConfig, make_policy
-from anatomy_r1.agents.configs.model import LoraConfig
+from anatomy_r1.agents import TINY_FOLDER, make_policy
 from anatomy_r1.agents.logprobs import ResponseLogProbs, build_trees
-from anatomy_r1.agents.model import Backbone, choose_what_learns
+from anatomy_r1.agents.model import Backbone
 from anatomy_r1.agents.policies import TransformersPolicy
 from anatomy_r1.agents.policies.vllm import VllmPolicy
 from anatomy_r1.agents.policies.vllm.engine import Request
@@ -178,12 +178,7 @@ def test_an_encoder_cache_that_is_kept_would_be_found_out(policy, observations, 
 
 
 def test_adapters_are_merged_into_the_engine(policy, observations):
-    adapted = Backbone.load(TINY_FOLDER)
-    choose_what_learns(adapted.model, ModelConfig(lora=LoraConfig(rank=4)))
-    with torch.no_grad():
-        for name, parameter in adapted.model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    adapted = stirred(size=0.1)
     plain = policy.respond(observations)
     policy.update_weights(adapted.model)
     found = policy.respond(observations)

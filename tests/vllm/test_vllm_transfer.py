@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapted_models import stirred
 
-from anatomy_r1.agents import TINY_FOLDER, ModelConfig, VllmSettings
-from anatomy_r1.agents.configs.model import LoraConfig
-from anatomy_r1.agents.model import Backbone, choose_what_learns
-from anatomy_r1.agents.policies import PolicyLost, TransformersPolicy
+from anatomy_r1.agents import TINY_FOLDER, VllmSettings
+from anatomy_r1.agents.model import Backbone
+from anatomy_r1.agents.policies import PolicyLost
 from anatomy_r1.agents.policies.vllm import VllmPolicy, transfer
 from anatomy_r1.core import AnatomyError
 
@@ -37,36 +37,17 @@ def connect(monkeypatch):
     return start
 
 
-def assert_answers_as(policy, backbone, observations):
-    found = policy.respond(observations)
-    expected = TransformersPolicy(backbone, max_new_tokens=24).respond(observations)
-    assert [r.token_ids for r in found] == [r.token_ids for r in expected]
-    for one, other in zip(found, expected, strict=True):
-        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
-
-
-def test_a_server_answers_by_the_weights_that_were_sent(connect, receiving, observations):
-    policy, backbone = connect(receiving), Backbone.load(TINY_FOLDER)
-    for _ in range(3):
-        policy.update_weights(backbone.model)
-        assert_answers_as(policy, backbone, observations)
-        with torch.no_grad():
-            for parameter in backbone.model.parameters():
-                parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+def test_a_server_answers_by_the_weights_that_were_sent(connect, receiving, assert_follows):
+    policy = connect(receiving)
+    assert_follows(policy, updates=3)
     assert not list(policy.engine.folder.glob("*"))
 
 
-def test_the_next_run_finds_the_server_free_and_adapters_arrive_merged(connect, receiving, observations):
+def test_the_next_run_finds_the_server_free_and_adapters_arrive_merged(connect, receiving, assert_answers_as):
     connect(receiving).update_weights(Backbone.load(TINY_FOLDER).model)  # a run that ended without a word
-    backbone = Backbone.load(TINY_FOLDER)
-    choose_what_learns(backbone.model, ModelConfig(lora=LoraConfig(rank=4)))
-    with torch.no_grad():
-        for name, parameter in backbone.model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
-    policy = connect(receiving)
+    policy, backbone = connect(receiving), stirred()
     policy.update_weights(backbone.model)
-    assert_answers_as(policy, backbone, observations)
+    assert_answers_as(policy, backbone)
 
 
 def test_a_server_knows_the_type_that_it_computes_in(connect, receiving):
